@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -30,19 +29,25 @@ _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
 
 
 async def open_stream(
-    stream: EventStream, begin: Callable[[], Awaitable[None]], *, grant: Grant, context: ApiContext
+    stream: EventStream,
+    begin: Callable[[str | None], Awaitable[None]],
+    *,
+    topic: object,
+    cursor: str | None,
+    grant: Grant,
+    context: ApiContext,
 ) -> "EventStreamResponse":
-    """Return the response that sends ``stream``, after ``begin`` has read what it begins with.
+    """Return the response that sends ``stream``, after ``begin`` has read what follows ``cursor``.
 
-    The stream counts for the owner and ends with ``grant``. Whatever fails here is answered as a problem,
-    and leaves no subscription.
+    The stream counts for the owner and ends with ``grant``. ``topic`` is what it is about. Whatever fails
+    here is answered as a problem, and leaves no subscription.
     """
     with ExitStack() as stack:
         stack.callback(stream.close)
-        session = context.stream_sessions.start(grant)
+        session = context.stream_sessions.start(grant, topic, resumes=cursor is not None)
         stack.callback(session.close)
-        session.on_end(partial(stream.end, StreamEndReason.REVOKED))
-        await begin()
+        session.on_end(stream.end)
+        await begin(cursor)
         await load_model_names(stream.first_events, context)
         stack.pop_all()
         return EventStreamResponse(stream, session, context)

@@ -14,7 +14,7 @@ import anyio
 from typing_extensions import override
 
 from chatd.client.backoff import Backoff
-from chatd.client.errors import ClientError, ConnectFailed
+from chatd.client.errors import ClientError, ConnectFailed, TooManyRequests
 from chatd.client.events import (
     CHAT_EVENTS,
     CHAT_LIST_EVENTS,
@@ -46,7 +46,8 @@ _RESTARTING_EVENTS = frozenset({"reset", "snapshot"})
 class EventStream(Generic[E]):
     """Async iterator over the events of a stream. Use ``async with`` to leave it early.
 
-    ``cursor`` resumes the stream another time, as the argument ``after``.
+    ``cursor`` resumes the stream another time, as the argument ``after``. A limit that is reached is waited
+    out.
 
     Raises:
         Unauthorized: The token is no longer valid.
@@ -113,7 +114,7 @@ class EventStream(Generic[E]):
                             if self._is_last(event):
                                 return
             except ClientError as error:
-                if not error.retryable:
+                if not error.retryable and not isinstance(error, TooManyRequests):
                     raise
                 reason = error
             await self._wait_before_reconnect(reason, received=received)

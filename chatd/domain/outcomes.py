@@ -48,6 +48,8 @@ class StreamEndReason(StrEnum):
     CLIENT_DISCONNECTED = "client_disconnected"
     REVOKED = "revoked"
     """The credential that opened the stream expired or was revoked."""
+    REPLACED = "replaced"
+    """Its client opened it again on another connection, and the owner is at its limit."""
     CHAT_DELETED = "chat_deleted"
     SLOW_CONSUMER = "slow_consumer"
     """Too much was pending for the client."""

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from support.auth import authenticated_daemons, create_chat_as, get_as
 from support.eventually import eventually
@@ -12,6 +13,7 @@ from support.in_process import InProcessDaemon, running_daemon
 from support.providers import scripted
 from support.requests import assert_problem, document, fill_path, is_stream, open_stream, operations
 
+from chatd.api.auth import stream_sessions
 from chatd.api.auth.rate_limit import TokenBuckets
 
 CHATS = "/api/v1/chats"
@@ -159,6 +161,39 @@ async def test_stream_limit_is_per_owner(dsn: str) -> None:
 
             await eventually(free)
         await eventually(lambda: not at.chatd.daemon.services.hub.subscriber_count)
+
+
+async def test_resumed_stream_replaces_the_oldest_of_its_topic(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that comes back gets the place of its half-open connection, also at the limit."""
+    async with (
+        running_daemon(dsn, limits={"max_streams": 3}) as chatd,
+        AsyncExitStack() as stack,
+    ):
+        here, there = [f"{CHATS}/{(await chatd.api.create())['id']}/stream" for _ in range(2)]
+
+        async def opened(path: str, **headers: str) -> httpx2.Response:
+            stream = open_stream(chatd, path, headers=headers)
+            return await stack.enter_async_context(stream)
+
+        other, oldest, newest = [await opened(path) for path in (there, here, here)]
+        resume = {"last-event-id": "1.0.0"}
+        young = await chatd.api.http.get(here, headers=resume)
+        assert_problem(young, 429, "too_many_streams")
+        monkeypatch.setattr(stream_sessions, "_MIN_AGE_SECONDS", 0.0)
+        assert_problem(await chatd.api.http.get(here), 429, "too_many_streams")
+        absent = await chatd.api.http.get(f"{CHATS}/stream", headers={"last-event-id": "1"})
+        assert_problem(absent, 429, "too_many_streams")
+        assert (await opened(here, **resume)).status_code == 200
+        async for _ in oldest.aiter_bytes():
+            pass  # until it ends
+        streams = chatd.daemon.services.metrics.streams
+        assert streams.ended.values[("replaced",)] == 1
+        assert chatd.daemon.services.hub.subscriber_count == 3
+        assert_problem(await chatd.api.http.get(here), 429, "too_many_streams")
+        assert not other.is_closed
+        assert not newest.is_closed
 
 
 async def test_stream_limit_holds_for_concurrent_opens(dsn: str) -> None:

@@ -240,6 +240,16 @@ async def test_429_is_retried_with_retry_after_only() -> None:
             await client.chats.create("hello")
 
 
+@pytest.mark.parametrize("head", ["", "retry-after: 0\r\n"])
+async def test_stream_waits_for_a_limit_to_pass(head: str) -> None:
+    """A refusal by a limit does not end a stream, whether the response says how long to wait or not."""
+    limited = problem(429, "too_many_streams", head)
+    answers = (response(SNAPSHOT, truncated=True), limited, limited, response(DELETED))
+    async with client_of(*answers) as (client, server):
+        assert [type(event) for event in await all_of(client)] == [Snapshot, ChatDeleted]
+        assert server.cursors() == [None, "1.1.0", "1.1.0", "1.1.0"]
+
+
 async def test_retry_after_beyond_the_timeout_fails_at_once() -> None:
     away = problem(503, "database_unavailable", "retry-after: 3600\r\n")
     async with client_of(away, retry_timeout_seconds=5.0) as (client, _):

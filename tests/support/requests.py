@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx2
 
+from chatd.api.errors.codes import PROBLEMS
 from support.in_process import InProcessDaemon
 from support.openapi_conformance import document, find_operation, operations
 
@@ -52,6 +53,8 @@ def assert_problem(
     problem: dict[str, Any] = answer.json()
     assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"}
     assert (problem["status"], problem["code"]) == (status, code), problem
+    passes = PROBLEMS[code].retry_after_seconds is not None
+    assert answer.headers.get("retry-after", "no").isdigit() == passes, answer.headers
     assert problem["title"]
     assert problem["detail"]
     for words in expected_words:

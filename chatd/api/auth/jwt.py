@@ -91,7 +91,6 @@ class JwtAuthenticator:
             raise HttpProblem(
                 "jwks_unavailable",
                 "The identity provider's key set is temporarily unavailable; try again.",
-                headers={"retry-after": "1"},
             ) from error
         if key is None:
             raise _invalid_jwt("its key is unknown")

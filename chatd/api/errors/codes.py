@@ -7,6 +7,7 @@ here. Titles are those of RFC 9110, and not of ``http.HTTPStatus``, which differ
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from chatd.domain import errors
 from chatd.domain.errors import Refused
@@ -14,11 +15,16 @@ from chatd.domain.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """The HTTP status of a code, the title of that status, and a sentence for people."""
+    """The HTTP status of a code, the title of that status, and a sentence for people.
+
+    ``retry_after_seconds`` is the ``Retry-After`` of its responses, unless one is known to be longer.
+    None: waiting does not help.
+    """
 
     status: int
     title: str
     description: str
+    retry_after_seconds: int | None = None
 
 
 def _described(*classes: type[Refused]) -> dict[str, str]:
@@ -78,8 +84,24 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     },
 }
 
+_PASSING_STATUSES: Final = frozenset({429, 503})
+"""Statuses of problems that pass. Each response has a ``Retry-After``, or programs would give up."""
+_RETRY_AFTER_SECONDS: Mapping[str, int | None] = {
+    "too_many_streams": 5,
+    # These pass when the owner's own chats are done, which may take an hour. A client that repeated the
+    # request meanwhile would hide it from its user.
+    "queue_full": None,
+    "too_many_active_chats": None,
+}
+"""Codes of these statuses with another wait than one second."""
+
+
+def _retry_after_seconds(status: int, code: str) -> int | None:
+    return _RETRY_AFTER_SECONDS.get(code, 1) if status in _PASSING_STATUSES else None
+
+
 PROBLEMS: Mapping[str, ProblemType] = {
-    code: ProblemType(status, title, description)
+    code: ProblemType(status, title, description, _retry_after_seconds(status, code))
     for (status, title), descriptions in _CODES.items()
     for code, description in descriptions.items()
 }

@@ -81,7 +81,7 @@ def problem_response(
     errors: list[FieldProblem] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Return a problem as a response."""
+    """Return a problem as a response. One that passes has a ``Retry-After`` also without ``headers``."""
     problem_type = PROBLEMS[code]
     problem = Problem(
         title=problem_type.title,
@@ -90,7 +90,10 @@ def problem_response(
         detail=detail,
         errors=errors or [],
     )
-    return _ProblemResponse(problem, headers)
+    response = _ProblemResponse(problem, headers)
+    if problem_type.retry_after_seconds is not None:
+        response.headers.setdefault("retry-after", str(problem_type.retry_after_seconds))
+    return response
 
 
 class _ProblemResponse(JSONResponse):
@@ -154,7 +157,6 @@ def _database_unavailable_response(error: DatabaseUnavailable) -> JSONResponse:
     return problem_response(
         "database_unavailable",
         "The database cannot be reached just now; try again.",
-        headers={"retry-after": "1"},
     )
 
 

@@ -1,7 +1,6 @@
 """Route of the stream of all chats of a caller."""
 
 from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -20,6 +19,8 @@ from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.list_stream import subscribe_to_list
 
 router = APIRouter(prefix="/api/v1", tags=["streams"])
+
+_TOPIC = "list"
 
 
 @router.get(
@@ -54,8 +55,14 @@ async def stream_chats(
         archived=None if archived == "any" else archived,
         is_draining=lambda: context.hub.draining,
     )
-    begin = partial(stream.open, last_event_id or after)
-    return await open_stream(stream, begin, grant=request.scope[GRANT], context=context)
+    return await open_stream(
+        stream,
+        stream.open,
+        topic=_TOPIC,
+        cursor=last_event_id or after,
+        grant=request.scope[GRANT],
+        context=context,
+    )
 
 
 @router.api_route(

@@ -41,5 +41,11 @@ async def stream_chat(
     """
     last_event_id = headers.header_value(request.scope, headers.LAST_EVENT_ID)
     stream = subscribe_to_chat(context.hub, context.store.stream_reads, chat_id)
-    begin = partial(stream.open, last_event_id or after, owner_id=caller.owner_filter)
-    return await open_stream(stream, begin, grant=request.scope[GRANT], context=context)
+    return await open_stream(
+        stream,
+        partial(stream.open, owner_id=caller.owner_filter),
+        topic=chat_id,
+        cursor=last_event_id or after,
+        grant=request.scope[GRANT],
+        context=context,
+    )

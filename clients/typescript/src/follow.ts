@@ -6,7 +6,7 @@
  */
 
 import { Backoff, sleep } from "./backoff.js";
-import { ClientError, ConnectFailed } from "./errors.js";
+import { ChatdHTTPError, ClientError, ConnectFailed } from "./errors.js";
 import type { Http } from "./http.js";
 import type { ChatEvent, ChatListEvent } from "./types.js";
 import { Parser, type ServerSentEvent } from "./sse.js";
@@ -60,7 +60,7 @@ export class EventStream<E extends ChatEvent | ChatListEvent> implements AsyncIt
           yield event;
         }
       } catch (error) {
-        if (!(error instanceof ClientError) || !error.retryable) throw error;
+        if (!(error instanceof ClientError) || !(error.retryable || isLimit(error))) throw error;
         reason = error;
       }
       if (received) backoff.onProgress();
@@ -93,6 +93,11 @@ export class EventStream<E extends ChatEvent | ChatListEvent> implements AsyncIt
     this.options.onReconnect?.(reason, pause);
     await sleep(pause, this.options.signal);
   }
+}
+
+/** Whether a limit refused the stream: it passes, so it is waited out. */
+function isLimit(error: ClientError): boolean {
+  return error instanceof ChatdHTTPError && error.status === 429;
 }
 
 function restartsStream({ event }: ServerSentEvent): boolean {

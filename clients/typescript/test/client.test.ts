@@ -53,6 +53,21 @@ test("a rejection has status, code and detail, and is not retried", async () => 
   );
 });
 
+test("a stream waits for a limit to pass", async () => {
+  await withServer(
+    (response, _, count) => {
+      if (count === 0) problem(response, 429, "too_many_streams");
+      else if (count === 1) problem(response, 429, "too_many_streams", { "retry-after": "0" });
+      else sendEvents(response, ["deleted", { id: "c" }, "9.1.0"]);
+    },
+    async (url, requests) => {
+      const events = await collect(new Client(url).follow("c"), 1);
+      assert.deepEqual(events.map(({ event }) => event), ["deleted"]);
+      assert.equal(requests.length, 3);
+    },
+  );
+});
+
 test("a delete whose response was lost succeeds on retry", async () => {
   await withServer(
     (response, _, count) => (count === 0 ? response.destroy() : problem(response, 404, "chat_not_found")),
