@@ -13,6 +13,7 @@ DROP FUNCTION chat_owner_refusal (text, jsonb);
 DROP FUNCTION chat_active_count_serialized (text, integer);
 DROP FUNCTION chat_active_count (text, integer);
 DROP FUNCTION chat_dead_workers (uuid);
+DROP TABLE chat_tools;
 DROP TABLE chats;
 DROP TABLE workers;
 DROP TABLE chat_model_configs;

@@ -80,7 +80,6 @@ CREATE TABLE chats (
     queue_length          integer NOT NULL DEFAULT 0 CHECK (queue_length >= 0),
     archived              boolean NOT NULL DEFAULT false,
     labels                jsonb NOT NULL DEFAULT '{}',
-    tools                 jsonb NOT NULL DEFAULT '[]',
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
     claim_traceparent     text,
@@ -115,8 +114,7 @@ CREATE TABLE chats (
     CONSTRAINT chats_root_is_itself CHECK (parent_chat_id IS NOT NULL OR root_chat_id = id),
     CONSTRAINT chats_not_its_parent CHECK (parent_chat_id <> id),
     CONSTRAINT chats_error_detail_object CHECK (jsonb_typeof(last_error_detail) = 'object'),
-    CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object'),
-    CONSTRAINT chats_tools_array CHECK (jsonb_typeof(tools) = 'array')
+    CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object')
 ) WITH (
     fillfactor = 70,                                  -- keeps heartbeats on the row's own page
     autovacuum_vacuum_scale_factor = 0.02,
@@ -141,6 +139,14 @@ CREATE INDEX chats_owner_updated_idx ON chats (owner_id, updated_at DESC, id DES
 CREATE INDEX chats_parent_updated_idx ON chats (parent_chat_id, updated_at DESC, id DESC)
     WHERE parent_chat_id IS NOT NULL;
 CREATE INDEX chats_root_idx ON chats (root_chat_id);
+
+-- The tools of a chat that its client runs. Only the worker reads them, once per claim. In a row of
+-- their own they are neither written again with each transition nor read with the chat. A chat
+-- without tools has no row.
+CREATE TABLE chat_tools (
+    chat_id  uuid PRIMARY KEY REFERENCES chats ON DELETE CASCADE,
+    tools    jsonb NOT NULL CHECK (jsonb_typeof(tools) = 'array')
+);
 
 -- The workers that hold leases but not their session lock, which a worker keeps while it lives. A
 -- free lock is no evidence against a worker that has not renewed since this server started, because

@@ -1,6 +1,6 @@
 """A chat as it is stored: one row, one status, at most one worker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -68,8 +68,7 @@ class Chat:
     last live part of this epoch that is settled: stored in a message, or discarded.
 
     ``request_traceparent`` and ``claim_traceparent`` are trace contexts: of the request that asked for
-    the pending answer, and of its first claim. ``tools`` are those that the chat's client runs: objects of
-    ``name``, ``description`` and ``parameters``, a JSON schema.
+    the pending answer, and of its first claim.
     """
 
     id: UUID
@@ -95,7 +94,6 @@ class Chat:
     queue_length: int
     archived: bool
     labels: Mapping[str, str]
-    tools: Sequence[Mapping[str, Any]]
     last_model_config_id: UUID
     usage: Usage
     created_at: datetime

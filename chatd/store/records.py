@@ -13,13 +13,9 @@ from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, NewMessage, Part, QueuedMessage, Role, Visibility
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
+from chatd.store.columns import PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 
 Row = asyncpg.Record | Mapping[str, Any]
-
-_USAGE_COLUMNS = tuple(column.name for column in fields(Usage))
-_PLAIN_CHAT_COLUMNS = tuple(
-    column.name for column in fields(Chat) if column.name not in {"status", "usage"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +25,8 @@ class TransitionResult:
     chat: Chat
     entry: JournalEntry | None
     queued_message: QueuedMessage | None = None
+    model_messages: tuple[Message, ...] = ()
+    """The stored messages that the model is shown."""
     replayed: bool = field(default=False, compare=False)
     """True for the stored response to a repeated request."""
 
@@ -37,8 +35,8 @@ def chat(row: Row) -> Chat:
     """Return a row of ``chats`` as a value."""
     return Chat(
         status=Status(row["status"]),
-        usage=Usage(*(row[name] for name in _USAGE_COLUMNS)),
-        **{name: row[name] for name in _PLAIN_CHAT_COLUMNS},
+        usage=Usage(*(row[name] for name in USAGE_COLUMNS)),
+        **{name: row[name] for name in PLAIN_CHAT_COLUMNS},
     )
 
 
@@ -71,7 +69,7 @@ def _uuid(value: UUID | str | None) -> UUID | None:
 def _usage(row: Row) -> Usage | None:
     if row["input_tokens"] is None and row["output_tokens"] is None:
         return None
-    return Usage(*(row[name] or 0 for name in _USAGE_COLUMNS))
+    return Usage(*(row[name] or 0 for name in USAGE_COLUMNS))
 
 
 def message(row: Row) -> Message:
@@ -162,6 +160,7 @@ def transition_result(
         if row["entry_created_at"] is None
         else _entry_of_transition(row, updated_chat, transition, worker_id),
         queued_message=queued_message(queued) if queued else None,
+        model_messages=_messages_except(row, Visibility.USER),
         replayed=replayed,
     )
 
@@ -178,10 +177,11 @@ def _entry_of_transition(
         epoch=updated_chat.epoch,
         worker_id=worker_id,
         data=row["entry_data"],
-        messages=tuple(
-            message(stored)
-            for stored in row["messages"] or ()
-            if stored["visibility"]
-            != Visibility.MODEL  # ``updates_since`` skips these messages too
-        ),
+        messages=_messages_except(row, Visibility.MODEL),  # as ``updates_since`` reads them
+    )
+
+
+def _messages_except(row: Row, visibility: Visibility) -> tuple[Message, ...]:
+    return tuple(
+        message(stored) for stored in row["messages"] or () if stored["visibility"] != visibility
     )

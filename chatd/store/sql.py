@@ -2,7 +2,7 @@
 
 Parameters have names too: ``:chat_id`` in the file becomes ``$1`` for PostgreSQL when the file is
 loaded. A ``Query`` binds them from keyword arguments, so that adding a parameter to a statement
-renumbers nothing.
+renumbers nothing. ``chat_columns(c)`` becomes the columns of ``c`` that a chat is read from.
 """
 
 import re
@@ -12,11 +12,14 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
+from chatd.store.columns import CHAT_COLUMNS
+
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _TOKEN = re.compile(
     r"""(?x)
       --[^\n]* | '(?:''|[^'])*' | "(?:""|[^"])*" | ::   # nothing in these is a parameter
     | :(?P<name>[a-z_]\w*)
+    | \bchat_columns\((?P<chat>\w+)\)
     | (?P<positional>\$\d+)
     """
 )
@@ -88,6 +91,8 @@ def _query(name: str, body: str) -> Query:
     def numbered(token: re.Match[str]) -> str:
         if token["positional"]:
             raise QueryError(f"{name} has the positional parameter {token['positional']}.")
+        if token["chat"]:
+            return ", ".join(f"{token['chat']}.{column}" for column in CHAT_COLUMNS)
         if not token["name"]:
             return token[0]
         return f"${numbers.setdefault(token['name'], len(numbers) + 1)}"

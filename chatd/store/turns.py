@@ -4,7 +4,9 @@ Every transition is fenced: it names the worker and the epoch, and raises ``Leas
 A worker that got no response to a transition reads ``current`` before it tries again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat
@@ -31,6 +33,21 @@ class FencingToken:
     chat_id: UUID
     worker_id: UUID
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatHistory:
+    """What the model is shown: messages, oldest first, and the tools that the chat's client runs.
+
+    A tool is an object of ``name``, ``description`` and ``parameters``, a JSON schema.
+    """
+
+    messages: tuple[Message, ...] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+
+    def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
+        """Return the history with further messages."""
+        return replace(self, messages=(*self.messages, *messages))
 
 
 class Turns:
@@ -66,10 +83,11 @@ class Turns:
             if row["outcome"] != "stale":
                 return self._listener.committed(row, command.transition, fence.worker_id)
 
-    async def history(self, chat_id: UUID) -> tuple[Message, ...]:
-        """Return what the model is shown, oldest first."""
+    async def history(self, chat_id: UUID) -> ChatHistory:
+        """Return what the model is shown."""
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
-        return tuple(map(records.message, rows))
+        tools = rows[0]["tools"] if rows else None
+        return ChatHistory(tuple(map(records.message, rows)), tools or ())
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """Return the chat as it is now, whichever worker has it. None: it was deleted."""

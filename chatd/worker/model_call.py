@@ -12,13 +12,14 @@ from typing import Any, Self
 import anyio
 
 from chatd.domain.failure import Failure, FailureKind
-from chatd.domain.message import Content, Message, fold
+from chatd.domain.message import Content, fold
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
+from chatd.store.turns import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.worker.answers import reason_to_reject, storable_content
@@ -80,14 +81,14 @@ class ModelCall:
         """The content that was streamed so far."""
         return fold(self.preview.parts)
 
-    async def run(self, history: tuple[Message, ...]) -> ModelResponse | Failure:
+    async def run(self, history: ChatHistory) -> ModelResponse | Failure:
         """Call the model once. An exception that is no failure of the provider is a bug, and is raised."""
         request = ModelRequest(
             model=self._model.model,
-            messages=history,
+            messages=history.messages,
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
-            tools=tuple(map(_tool_spec, self._lease.chat.tools)),
+            tools=tuple(map(_tool_spec, history.tools)),
         )
         with tracing.model_call_span(
             chat=self._lease.chat,

@@ -35,6 +35,7 @@ from chatd.store.commands import (
     Release,
     RequireAction,
 )
+from chatd.store.turns import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.worker.config import TurnConfig
@@ -76,7 +77,7 @@ class Turn:
         self._writer = writer
         self._call: ModelCall | None = None
         self._response: NewMessage | None = None
-        self._history: tuple[Message, ...] = ()
+        self._history = ChatHistory()
         self.stats = TurnStats(lease.chat)
 
     async def run(self, wait_seconds: float) -> None:
@@ -98,7 +99,9 @@ class Turn:
             model_id = self._lease.chat.last_model_config_id
             messages += interrupted_message(self._call.content, model_config_id=model_id)
         self.stats.outcome = TurnOutcome.INTERRUPTED
-        if calls := [call.part for call in pending_tool_calls([*self._history, *messages])]:
+        if calls := [
+            call.part for call in pending_tool_calls([*self._history.messages, *messages])
+        ]:
             messages.append(error_results(calls, lambda _: "cancelled"))
         await self._writer.apply(FinishInterrupt(**self._step_values(messages)))
 
@@ -137,14 +140,14 @@ class Turn:
         self._history = history = await self._writer.history()
         self.stats.steps += 1
         if self.stats.steps == 1:
-            self.stats.add_time("client", _client_tool_seconds(history))
-        step = self._next_step(history)
+            self.stats.add_time("client", _client_tool_seconds(history.messages))
+        step = self._next_step(history.messages)
         if isinstance(step, CallModel):
             return await self._call_model(history)
         return await self._end_step(step, [])
 
     def _next_step(self, history: Sequence[Message | NewMessage]) -> NextStep:
-        tools = {tool["name"] for tool in self._lease.chat.tools}
+        tools = {tool["name"] for tool in self._history.tools}
         return next_step(history, client_tools=tools)
 
     async def _end_step(
@@ -158,7 +161,7 @@ class Turn:
                     CommitStep(**self._step_values([*messages, *_unknown_tool_errors(calls)]))
                 )
                 self._call = self._response = None
-                self._history = ()
+                self._history = ChatHistory()
                 return True
             case AwaitClientTools(calls, unknown):
                 self._services.metrics.turns.tool_calls.add("unknown", amount=len(unknown))
@@ -177,8 +180,8 @@ class Turn:
                 self.stats.outcome = TurnOutcome.FINISHED
                 return False
 
-    async def _call_model(self, history: tuple[Message, ...]) -> bool:
-        if steps_taken(history) >= self._config.limits.max_steps:
+    async def _call_model(self, history: ChatHistory) -> bool:
+        if steps_taken(history.messages) >= self._config.limits.max_steps:
             await self.fail(
                 Failure(
                     kind=FailureKind.STEP_LIMIT,
@@ -199,7 +202,7 @@ class Turn:
         return await self._store_response(model, outcome)
 
     async def _run_model_call(
-        self, model: ModelConfig, history: tuple[Message, ...]
+        self, model: ModelConfig, history: ChatHistory
     ) -> ModelResponse | Failure:
         services, counts = self._services, self._services.metrics.turns
         async with ModelCall(

@@ -9,10 +9,9 @@ import anyio
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
-from chatd.domain.message import Message
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.commands import WorkerCommand
-from chatd.store.turns import Turns
+from chatd.store.turns import ChatHistory, Turns
 from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
 from chatd.worker.clock import boottime
@@ -43,6 +42,7 @@ class Writer:
         self._turns = turns
         self._change_bus = change_bus
         self._lease = lease
+        self._history: ChatHistory | None = None
         self._elapsed_seconds = 0.0
 
     def take_elapsed(self) -> float:
@@ -50,16 +50,23 @@ class Writer:
         elapsed, self._elapsed_seconds = self._elapsed_seconds, 0.0
         return elapsed
 
-    async def history(self) -> tuple[Message, ...]:
-        """Return what the model is shown, oldest first."""
-        with tracing.store_span("history"):
-            return await self._retry_until_lease_expires(
-                lambda: self._turns.history(self._lease.chat.id)
-            )
+    async def history(self) -> ChatHistory:
+        """Return what the model is shown.
+
+        It is read once. While the lease lasts, only this writer adds to it: an edit fences the worker. So
+        it grows by what each transition returns, and is read again only when such a response was lost.
+        """
+        if self._history is None:
+            with tracing.store_span("history"):
+                self._history = await self._retry_until_lease_expires(
+                    lambda: self._turns.history(self._lease.chat.id)
+                )
+        return self._history
 
     async def apply(self, command: WorkerCommand) -> None:
         """Make a transition, and update the chat of the lease. Raise ``Interrupted`` or ``LeaseLost``."""
         self._lease.transition_in_flight = True
+        history, self._history = self._history, None
         try:
             with tracing.store_span(command.transition):
                 result = await self._retry_until_lease_expires(
@@ -70,6 +77,7 @@ class Writer:
             self._change_bus.receive(Hint(chat.id, chat.version, chat.status))
         else:
             self._lease.chat = result.chat
+            self._history = history and history.with_messages(result.model_messages)
         finally:
             self._lease.transition_in_flight = False
 

@@ -176,7 +176,6 @@ ODD: list[tuple[Status, str, dict[str, Any]]] = [
     (Status.RUNNING, "chats_queue_length_check", {"queue_length": -1}),
     (Status.ERROR, "chats_error_detail_object", {"last_error_detail": ["server"]}),
     (Status.WAITING, "chats_labels_object", {"labels": ["a"]}),
-    (Status.WAITING, "chats_tools_array", {"tools": {"a": 1}}),
     (Status.WAITING, "chats_owner_id_check", {"owner_id": ""}),
     (Status.WAITING, "chats_root_is_itself", {"root_chat_id": OTHER_CHAT}),
 ]

@@ -49,7 +49,7 @@ async def test_edit_supersedes_later_messages_and_keeps_earlier_ones(
         "hi",
         "a \N{REPLACEMENT CHARACTER} how?",
     ]
-    history = await Turns(database).history(chat.id)
+    history = (await Turns(database).history(chat.id)).messages
     assert [message.id for message in history][-1] == new.id
     assert len(history) == 3
     superseded = await database.fetch(

@@ -100,6 +100,6 @@ async def test_worker_that_finished_first_wins_over_the_reaper(database: Databas
     )
     with pytest.raises(LeaseLost):
         await turns.apply(orphan.fence, replace(orphan.command, settled_part=1))
-    assert [message.content for message in await turns.history(chat.id)][1:] == [
+    assert [message.content for message in (await turns.history(chat.id)).messages][1:] == [
         text_content("whole")
     ]

@@ -36,7 +36,6 @@ def leased_chat(**changes: Any) -> Chat:
         "queue_length": 0,
         "archived": False,
         "labels": {},
-        "tools": (),
         "last_model_config_id": UUID(int=2),
         "usage": Usage(),
         "created_at": _NOW,

@@ -17,6 +17,7 @@ from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
 from chatd.fanout.hub import ChatHub
 from chatd.store.leases import Renewal
+from chatd.store.turns import ChatHistory
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 from chatd.worker.flusher import Flusher
@@ -88,7 +89,7 @@ async def test_model_is_not_called_on_an_expired_lease() -> None:
         model=models.default,
     ) as call:
         with pytest.raises(LeaseLost):
-            await call.run(())
+            await call.run(ChatHistory())
     assert provider.calls == 0
 
 

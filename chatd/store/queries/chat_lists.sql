@@ -9,7 +9,7 @@
 
 -- name: page
 -- Read a page, filtered by columns of the index: only the rows of the page are fetched.
-SELECT c.* FROM (
+SELECT chat_columns(c) FROM (
     SELECT id, updated_at FROM chats
     WHERE owner_id = :owner_id
       AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
@@ -26,7 +26,7 @@ ORDER BY page.updated_at DESC, page.id DESC;
 -- Read a page, filtered also by labels and words of the title, which no index has: every row
 -- that is skipped is read. `:labels` are objects of one label each. Titles are compared in upper
 -- case, because the lower case of a Greek letter depends on its place in the word.
-SELECT * FROM chats
+SELECT chat_columns(chats) FROM chats
 WHERE owner_id = :owner_id
   AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
                           COALESCE(:before_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
@@ -42,7 +42,7 @@ LIMIT :limit;
 
 -- name: page_of_children
 -- Read a page of the chats that one chat has started, with any filters.
-SELECT * FROM chats
+SELECT chat_columns(chats) FROM chats
 WHERE parent_chat_id = :parent_chat_id
   AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
                           COALESCE(:before_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
@@ -61,7 +61,8 @@ LIMIT :limit;
 -- chats for each owner. There is at least one row for each owner, with the time of this read.
 -- Chats that the caller has in `:known_versions` (by chat id; of a deleted chat the largest
 -- bigint) are left out.
-SELECT list.owner_id AS list_owner_id, now() AS read_at, change.changed_at, change.deleted_id, c.*
+SELECT list.owner_id AS list_owner_id, now() AS read_at, change.changed_at, change.deleted_id,
+       chat_columns(c)
 FROM unnest(:owner_ids::text[], :since::timestamptz[]) AS list (owner_id, since)
 LEFT JOIN LATERAL (
     (SELECT updated_at AS changed_at, id, NULL::uuid AS deleted_id FROM chats

@@ -18,13 +18,16 @@ WITH decision AS MATERIALIZED (
                 ELSE 'done' END AS outcome,
            gen_random_uuid() AS id
 ), created AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id, tools,
+    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
                        status, pending_since, request_traceparent)
-    SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id, :tools,
+    SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
            CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END,
            CASE WHEN :starts_turn THEN clock_timestamp() END, :request_traceparent
     FROM decision WHERE decision.outcome = 'done'
     RETURNING *
+), stored_tools AS (
+    INSERT INTO chat_tools (chat_id, tools)
+    SELECT created.id, :tools FROM created WHERE :tools::jsonb <> '[]'
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id)
     SELECT created.id, created.version, m.role, m.content, m.visibility, m.model_config_id
@@ -38,7 +41,7 @@ WITH decision AS MATERIALIZED (
     FROM created
     RETURNING created_at, data
 ), response AS (
-    SELECT decision.outcome, created.*,
+    SELECT decision.outcome, chat_columns(created),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN created ON true LEFT JOIN journal_entry ON true
@@ -154,7 +157,7 @@ WITH snapshot AS MATERIALIZED (
     RETURNING created_at, data
 ), response AS (
     SELECT CASE WHEN updated.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome,
-           updated.*,
+           chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
            (SELECT to_jsonb(enqueued) FROM enqueued) AS queued
@@ -244,7 +247,8 @@ WITH snapshot AS MATERIALIZED (
     UNION ALL
     SELECT locked.* FROM locked, decision WHERE decision.plan = 'unchanged'
 ), response AS (
-    SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome, chat.*,
+    SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome,
+           chat_columns(chat),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN chat ON true LEFT JOIN journal_entry ON true
@@ -285,7 +289,7 @@ WITH snapshot AS MATERIALIZED (
     SELECT id, version, 'retry', status, epoch FROM updated
     RETURNING created_at, data
 ), response AS (
-    SELECT decision.outcome, updated.*,
+    SELECT decision.outcome, chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
@@ -313,7 +317,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 ), response AS (
-    SELECT 'done' AS outcome, updated.*,
+    SELECT 'done' AS outcome, chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM updated, journal_entry
@@ -366,7 +370,7 @@ WITH target AS MATERIALIZED (
     SELECT * FROM locked
     WHERE id = :chat_id AND NOT EXISTS (SELECT FROM updated WHERE updated.id = :chat_id)
 ), response AS (
-    SELECT decision.outcome, chat.*,
+    SELECT decision.outcome, chat_columns(chat),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM decision LEFT JOIN chat ON true LEFT JOIN journal_entry ON journal_entry.chat_id = chat.id

@@ -50,7 +50,7 @@ WITH due AS MATERIALIZED (
     SELECT id, version, 'claim', status, epoch, worker_id FROM updated
     RETURNING chat_id, created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages,
        EXTRACT(EPOCH FROM updated.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in,
@@ -86,7 +86,7 @@ RETURNING c.id, c.epoch, c.version, c.status;
 
 -- name: leased_chats
 -- Read the chats that a worker holds. A worker reads this once, when it stops.
-SELECT * FROM chats WHERE worker_id = :worker_id;
+SELECT chat_columns(chats) FROM chats WHERE worker_id = :worker_id;
 
 -- name: find_reapable
 -- Return whether there is work for a reaper: running chats and interrupting chats of dead
@@ -151,7 +151,7 @@ WITH dead AS MATERIALIZED (
     FROM updated
     RETURNING chat_id, created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;

@@ -77,7 +77,7 @@ WITH snapshot AS MATERIALIZED (
     FROM updated
     RETURNING created_at, data
 ), response AS (
-    SELECT decision.outcome, updated.*,
+    SELECT decision.outcome, chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
@@ -134,7 +134,7 @@ WITH snapshot AS MATERIALIZED (
     FROM updated
     RETURNING created_at, data
 ), response AS (
-    SELECT decision.outcome, updated.*,
+    SELECT decision.outcome, chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true

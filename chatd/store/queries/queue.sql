@@ -29,7 +29,7 @@ WITH snapshot AS MATERIALIZED (
 SELECT CASE WHEN locked.version <> snapshot.version THEN 'stale'
             WHEN updated.id IS NULL THEN 'queued_message_not_found'
             ELSE 'done' END AS outcome,
-       updated.*,
+       chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM locked CROSS JOIN snapshot LEFT JOIN updated ON true LEFT JOIN journal_entry ON true;
@@ -120,7 +120,7 @@ WITH snapshot AS MATERIALIZED (
     RETURNING created_at, data
 ), response AS (
     SELECT CASE WHEN updated.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome,
-           updated.*,
+           chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true

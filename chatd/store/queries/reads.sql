@@ -2,7 +2,8 @@
 -- owner's chat is not found.
 
 -- name: chat
-SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
+SELECT chat_columns(chats) FROM chats
+WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
 
 -- name: messages_after
 SELECT * FROM chat_messages
@@ -31,7 +32,7 @@ ORDER BY version LIMIT :limit;
 -- Read everything that says why a chat is in its status, as of one moment. Pending chats ahead
 -- of it are counted up to `:max_ahead`. A worker is alive within `:lease_seconds` of its last
 -- heartbeat.
-SELECT c.*, clock_timestamp() AS now,
+SELECT chat_columns(c), c.activity, clock_timestamp() AS now,
        w.host, w.pid, w.version AS worker_version, w.started_at AS worker_started_at,
        w.heartbeat_at AS worker_heartbeat_at,
        CASE WHEN c.status = 'error' THEN c.last_error_detail

@@ -16,7 +16,7 @@ ON CONFLICT DO NOTHING;
 -- name: snapshot
 -- Read a chat, everything that a person sees of it, and the parts of its running step, as of one
 -- moment.
-SELECT c.*,
+SELECT chat_columns(c),
        (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM chat_messages m
         WHERE m.chat_id = c.id AND m.superseded_version IS NULL
           AND m.visibility <> 'model') AS messages,

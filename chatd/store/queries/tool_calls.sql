@@ -65,7 +65,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
 FROM updated, journal_entry;
@@ -136,7 +136,7 @@ WITH snapshot AS MATERIALIZED (
     FROM updated
     RETURNING created_at, data
 ), response AS (
-    SELECT decision.outcome, decision.tool_call_ids, updated.*,
+    SELECT decision.outcome, decision.tool_call_ids, chat_columns(updated),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
@@ -187,7 +187,7 @@ WITH overdue AS MATERIALIZED (
     FROM updated
     RETURNING chat_id, created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted
         WHERE inserted.chat_id = updated.id) AS messages

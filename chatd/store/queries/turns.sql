@@ -7,16 +7,18 @@
 -- reader takes the parts of the next attempt for parts of this one.
 
 -- name: history
--- Read what the model is shown, oldest first.
+-- Read what the model is shown, oldest first. The first row has the tools of the chat.
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
-       output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at
+       output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at,
+       CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
+            THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools
 FROM chat_messages
 WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted AND visibility <> 'user'
 ORDER BY id;
 
 -- name: current
 -- Read a chat whose worker did not receive the result of its last statement.
-SELECT * FROM chats WHERE id = :chat_id;
+SELECT chat_columns(chats) FROM chats WHERE id = :chat_id;
 
 -- name: loss_reason
 -- Read how a lease was lost: the last of the transitions that end a lease, of this epoch or of the
@@ -70,7 +72,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
 FROM updated, journal_entry;
@@ -158,7 +160,7 @@ WITH snapshot AS MATERIALIZED (
     FROM updated
     RETURNING created_at, data
 )
-SELECT decision.outcome, updated.*,
+SELECT decision.outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
 FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true;
@@ -190,7 +192,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM updated, journal_entry;
@@ -225,7 +227,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM updated, journal_entry;
@@ -255,7 +257,7 @@ WITH updated AS (
     FROM updated
     RETURNING created_at, data
 )
-SELECT 'done' AS outcome, updated.*,
+SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM updated, journal_entry;

@@ -1,0 +1,16 @@
+"""Columns that statements return of a chat, in one place.
+
+A statement writes ``chat_columns(updated)`` where a chat is to be read from ``updated``. So a column of
+``chats`` that no ``Chat`` has is sent to nobody, whoever adds it.
+"""
+
+from dataclasses import fields
+from typing import Final
+
+from chatd.domain.chat import Chat, Usage
+
+USAGE_COLUMNS: Final = tuple(column.name for column in fields(Usage))
+PLAIN_CHAT_COLUMNS: Final = tuple(
+    column.name for column in fields(Chat) if column.name not in {"status", "usage"}
+)
+CHAT_COLUMNS: Final = ("status", *PLAIN_CHAT_COLUMNS, *USAGE_COLUMNS)

@@ -1,0 +1,36 @@
+"""Columns that statements return: of a chat those that a ``Chat`` is made of, and its tools only once."""
+
+from support.queries import ALL_QUERIES
+
+from chatd.store.columns import CHAT_COLUMNS
+from chatd.store.database import Database
+
+OTHER_COLUMNS = {
+    "activity": {"reads.explain"},  # what it is about
+    "tools": {"turns.history"},  # once per claim
+}
+"""Columns of chats that no ``Chat`` has, with the only queries that return them."""
+
+
+async def test_statements_return_no_other_columns_of_a_chat(database: Database) -> None:
+    async with database.dedicated_connection() as connection:
+        returned = {
+            query.name: {
+                attribute.name
+                for attribute in (await connection.prepare(query.text)).get_attributes()
+            }
+            for query in ALL_QUERIES
+        }
+    for column, queries in OTHER_COLUMNS.items():
+        assert {name for name, columns in returned.items() if column in columns} == queries
+    with_a_chat = [columns for columns in returned.values() if "root_chat_id" in columns]
+    assert len(with_a_chat) > 20
+    assert all(set(CHAT_COLUMNS) <= columns for columns in with_a_chat)
+
+
+async def test_every_other_column_of_a_chat_is_named_above(database: Database) -> None:
+    rows = await database.fetch(
+        "SELECT attname::text AS name FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"
+        " AND attrelid IN ('chats'::regclass, 'chat_tools'::regclass)"
+    )
+    assert {row["name"] for row in rows} - {*CHAT_COLUMNS, "chat_id"} == OTHER_COLUMNS.keys()
