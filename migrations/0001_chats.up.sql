@@ -325,7 +325,7 @@ CREATE TABLE api_tokens (
     owner_id      text NOT NULL CHECK (owner_id <> ''),
     name          text NOT NULL DEFAULT '',           -- what the token is for
     hash          bytea NOT NULL UNIQUE,
-    admin         boolean NOT NULL DEFAULT false,
+    scopes        text[] NOT NULL DEFAULT '{chats}',  -- an unknown one permits nothing
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at    timestamptz,
     revoked_at    timestamptz,

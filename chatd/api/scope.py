@@ -11,7 +11,7 @@ GRANT: Final = "chatd.grant"
 """The ``Grant`` of the caller, absent on public paths."""
 
 IDENTITY: Final = "chatd.identity"
-"""The ``Identity`` that the request acts for, once it was resolved."""
+"""The ``Identity`` that the request acts with, absent on public paths."""
 
 PROBLEM_CODE: Final = "chatd.problem_code"
 """The code of the problem in the response, if there is one."""

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from typing import Final
 from uuid import UUID
 
+from fastapi import Request
 from fastapi.sse import EventSourceResponse
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from chatd.api.auth.identity import Grant
 from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
+from chatd.api.scope import GRANT, IDENTITY
 from chatd.domain.chat import Chat
 from chatd.domain.cursor import Cursor
 from chatd.domain.message import Message
@@ -34,17 +35,20 @@ async def open_stream(
     *,
     topic: object,
     cursor: str | None,
-    grant: Grant,
+    request: Request,
     context: ApiContext,
 ) -> "EventStreamResponse":
     """Return the response that sends ``stream``, after ``begin`` has read what follows ``cursor``.
 
-    The stream counts for the owner and ends with ``grant``. ``topic`` is what it is about. Whatever fails
-    here is answered as a problem, and leaves no subscription.
+    The stream counts for the owner that ``request`` acts as, and ends with its grant. ``topic`` is what it
+    is about. Whatever fails here is answered as a problem, and leaves no subscription.
     """
     with ExitStack() as stack:
         stack.callback(stream.close)
-        session = context.stream_sessions.start(grant, topic, resumes=cursor is not None)
+        scope = request.scope
+        session = context.stream_sessions.start(
+            scope[GRANT], scope[IDENTITY].owner_id, topic, resumes=cursor is not None
+        )
         stack.callback(session.close)
         session.on_end(stream.end)
         await begin(cursor)

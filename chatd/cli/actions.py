@@ -19,7 +19,7 @@ next.
 
 Examples:
   chatd interrupt 5bd0a6e5
-  chatd interrupt 5bd0a6e5 --owner shop      (as an admin)
+  chatd interrupt 5bd0a6e5 --owner shop      (scope act-for)
   chatd ps --once --status running --limit 10000 --json | jq -r '.[].id' |
       xargs -n 1 chatd interrupt""",
 )
@@ -30,7 +30,7 @@ fail does not change, and the command reports an error.
 
 Examples:
   chatd retry 5bd0a6e5
-  chatd retry 5bd0a6e5 --owner shop          (as an admin)
+  chatd retry 5bd0a6e5 --owner shop          (scope act-for)
   chatd ps --once --status error --limit 10000 --json | jq -r '.[].id' |
       xargs -n 1 chatd retry""",
 )

@@ -83,7 +83,7 @@ def _read_token(file: Path, origin: str) -> str:
 class CallerOptions(ServerOptions):
     """Options that select the server and the owner whose chats to use."""
 
-    owner: Annotated[str | None, Parameter(help="Act as this owner (admins only).")] = None
+    owner: Annotated[str | None, Parameter(help="Act as this owner (scope act-for).")] = None
 
     @override
     def client(self) -> "Client":
@@ -144,7 +144,7 @@ def report_error(error: "ClientError | NoSuchChat") -> Exit:
             return Exit.UNAUTHORIZED
         case Forbidden():
             print_error(
-                f"Create an admin token with 'chatd token create --owner NAME --admin', "
+                f"Create a token with 'chatd token create --owner NAME --scope SCOPE', "
                 f"and {_CREDENTIAL_HINT}"
             )
             return Exit.UNAUTHORIZED

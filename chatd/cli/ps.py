@@ -24,7 +24,7 @@ Examples:
   chatd ps
   chatd ps --status running
   chatd ps --once --label team:red --label urgent
-  chatd ps --owner shop                      (as an admin)
+  chatd ps --owner shop                      (scope act-for)
   chatd ps --once --json | jq -r '.[] | select(.queue_length > 0).id'""",
 )
 

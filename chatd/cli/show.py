@@ -20,7 +20,7 @@ app = App(
 
 Examples:
   chatd show 5bd0a6e5
-  chatd show 5bd0a6e5 --owner shop           (as an admin)
+  chatd show 5bd0a6e5 --owner shop           (scope act-for)
   chatd show 5bd0a6e5 --json | jq -r '.messages[-1].content[].text'""",
 )
 

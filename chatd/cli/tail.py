@@ -28,7 +28,7 @@ Examples:
   chatd tail 5bd0a6e5
   chatd tail 5bd0a6e5 --until-idle
   chatd tail 5bd0a6e5 --json | jq -r 'select(.event == "status").data.status'
-  chatd tail 5bd0a6e5 --owner shop           (as an admin)
+  chatd tail 5bd0a6e5 --owner shop           (scope act-for)
   chatd tail 5bd0a6e5 --after 12.3.0""",
 )
 

@@ -10,8 +10,9 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from chatd.cli.formatting import DURATION_EXAMPLES
-from chatd.cli.options import Config, Flag, load_settings
+from chatd.cli.options import Config, load_settings
 from chatd.cli.output import Json, echo, format_table, print_json
+from chatd.domain.access_scope import AccessScope
 from chatd.settings import Settings
 from chatd.store.database import Database
 from chatd.store.migrations import migrate
@@ -22,7 +23,9 @@ app = App(
     help="Create, list and revoke the tokens that callers authenticate with.",
     help_epilogue="""Examples:
   chatd token create --owner shop
-  chatd token create --owner ops --admin --name 'on-call laptop' --expires 90d
+  chatd token create --owner ops --scope operate --scope read-all --expires 90d
+  chatd token create --owner prometheus --scope metrics
+  chatd token create --owner backend --scope act-for --name 'web app'
   TOKEN=$(chatd token create --owner ci --expires 2027-01-31)
   chatd token list --owner shop
   chatd token revoke 3f0c5ab2-6a38-4a5c-9a43-0f6f0f2f0b1e
@@ -73,7 +76,16 @@ def create(
         str,
         Parameter(validator=_validate_owner, help="Owner whose chats the token gives access to."),
     ],
-    admin: Annotated[Flag, Parameter(help="Give access to the chats of all owners.")] = False,
+    scope: Annotated[
+        tuple[AccessScope, ...],
+        Parameter(
+            name="--scope",
+            negative=(),
+            help="What the token permits; can be repeated. chats: the owner's own chats; act-for: to be "
+            "any owner that a request names; read-all: to read any chat; operate: the status of "
+            "processes, and why any chat is in its state; metrics: /metrics.",
+        ),
+    ] = (AccessScope.CHATS,),
     name: Annotated[
         str, Parameter(show_default=False, help="Purpose, shown by 'token list'.")
     ] = "",
@@ -95,16 +107,16 @@ def create(
     settings = load_settings(config)
     token, secret = _with_tokens(
         settings,
-        lambda tokens: tokens.create(owner_id=owner, admin=admin, name=name, expires=expires),
+        lambda tokens: tokens.create(owner_id=owner, scopes=scope, name=name, expires=expires),
     )
     if json:
-        print_json({**asdict(token), "token": secret})
+        print_json({**_fields(token), "token": secret})
         return
     echo(secret)
     until = f"until {_format_time(token.expires_at)}" if token.expires_at else "until it is revoked"
-    kind = "an admin's token" if admin else "a token"
     echo(
-        f"Token {token.id} is {kind} of {owner}, {until}. Save it now; it is not shown again.",
+        f"Token {token.id} of {owner} has the scopes {_scopes(token)}, {until}. Save it now; it is not "
+        "shown again.",
         error=True,
     )
     if settings.auth.mode != "token":
@@ -124,7 +136,7 @@ def list_(
     """
     stored = _with_tokens(load_settings(config), lambda tokens: tokens.list(owner_id=owner))
     if json:
-        print_json([asdict(token) for token in stored])
+        print_json([_fields(token) for token in stored])
         return
     echo(format_table(_COLUMNS, [_row(token) for token in stored]))
 
@@ -140,14 +152,14 @@ def revoke(
     """Revoke a token for good, on every process and open stream. Can be repeated safely."""
     token = _with_tokens(load_settings(config), lambda tokens: tokens.revoke(token_id))
     if json:
-        print_json(asdict(token))
+        print_json(_fields(token))
         return
     echo(
         f"Token {token.id} of {token.owner_id} has been revoked since {_format_time(token.revoked_at)}."
     )
 
 
-_COLUMNS = ("ID", "OWNER", "NAME", "ADMIN", "STATE", "CREATED", "EXPIRES", "LAST USED")
+_COLUMNS = ("ID", "OWNER", "NAME", "SCOPES", "STATE", "CREATED", "EXPIRES", "LAST USED")
 
 
 def _row(token: Token) -> Sequence[str]:
@@ -155,12 +167,20 @@ def _row(token: Token) -> Sequence[str]:
         str(token.id),
         token.owner_id,
         token.name,
-        "admin" if token.admin else "",
+        _scopes(token),
         token.state,
         _format_time(token.created_at),
         _format_time(token.expires_at),
         _format_time(token.last_used_at),
     )
+
+
+def _scopes(token: Token) -> str:
+    return ", ".join(sorted(token.scopes))
+
+
+def _fields(token: Token) -> dict[str, Any]:
+    return asdict(token) | {"scopes": sorted(token.scopes)}
 
 
 def _format_time(at: datetime | None) -> str:

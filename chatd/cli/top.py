@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 app = App(
     name="top",
     help_epilogue="""Requests /statusz of the process at --url repeatedly until Ctrl-C. Into a pipe it
-prints the status once. If the server requires tokens, it needs an admin's.
-Behind a load balancer, each request may reach another process: use the URL of
+prints the status once. If the server requires tokens, it needs one with the scope
+operate. Behind a load balancer, each request may reach another process: use the URL of
 one process.
 
 Examples:

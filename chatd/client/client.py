@@ -16,7 +16,7 @@ class Client:
     Args:
         base_url: Address of the server, such as ``http://127.0.0.1:8080``.
         token: Token of ``chatd token create``, or a JWT.
-        owner: Owner to act for. Only admins may name another owner.
+        owner: Owner to act for. To name another than the token's takes the scope ``act-for``.
         timeout_seconds: Maximum duration of one attempt of a request.
         retry_timeout_seconds: Duration for which a failing request is repeated. None: without limit.
         read_timeout_seconds: Duration without any byte after which a stream reconnects. It must exceed the
@@ -74,7 +74,7 @@ class Client:
         await self._http.aclose()
 
     async def status(self) -> ProcessStatus:
-        """Return the status of the process that answers: actors, leased chats, connections. For admins."""
+        """Return the status of the process that answers: actors, leased chats, connections."""
         status: ProcessStatus = await self._http.request("GET", f"{self._base_url}/statusz")
         return status
 

@@ -96,8 +96,10 @@ class AuthSettings(Section):
     """Required claim aud of a JWT, or one of several values in it."""
     owner_claim: NonEmptyText = "sub"
     """Claim of a JWT that names the owner."""
-    admin_claim: NonEmptyText | None = Field(None, examples=["chatd_admin"])
-    """Claim of a JWT that is true for an admin. Not set: no JWT is an admin's."""
+    scope_claim: NonEmptyText | None = Field(None, examples=["chatd_scopes"])
+    """Claim of a JWT that names its scopes, as a list or a text with spaces between. A JWT that names
+    none of chats, act-for, read-all, operate and metrics there has the scope chats. Not set: so has
+    every JWT."""
 
     @model_validator(mode="after")
     def _check_jwt_keys(self) -> Self:
@@ -218,8 +220,8 @@ class MetricsSettings(Section):
     """Metrics for operators."""
 
     public: bool = False
-    """Serve /metrics to everybody. If false, and with authentication, it requires an admin's token,
-    because it covers all owners."""
+    """Serve /metrics to everybody. If false, and with authentication, it takes a token with the scope
+    metrics, because it covers all owners."""
     refresh_interval_seconds: PositiveFloat = 5
     """Interval at which database-wide figures, such as chats by status, are collected for /metrics."""
     stalled_after_seconds: PositiveFloat = 120

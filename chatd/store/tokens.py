@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chatd.domain.access_scope import OWN_CHATS, AccessScope, known_scopes
 from chatd.domain.errors import TokenNotFound
 from chatd.store import sql
 from chatd.store.database import Database
@@ -33,7 +34,7 @@ class Token:
     id: UUID
     owner_id: str
     name: str
-    admin: bool
+    scopes: frozenset[AccessScope]
     state: str
     created_at: datetime
     expires_at: datetime | None
@@ -45,9 +46,10 @@ class Token:
 class ValidToken:
     """A token that is valid for another ``expires_in_seconds`` (None: for ever)."""
 
+    id: UUID
     token_hash: bytes
     owner_id: str
-    admin: bool
+    scopes: frozenset[AccessScope]
     expires_in_seconds: float | None
 
 
@@ -61,7 +63,7 @@ class Tokens:
         self,
         *,
         owner_id: str,
-        admin: bool = False,
+        scopes: Collection[AccessScope] = OWN_CHATS,
         name: str = "",
         expires: timedelta | datetime | None = None,
     ) -> tuple[Token, str]:
@@ -73,7 +75,7 @@ class Tokens:
             _Q["create"],
             owner_id=owner_id,
             hash=hash_token(secret),
-            admin=admin,
+            scopes=sorted(scopes),
             name=name,
             lifetime_seconds=lifetime,
             expires_at=expires_at,
@@ -101,7 +103,13 @@ class Tokens:
             _Q["validate"], hashes=list(token_hashes), used_hashes=list(used_hashes)
         )
         return [
-            ValidToken(row["hash"], row["owner_id"], row["admin"], row["expires_in"])
+            ValidToken(
+                id=row["id"],
+                token_hash=row["hash"],
+                owner_id=row["owner_id"],
+                scopes=known_scopes(row["scopes"]),
+                expires_in_seconds=row["expires_in"],
+            )
             for row in rows
         ]
 
@@ -111,7 +119,7 @@ def _token(row: asyncpg.Record) -> Token:
         id=row["id"],
         owner_id=row["owner_id"],
         name=row["name"],
-        admin=row["admin"],
+        scopes=known_scopes(row["scopes"]),
         state=row["state"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],

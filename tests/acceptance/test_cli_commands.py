@@ -170,7 +170,7 @@ async def test_commands_require_token_and_stream_ends_on_revocation(
                 await anext(events)
 
 
-async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
+async def test_acting_for_another_owner(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"\n') as chatd:
         await chatd.wait_until_ready()
 
@@ -181,7 +181,8 @@ async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
             )
             return partial(run_command, chatd.url, CHATD_TOKEN=made.stdout.strip())
 
-        zoe, admin, bob = await caller("zoë"), await caller("ops", "--admin"), await caller("bob")
+        zoe, bob = await caller("zoë"), await caller("bob")
+        admin = await caller("ops", "--scope", "act-for", "--scope", "chats")
         assert (await zoe("chat", stdin="[[panic]]")).exit_code == Exit.FAILED
         [chat] = json.loads((await zoe("ps", "--once", "--json")).stdout)
         start = chat["id"][:8]
@@ -204,5 +205,5 @@ async def test_admin_acts_for_another_owner(tmp_path: Path, dsn: str) -> None:
         for command in (["ps", "--once"], ["retry", start], ["show", chat["id"]]):
             refused = await bob(*command, "--owner", "zoë")
             assert (refused.exit_code, refused.stdout) == (Exit.UNAUTHORIZED, "")
-            assert "only an admin may act for another owner" in refused.stderr
-            assert "chatd token create --owner NAME --admin" in refused.stderr
+            assert "takes a token with the scope act-for" in refused.stderr
+            assert "chatd token create --owner NAME --scope SCOPE" in refused.stderr

@@ -70,7 +70,7 @@ async def test_token_create_options(capsys: Captured) -> None:
     made: list[dict[str, Any]] = []
     for options in (
         [],
-        ["--admin"],
+        ["--scope", "metrics", "--scope", "act-for"],
         ["--expires", "1w2d12h"],
         ["--expires", "2099-01-31"],
         ["--expires", "2099-01-31T12:00:00+02:00"],
@@ -80,7 +80,7 @@ async def test_token_create_options(capsys: Captured) -> None:
     assert {one["owner_id"] for one in made} == {"zoë"}
     assert await chatd("token", "list", "--json") == Exit.DONE
     assert '"owner_id": "zoë"' in capsys.readouterr().out
-    assert [one["admin"] for one in made] == [False, True, False, False, False]
+    assert [one["scopes"] for one in made] == [["chats"], ["act-for", "metrics"], *[["chats"]] * 3]
     assert [one["expires_at"] for one in made][:2] == [None, None]
     assert made[3]["expires_at"] == "2099-01-31 00:00:00+00:00"
     assert made[4]["expires_at"] == "2099-01-31 10:00:00+00:00"
@@ -91,6 +91,7 @@ async def test_token_create_options(capsys: Captured) -> None:
     ("command", "code", "words"),
     [
         (["create"], Exit.USAGE, "--owner"),
+        (["create", "--owner", "a", "--scope", "root"], Exit.USAGE, "root"),
         (["create", "--owner", ""], Exit.USAGE, "an owner is a name"),
         (
             ["create", "--owner", "a", "--expires", "soon"],

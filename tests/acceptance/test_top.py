@@ -42,15 +42,15 @@ async def test_top_refreshes_until_interrupted(tmp_path: Path, dsn: str) -> None
                 assert await screen.wait_for_exit() == Exit.INTERRUPTED
 
 
-async def test_top_requires_admin(tmp_path: Path, dsn: str) -> None:
+async def test_top_requires_the_scope_operate(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings='[auth]\nmode = "token"') as chatd:
         await chatd.wait_until_ready()
         refused = await run_command(chatd.url, "top", "--once")
         assert (refused.exit_code, refused.stdout) == (Exit.UNAUTHORIZED, "")
         assert "'chatd token create --owner NAME'" in refused.stderr
         here = {"CHATD_DATABASE__URL": dsn, "CHATD_CONFIG": str(chatd.config)}
-        for more, code in (((), Exit.UNAUTHORIZED), (("--admin",), 0)):
+        for more, code in (((), Exit.UNAUTHORIZED), (("--scope", "operate"), 0)):
             made = await run_command(chatd.url, "token", "create", "--owner", "ann", *more, **here)
             shown = await run_command(chatd.url, "top", "--once", CHATD_TOKEN=made.stdout.strip())
             assert shown.exit_code == code
-            assert ("token create --owner NAME --admin" in shown.stderr) is bool(code)
+            assert ("token create --owner NAME --scope SCOPE" in shown.stderr) is bool(code)

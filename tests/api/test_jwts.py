@@ -174,8 +174,8 @@ async def test_key_verifies_only_its_own_algorithms_and_use(dsn: str, tmp_path: 
             assert await status_of(chatd, secret) == 401
 
 
-async def test_owner_and_admin_claims_are_configurable(dsn: str, jwks: str) -> None:
-    auth = jwt_auth(jwks, owner_claim="tenant", admin_claim="chatd_admin")
+async def test_owner_and_scope_claims_are_configurable(dsn: str, jwks: str) -> None:
+    auth = jwt_auth(jwks, owner_claim="tenant", scope_claim="chatd_scopes")
     async with running_daemon(dsn, auth=auth) as chatd:
         ann = bearer(sign_token(tenant="ann", sub="x"))
         chat = await create_chat_as(chatd, ann)
@@ -184,15 +184,28 @@ async def test_owner_and_admin_claims_are_configurable(dsn: str, jwks: str) -> N
             await get_as(chatd, CHATS, bearer(sign_token())), 401, "unauthorized", "tenant"
         )
         path = f"{CHATS}/{chat['id']}"
-        for claim in (False, "true", 1, ["true"], {}):
-            almost = bearer(sign_token(tenant="bob", chatd_admin=claim))
+        for claim in (
+            True,
+            1,
+            "",
+            [],
+            {"read-all": True},
+            "read_all",
+            ["READ-ALL"],
+            [["read-all"]],
+            "openid",
+        ):
+            almost = bearer(sign_token(tenant="bob", chatd_scopes=claim))
             assert_problem(await get_as(chatd, path, almost), 404, "chat_not_found")
-        boss = bearer(sign_token(tenant="boss", chatd_admin=True))
-        assert (await get_as(chatd, path, boss)).json() == chat
-        for_ann = boss | {"x-chatd-owner": "ann"}
+        for claim in ("read-all", "openid read-all", ["read-all", 1, "email"]):
+            reader = bearer(sign_token(tenant="boss", chatd_scopes=claim))
+            assert (await get_as(chatd, path, reader)).json() == chat
+            assert_problem(await get_as(chatd, CHATS, reader), 403, "insufficient_scope", "chats")
+        backend = bearer(sign_token(tenant="backend", chatd_scopes="act-for"))
+        for_ann = backend | {"x-chatd-owner": "ann"}
         assert (await get_as(chatd, CHATS, for_ann)).json()["items"] == [chat]
     async with running_daemon(dsn, auth=jwt_auth(jwks, owner_claim="tenant")) as chatd:
-        assert_problem(await get_as(chatd, path, boss), 404, "chat_not_found")
+        assert_problem(await get_as(chatd, path, reader), 404, "chat_not_found")
 
 
 async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:

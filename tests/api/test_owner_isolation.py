@@ -1,11 +1,20 @@
 """Isolation of owners, checked for every operation of the OpenAPI document."""
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
+import httpx2
 import pytest
-from support.auth import AuthenticatedDaemons, Bearer, authenticated_daemons, create_chat_as, get_as
+from support.auth import (
+    EVERY_SCOPE,
+    AuthenticatedDaemons,
+    Bearer,
+    authenticated_daemons,
+    create_chat_as,
+    get_as,
+)
 from support.eventually import TIMEOUT_SECONDS, eventually
 from support.factories import stored_rows
 from support.providers import scripted
@@ -20,6 +29,8 @@ from support.requests import (
     operations,
 )
 
+from chatd.api.app import PUBLIC_PATHS
+from chatd.domain.access_scope import AccessScope
 from chatd.store.reads import ChatReader
 
 SECRET = "the cellar key is under the mat"
@@ -67,21 +78,23 @@ async def secret_chat(at: AuthenticatedDaemons, who: Bearer) -> str:
 async def test_other_owners_chats_are_404(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
         ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
+        boss = await at.new_caller_headers("boss", scopes=EVERY_SCOPE)
         chat_id = await secret_chat(at, ann)
         chat = await ChatReader(at.database).chat(UUID(chat_id), owner_id="ann")
         before = await stored_rows(at.database, chat)
         assert len(chat_operations()) >= 6
         for method, template in chat_operations():
             operation = document()["paths"][template][method]
-            status, text = await ask(at, bob, method, template, chat_id)
-            assert status == 404, (method, template, text)
             assert "404" in operation["responses"]
-            assert SECRET not in text
-            nobody = str(uuid4())
-            assert (await ask(at, bob, method, template, nobody)) == (
-                404,
-                text.replace(chat_id, nobody),
-            ), "another owner's chat looks like one that does not exist"
+            for who in (bob, boss | {"x-chatd-owner": "bob"}):
+                status, text = await ask(at, who, method, template, chat_id)
+                assert status == 404, (method, template, text)
+                assert SECRET not in text
+                nobody = str(uuid4())
+                assert (await ask(at, who, method, template, nobody)) == (
+                    404,
+                    text.replace(chat_id, nobody),
+                ), "another owner's chat looks like one that does not exist"
         after = await stored_rows(at.database, chat)
         assert after[1:] == before[1:], "a refused request changed the chat"
 
@@ -119,51 +132,78 @@ async def receives_own_chats_only(
     assert SECRET not in received
 
 
-async def test_admin_acts_for_any_owner(dsn: str) -> None:
+async def test_acting_for_an_owner_is_being_them(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted(hang=[{"hang": True}])) as at:
-        ann, boss = (
-            await at.new_caller_headers("ann"),
-            await at.new_caller_headers("boss", admin=True),
-        )
+        ann = await at.new_caller_headers("ann")
+        backend = await at.new_caller_headers("backend", scopes=[AccessScope.ACT_FOR])
+        for_ann = backend | {"x-chatd-owner": "ann"}
         for method, template in chat_operations():
             chat_id = await secret_chat(at, ann)
-            status, text = await ask(at, boss, method, template, chat_id)
+            status, text = await ask(at, for_ann, method, template, chat_id)
             assert status not in {401, 403}, (method, template)
             assert "chat_not_found" not in text, (method, template)
-        assert (await get_as(at.chatd, "/api/v1/chats", boss)).json()["items"] == []
-        for_ann = boss | {"x-chatd-owner": "ann"}
         hers = (await get_as(at.chatd, "/api/v1/chats", ann)).json()
         assert (await get_as(at.chatd, "/api/v1/chats", for_ann)).json() == hers
         assert (await create_chat_as(at.chatd, for_ann))["owner_id"] == "ann"
-        assert (await create_chat_as(at.chatd, boss))["owner_id"] == "boss"
 
 
-async def test_acting_for_another_owner_needs_an_admin(dsn: str) -> None:
-    async with authenticated_daemons(dsn, scripted()) as at:
+async def test_acting_for_an_owner_counts_against_their_limits(dsn: str) -> None:
+    limits = {"max_streams": 1, "requests_per_second": 50}
+    async with authenticated_daemons(dsn, scripted(), limits=limits) as at:
+        backend = await at.new_caller_headers("backend", scopes=[AccessScope.ACT_FOR])
+        for_ann, for_bob = (backend | {"x-chatd-owner": name} for name in ("ann", "bob"))
         ann = await at.new_caller_headers("ann")
+        stream = "/api/v1/chats/stream"
+        async with open_stream(at.chatd, stream, headers=for_ann) as hers:
+            assert hers.status_code == 200
+            assert_problem(await get_as(at.chatd, stream, ann), 429, "too_many_streams")
+            async with open_stream(at.chatd, stream, headers=for_bob) as his:
+                assert his.status_code == 200
+
+        async def until_limited() -> httpx2.Response | None:
+            answers = await asyncio.gather(
+                *(get_as(at.chatd, "/api/v1/models", for_ann) for _ in range(100))
+            )
+            return next((one for one in answers if one.status_code == 429), None)
+
+        limited = await eventually(until_limited)
+        assert_problem(limited, 429, "too_many_requests")
+        assert (await get_as(at.chatd, "/api/v1/models", for_bob)).status_code == 200
+
+
+async def test_acting_for_another_owner_needs_a_scope(dsn: str) -> None:
+    async with authenticated_daemons(dsn, scripted()) as at:
+        ann = await at.new_caller_headers("ann", scopes=EVERY_SCOPE - {AccessScope.ACT_FOR})
         for method, template, _ in operations():
-            if not template.startswith("/api/"):
+            if template in PUBLIC_PATHS:
                 continue
             headers = ann | {"x-chatd-owner": "bob"}
             more: dict[str, Any] = {"headers": headers}
             if (method, template) in VALID_BODIES:
                 more["json"] = VALID_BODIES[method, template]
             answer = await at.chatd.api.http.request(method, fill_path(template), **more)
-            assert_problem(answer, 403, "not_an_admin")
+            assert_problem(answer, 403, "insufficient_scope", "act-for")
         assert (await create_chat_as(at.chatd, ann | {"x-chatd-owner": "ann"}))["owner_id"] == "ann"
+
+
+async def test_naming_oneself_adds_no_scope(dsn: str) -> None:
+    async with authenticated_daemons(dsn, scripted()) as at:
+        scraper = await at.new_caller_headers("ann", scopes=[AccessScope.METRICS])
+        answer = await get_as(at.chatd, "/api/v1/chats", scraper | {"x-chatd-owner": "ann"})
+        assert_problem(answer, 403, "insufficient_scope", "chats")
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"a\xc3", 256 * b"a"])
 async def test_invalid_owner_header_is_refused(dsn: str, value: bytes) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
-        boss = await at.new_caller_headers("boss", admin=True)
+        boss = await at.new_caller_headers("boss", scopes=EVERY_SCOPE)
         answer = await get_as(at.chatd, "/api/v1/chats", boss | {"x-chatd-owner": value})  # type: ignore[dict-item]
         assert_problem(answer, 422, "invalid_request", "x-chatd-owner")
 
 
 async def test_owner_header_is_utf_8(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
-        boss = await at.new_caller_headers("boss", admin=True)
+        boss = await at.new_caller_headers("boss", scopes=EVERY_SCOPE)
         for_her = boss | {"x-chatd-owner": "Zoë".encode()}  # type: ignore[dict-item]
         chat = await create_chat_as(at.chatd, for_her, title="hers")
         assert chat["owner_id"] == "Zoë"

@@ -114,10 +114,10 @@ GENERAL = {
     "body_too_large",
     "database_unavailable",
     "idempotency_key_reused",
+    "insufficient_scope",
     "internal",
     "invalid_request",
     "jwks_unavailable",
-    "not_an_admin",
     "too_many_requests",
     "unauthorized",
 }

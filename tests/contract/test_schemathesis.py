@@ -7,7 +7,6 @@ sends the token all the same: see ``test_access_tokens``.
 
 import itertools
 from collections.abc import Iterator
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
-from support.auth import Bearer, bearer
+from support.auth import EVERY_SCOPE, Bearer, bearer
 from support.openapi_conformance import EVENT_STREAM, document, operations
 from support.processes import chatd_process
 
+from chatd.domain.access_scope import OWN_CHATS, AccessScope
 from chatd.store.database import Database
 from chatd.store.tokens import Tokens
 
@@ -48,7 +48,7 @@ STREAMS = [
 """Streams, which do not end. ``test_stream_events`` covers them."""
 
 OPERATIONS = ["/metrics", "/statusz"]
-"""Paths for admins only."""
+"""Paths that take scopes of their own."""
 
 api = schemathesis.openapi.from_dict(document()).exclude(path=STREAMS)
 operations_api = schemathesis.openapi.from_dict(document()).include(path=OPERATIONS)
@@ -66,12 +66,14 @@ BOUNDED = settings(
 class ApiClient:
     """A connection to the daemon, and chats for the requests to address."""
 
-    def __init__(self, url: str, session: requests.Session, headers: Bearer, admin: Bearer) -> None:
+    def __init__(
+        self, url: str, session: requests.Session, headers: Bearer, operator: Bearer
+    ) -> None:
         self.url = url
         self.session = session
         self.headers = headers
         self.how = {"base_url": url, "session": session, "headers": headers, "timeout": 30}
-        self.as_admin = self.how | {"headers": admin}
+        self.as_operator = self.how | {"headers": operator}
         self._first = itertools.cycle([None, {}, {"content": "hello"}, HANGS, FAILS])
 
     def aim(self, case: Case) -> None:
@@ -101,12 +103,12 @@ class ApiClient:
         return parsed
 
 
-async def new_caller(dsn: str, *, admin: bool) -> Bearer:
+async def new_caller(dsn: str, scopes: frozenset[AccessScope]) -> Bearer:
     """Create a token. Return its headers."""
     database = Database(dsn, pool_size=1)
     await database.open()
     try:
-        _, secret = await Tokens(database).create(owner_id="anyone", admin=admin)
+        _, secret = await Tokens(database).create(owner_id="anyone", scopes=scopes)
         return bearer(secret)
     finally:
         await database.close()
@@ -120,10 +122,10 @@ def api_client(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         requests.Session() as session,
     ):
         anyio.run(chatd.wait_until_ready)
-        anyone, admin = (
-            anyio.run(partial(new_caller, module_dsn, admin=admin)) for admin in (False, True)
+        anyone, operator = (
+            anyio.run(new_caller, module_dsn, scopes) for scopes in (OWN_CHATS, EVERY_SCOPE)
         )
-        yield ApiClient(chatd.url, session, anyone, admin)
+        yield ApiClient(chatd.url, session, anyone, operator)
         assert not chatd.logged("http.unexpected")
 
 
@@ -138,7 +140,7 @@ def test_every_response_is_documented(case: Case, api_client: ApiClient) -> None
 @operations_api.parametrize()
 @BOUNDED
 def test_operations_responses_are_documented(case: Case, api_client: ApiClient) -> None:
-    answer = case.call(**api_client.as_admin)
+    answer = case.call(**api_client.as_operator)
     if is_valid(case) and "x-chatd-owner" not in {name.lower() for name in case.headers or {}}:
         assert answer.status_code == HTTPStatus.OK
     case.validate_response(answer, excluded_checks=[ignored_auth, *inapplicable_checks(answer)])

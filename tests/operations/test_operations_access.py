@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from support.auth import authenticated_daemons, create_chat_as
+from support.auth import EVERY_SCOPE, authenticated_daemons, create_chat_as
 from support.eventually import eventually
 from support.in_process import running_daemon
 from support.metrics import Samples, parse_samples, scrape
@@ -23,19 +23,19 @@ async def test_operations_are_public_without_authentication(dsn: str) -> None:
             assert (await chatd.api.http.get(path)).status_code == 200
 
 
-async def test_operations_require_admin_with_authentication(dsn: str) -> None:
+async def test_operations_require_scopes_with_authentication(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         http = at.chatd.api.http
         ann, boss = (
             await at.new_caller_headers("ann"),
-            await at.new_caller_headers("boss", admin=True),
+            await at.new_caller_headers("boss", scopes=EVERY_SCOPE),
         )
         for path in PATHS:
             assert_problem(await http.get(path), 401, "unauthorized")
-            assert_problem(await http.get(path, headers=ann), 403, "not_an_admin")
             acting = boss | {"x-chatd-owner": "ann"}
-            for headers in (boss, acting):
-                assert (await http.get(path, headers=headers)).status_code == 200
+            for headers in (ann, acting):
+                assert_problem(await http.get(path, headers=headers), 403, "insufficient_scope")
+            assert (await http.get(path, headers=boss)).status_code == 200
 
 
 async def test_metrics_can_be_public_and_status_cannot(dsn: str) -> None:
@@ -55,7 +55,7 @@ async def test_operations_show_no_content_of_chats(dsn: str) -> None:
     ) as at:
         ann, boss = (
             await at.new_caller_headers("ann-of-acme"),
-            await at.new_caller_headers("boss", admin=True),
+            await at.new_caller_headers("boss", scopes=EVERY_SCOPE),
         )
         chat = await create_chat_as(at.chatd, ann, system_prompt="mutter", **words)
         http = at.chatd.api.http
@@ -126,7 +126,7 @@ async def test_status_shows_leased_chats_and_actors(dsn: str) -> None:
 async def test_number_of_series_is_bounded_for_any_requests(dsn: str) -> None:
     """Chats, owners, keys, paths, methods and models that a caller chooses create no series."""
     async with authenticated_daemons(dsn, scripted()) as at:
-        boss = await at.new_caller_headers("boss", admin=True)
+        boss = await at.new_caller_headers("boss", scopes=EVERY_SCOPE)
 
         async def round_of(number: int) -> Samples:
             ann, http = await at.new_caller_headers(f"ann {number}"), at.chatd.api.http

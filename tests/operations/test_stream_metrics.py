@@ -1,6 +1,6 @@
 """Metrics of streams, notifications and requests."""
 
-from support.auth import authenticated_daemons, create_chat_as
+from support.auth import EVERY_SCOPE, authenticated_daemons, create_chat_as
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon, running_daemons
 from support.metrics import MetricsObserver, final_samples
@@ -77,7 +77,7 @@ async def test_slow_consumer_ends_stream(dsn: str) -> None:
 async def test_revoked_token_ends_stream(dsn: str) -> None:
     async with authenticated_daemons(dsn, scripted()) as at:
         token, ann = await at.create_token("ann")
-        boss = await at.new_caller_headers("boss", admin=True)
+        boss = await at.new_caller_headers("boss", scopes=EVERY_SCOPE)
         chat = await create_chat_as(at.chatd, ann)
         async with at.chatd.api.http.stream("GET", stream_path(chat["id"]), headers=ann) as answer:
             assert answer.status_code == 200

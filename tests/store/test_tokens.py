@@ -8,6 +8,7 @@ import pytest
 from support.eventually import TIMEOUT_SECONDS
 from support.query_plans import BOTH, indexes, plan, scanned
 
+from chatd.domain.access_scope import OWN_CHATS, AccessScope
 from chatd.domain.errors import TokenNotFound
 from chatd.store.database import Database
 from chatd.store.tokens import Tokens, hash_token
@@ -25,8 +26,8 @@ async def test_token_is_stored_as_its_hash(database: Database) -> None:
         assert not any(secret in row["t"] for secret in secrets)
         assert len(row["hash"]) == 32
     found = await tokens.validate([hash_token(secret) for secret in secrets])
-    assert [(valid.owner_id, valid.admin, valid.expires_in_seconds) for valid in found] == [
-        ("ann", False, None)
+    assert [(valid.owner_id, valid.scopes, valid.expires_in_seconds) for valid in found] == [
+        ("ann", OWN_CHATS, None)
     ] * 3
 
 
@@ -51,11 +52,11 @@ async def test_expiry_is_a_duration_or_a_time(database: Database) -> None:
 async def test_revoke_is_final_and_safe_to_repeat(database: Database) -> None:
     tokens = Tokens(database)
     token, secret = await tokens.create(owner_id="ann")
-    _, other = await tokens.create(owner_id="bob", admin=True)
+    _, other = await tokens.create(owner_id="bob", scopes=[AccessScope.METRICS])
     first = await tokens.revoke(token.id)
     assert (await tokens.revoke(token.id)).revoked_at == first.revoked_at is not None
     (remaining,) = await tokens.validate([hash_token(secret), hash_token(other)])
-    assert (remaining.owner_id, remaining.admin) == ("bob", True)
+    assert (remaining.owner_id, remaining.scopes) == ("bob", {AccessScope.METRICS})
     assert [token.state for token in await tokens.list(owner_id="ann")] == ["revoked"]
     with pytest.raises(TokenNotFound):
         await tokens.revoke(uuid4())

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx2
 
+from chatd.domain.access_scope import AccessScope
 from chatd.llm.provider import Provider
 from chatd.store.database import Database
 from chatd.store.tokens import Token, Tokens
@@ -15,6 +16,8 @@ from support.eventually import TIMEOUT_SECONDS
 from support.in_process import InProcessDaemon, running_daemons
 
 Bearer = dict[str, str]
+
+EVERY_SCOPE = frozenset(AccessScope)
 
 
 def bearer(token: str) -> Bearer:

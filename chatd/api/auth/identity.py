@@ -2,26 +2,47 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, Self
+from uuid import UUID
 
 from chatd.api.errors.problems import HttpProblem
+from chatd.domain.access_scope import OWN_CHATS, AccessScope
 from chatd.domain.owner import LOCAL_OWNER
+from chatd.domain.request_actor import RequestActor
+
+_LOCAL_SCOPES: Final = OWN_CHATS | {AccessScope.OPERATE, AccessScope.METRICS}
+"""Scopes of everybody without authentication, on loopback only: callers are this host's operators."""
 
 NO_CREDENTIAL_DETAIL = "Send a token, in the header Authorization: Bearer TOKEN."
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The owner that a caller acts for. New chats belong to ``owner_id``."""
+    """The actor of a request, the owner that the request acts as, and the scopes that it has.
 
+    Everything that depends on the caller uses ``owner_id``: chats, limits, streams and idempotency keys.
+    """
+
+    actor: RequestActor
     owner_id: str
-    admin: bool = False
+    scopes: frozenset[AccessScope]
 
-    @property
-    def owner_filter(self) -> str | None:
-        """The owner whose chats the caller may reach by id; None for an admin, who may reach all."""
-        return None if self.admin else self.owner_id
+    @classmethod
+    def of_credential(
+        cls,
+        owner_id: str,
+        scopes: frozenset[AccessScope],
+        *,
+        token_id: UUID | None = None,
+    ) -> Self:
+        """Return the identity of a credential that acts for its own owner."""
+        return cls(RequestActor(owner_id, token_id), owner_id, scopes)
+
+    def acting_as(self, owner_id: str) -> Self:
+        """Return the identity that this one has as ``owner_id``: that owner's, and nothing more."""
+        granted = OWN_CHATS if AccessScope.ACT_FOR in self.scopes else self.scopes & OWN_CHATS
+        return replace(self, owner_id=owner_id, scopes=granted)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -61,7 +82,7 @@ class AnonymousAuthenticator:
     """Authenticator that takes every caller for the owner ``local``."""
 
     def __init__(self) -> None:
-        self._grant = Grant(identity=Identity(LOCAL_OWNER))
+        self._grant = Grant(identity=Identity.of_credential(LOCAL_OWNER, _LOCAL_SCOPES))
 
     async def authenticate(self, credential: str | None) -> Grant:  # noqa: ARG002 - no credential is needed
         return self._grant
@@ -73,4 +94,14 @@ def unauthorized(detail: str) -> HttpProblem:
         "unauthorized",
         detail,
         headers={"www-authenticate": "Bearer"},
+    )
+
+
+def insufficient_scope(detail: str, *needed: AccessScope) -> HttpProblem:
+    """Return a 403 that names the scopes of which a token needs one."""
+    names = " ".join(needed)
+    return HttpProblem(
+        "insufficient_scope",
+        detail,
+        headers={"www-authenticate": f'Bearer error="insufficient_scope", scope="{names}"'},
     )

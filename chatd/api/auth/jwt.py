@@ -11,6 +11,7 @@ import structlog
 from chatd.api.auth.identity import NO_CREDENTIAL_DETAIL, Grant, Identity, unauthorized
 from chatd.api.auth.jwks import ALGORITHMS, JwksClient, JwksUnavailable, VerificationKey
 from chatd.api.errors.problems import HttpProblem
+from chatd.domain.access_scope import OWN_CHATS, AccessScope, known_scopes
 from chatd.domain.owner import is_valid_owner
 from chatd.supervision.child import ChildHandle
 
@@ -39,8 +40,8 @@ _REASONS: Mapping[type[Exception], str] = {
 class JwtAuthenticator:
     """Authenticator for JWTs that a trusted ``issuer`` signed for this ``audience``.
 
-    ``owner_claim`` is the claim with the owner's name. A caller whose ``admin_claim`` is true is an
-    admin. Without an ``admin_claim`` there are no admins.
+    ``owner_claim`` is the claim with the owner's name. ``scope_claim`` is the one with the scopes: a list,
+    or a text with spaces between. A JWT that names no scope has ``chats``.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class JwtAuthenticator:
         issuer: str,
         audience: str,
         owner_claim: str,
-        admin_claim: str | None,
+        scope_claim: str | None,
     ) -> None:
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._owner_claim = owner_claim
-        self._admin_claim = admin_claim
+        self._scope_claim = scope_claim
 
     async def authenticate(self, credential: str | None) -> Grant:
         """Return the grant of a JWT, valid until the JWT expires. Raises ``HttpProblem`` (401, 503)."""
@@ -69,8 +70,9 @@ class JwtAuthenticator:
         lifetime = min(float(min(int(claims["exp"]), 2**53)) - time.time(), _MAX_LIFETIME_SECONDS)
         if lifetime <= 0:
             raise _invalid_jwt(_REASONS[jwt.ExpiredSignatureError])
-        admin = self._admin_claim is not None and claims.get(self._admin_claim) is True
-        return Grant(identity=Identity(owner_id, admin), expires_at=anyio.current_time() + lifetime)
+        named = None if self._scope_claim is None else claims.get(self._scope_claim)
+        identity = Identity.of_credential(owner_id, _scopes(named))
+        return Grant(identity=identity, expires_at=anyio.current_time() + lifetime)
 
     async def run(self, child: ChildHandle) -> None:
         await self._jwks.run(child)
@@ -110,6 +112,13 @@ class JwtAuthenticator:
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise _invalid_jwt(_REASONS.get(type(error), "it cannot be read")) from None
         return claims
+
+
+def _scopes(claim: object) -> frozenset[AccessScope]:
+    """Return the scopes that a claim names, or ``chats`` if it names none."""
+    names = claim.split(" ") if isinstance(claim, str) else claim
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return known_scopes(texts) or OWN_CHATS
 
 
 def _invalid_jwt(reason: str) -> HttpProblem:

@@ -6,19 +6,21 @@ from collections.abc import Collection
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatd.api.auth.identity import Authenticator, Grant
+from chatd.api.auth.acting import acting_identity
+from chatd.api.auth.identity import Authenticator
 from chatd.api.auth.rate_limit import TokenBuckets
 from chatd.api.errors import problems
 from chatd.api.errors.problems import HttpProblem
-from chatd.api.scope import GRANT, single_header
+from chatd.api.scope import GRANT, IDENTITY, single_header
 from chatd.domain.errors import DatabaseUnavailable
 
 
 class AuthMiddleware:
-    """Middleware that puts the caller's ``Grant`` into the scope, or answers 401, 429 or 503.
+    """Middleware that puts the caller's ``Grant`` and ``Identity`` into the scope.
 
-    Requests of ``public_paths`` pass without a grant. Every other path needs one, whether it exists
-    or not.
+    It answers 401, 403, 422, 429 or 503 to the others. Requests are counted for the owner that they act
+    as. Those of ``public_paths`` pass without a grant. Every other path needs one,
+    whether it exists or not.
     """
 
     def __init__(
@@ -39,23 +41,24 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            scope[GRANT] = await self._authenticate(scope)
+            grant = scope[GRANT] = await self._authenticator.authenticate(_bearer_token(scope))
+            identity = scope[IDENTITY] = acting_identity(scope, grant.identity)
+            self._count(identity.owner_id)
         except (HttpProblem, DatabaseUnavailable) as error:
             response = problems.to_response(error)
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _authenticate(self, scope: Scope) -> Grant:
-        grant = await self._authenticator.authenticate(_bearer_token(scope))
-        wait_seconds = self._token_buckets.take(grant.identity.owner_id, anyio.current_time())
+    def _count(self, owner_id: str) -> None:
+        """Count a request of this owner. Raises ``HttpProblem`` (429)."""
+        wait_seconds = self._token_buckets.take(owner_id, anyio.current_time())
         if wait_seconds:
             raise HttpProblem(
                 "too_many_requests",
                 "Too many requests (limits.requests_per_second).",
                 headers={"retry-after": str(math.ceil(wait_seconds))},
             )
-        return grant
 
 
 def _bearer_token(scope: Scope) -> str | None:

@@ -53,13 +53,12 @@ class StreamSessions:
         self._sessions: dict[str, dict[StreamSession, None]] = {}
         """Open sessions by owner, in the order in which they were opened."""
 
-    def start(self, grant: Grant, topic: object, *, resumes: bool) -> StreamSession:
-        """Return a session that counts until it is closed. Raises ``HttpProblem`` (429).
+    def start(self, grant: Grant, owner_id: str, topic: object, *, resumes: bool) -> StreamSession:
+        """Return a session that counts for the owner until it is closed. Raises ``HttpProblem`` (429).
 
         A client whose connection was cut resumes from a cursor (``resumes``) before the server knows that
         the old connection is dead. So at the limit such a stream replaces the oldest one of its topic.
         """
-        owner_id = grant.identity.owner_id
         sessions = self._sessions.setdefault(owner_id, {})
         max_streams = self._max_per_owner()
         if max_streams and len(sessions) >= max_streams:

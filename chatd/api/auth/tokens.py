@@ -140,7 +140,9 @@ class TokenAuthenticator:
         return used and now - cached.recorded_at >= _LAST_USED_INTERVAL_SECONDS
 
     def _store(self, valid_token: ValidToken, now: float) -> None:
-        identity = Identity(valid_token.owner_id, valid_token.admin)
+        identity = Identity.of_credential(
+            valid_token.owner_id, valid_token.scopes, token_id=valid_token.id
+        )
         cached = self._cached.get(valid_token.token_hash)
         if cached is None or cached.grant.identity != identity:
             self._evict(valid_token.token_hash)

@@ -38,7 +38,8 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     },
     (401, "Unauthorized"): {"unauthorized": "The request has no token, or the token is not valid."},
     (403, "Forbidden"): {
-        "not_an_admin": "Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.",
+        "insufficient_scope": "The token has none of the scopes that this operation takes, or the request "
+        "names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.",
     },
     (404, "Not Found"): {
         "not_found": "No such path.",

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
+from chatd.api.auth.permissions import OPERATION_SCOPES
 from chatd.api.errors.codes import PROBLEMS
 from chatd.api.errors.problems import CODES_EXTENSION, MEDIA_TYPE, Problem
 from chatd.api.openapi.examples import example_of
@@ -21,7 +22,7 @@ _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "description": 'A token of `chatd token create`, or a JWT, as `auth.mode` says. With `"none"` no '
-    "token is needed.",
+    "token is needed. An operation takes a token that has one of the scopes it lists.",
 }
 _RETRY_AFTER = {
     "description": "Seconds after which to try again, where that would help.",
@@ -63,8 +64,9 @@ def _apply_rules(operation: dict[str, Any], method: str, path: str, *, is_public
     codes = {"bad_request", "internal"}
     request_headers = []
     if not is_public:
-        operation["security"] = [{"bearer": []}]
-        codes |= {"unauthorized", "not_an_admin", "too_many_requests"}
+        scopes = OPERATION_SCOPES[operation["operationId"]]
+        operation["security"] = [{"bearer": [scope.value]} for scope in scopes]
+        codes |= {"unauthorized", "insufficient_scope", "too_many_requests"}
         codes |= {"database_unavailable", "jwks_unavailable"}
     if method in {"post", "patch"}:
         request_headers.append(headers.IDEMPOTENCY_KEY)

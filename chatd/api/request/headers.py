@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from chatd.api.auth.acting import OWNER_HEADER
 from chatd.api.errors.problems import FieldProblem, HttpProblem, invalid_request
 from chatd.api.scope import header_values
 from chatd.domain.owner import MAX_OWNER_LENGTH, OWNER_PATTERN
@@ -25,8 +26,9 @@ class Header:
 
 
 OWNER = Header(
-    "x-chatd-owner",
-    "The owner for whom an admin acts. Everybody else may only name themselves.",
+    OWNER_HEADER,
+    "The owner to act for: the request is as if they had made it. To name another owner than the token's "
+    "takes the scope `act-for`.",
     {"type": "string", "minLength": 1, "maxLength": MAX_OWNER_LENGTH, "pattern": OWNER_PATTERN},
 )
 IDEMPOTENCY_KEY = Header(

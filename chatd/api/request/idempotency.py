@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from chatd.api.request import headers
-from chatd.api.request.caller import acting_identity
+from chatd.api.scope import IDENTITY
 from chatd.store.idempotency import IdempotencyKey
 
 MAX_KEY_LENGTH: int = headers.IDEMPOTENCY_KEY.schema["maxLength"]
@@ -25,7 +25,7 @@ async def idempotency_key(request: Request) -> IdempotencyKey | None:
         )
     request_hash = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     request_hash.update(await request.body())
-    return IdempotencyKey(acting_identity(request.scope).owner_id, key, request_hash.digest())
+    return IdempotencyKey(request.scope[IDENTITY].owner_id, key, request_hash.digest())
 
 
 IdempotencyKeyHeader = Annotated[IdempotencyKey | None, Depends(idempotency_key)]

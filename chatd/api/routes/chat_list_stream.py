@@ -14,7 +14,6 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import Archived
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import SSE_DESCRIPTION, ChatListEvent, SseResponse
-from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.list_stream import subscribe_to_list
 
@@ -60,7 +59,7 @@ async def stream_chats(
         stream.open,
         topic=_TOPIC,
         cursor=last_event_id or after,
-        grant=request.scope[GRANT],
+        request=request,
         context=context,
     )
 

@@ -12,7 +12,6 @@ from chatd.api.request import headers
 from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import SSE_DESCRIPTION, ChatEvent, SseResponse
-from chatd.api.scope import GRANT
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.chat_stream import subscribe_to_chat
 
@@ -46,6 +45,6 @@ async def stream_chat(
         partial(stream.open, owner_id=caller.owner_filter),
         topic=chat_id,
         cursor=last_event_id or after,
-        grant=request.scope[GRANT],
+        request=request,
         context=context,
     )

@@ -82,7 +82,7 @@ async def update_chat(
     if body.archived is not None:
         results = await context.store.chats.archive(
             chat_id,
-            owner_id=caller.owner_filter,
+            owner_id=caller.owner_id,
             archived=body.archived,
             title=body.title,
             labels=context.limits.check_labels(body.labels),
@@ -97,7 +97,7 @@ async def update_chat(
         return await get_chat(chat_id, caller, context)
     result = await context.store.chats.describe(
         chat_id,
-        owner_id=caller.owner_filter,
+        owner_id=caller.owner_id,
         title=body.title,
         labels=context.limits.check_labels(body.labels),
         key=key,
@@ -115,7 +115,7 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
 
     Chats are kept until they are deleted.
     """
-    await context.store.chats.delete(chat_id, owner_id=caller.owner_filter)
+    await context.store.chats.delete(chat_id, owner_id=caller.owner_id)
 
 
 @router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
@@ -123,7 +123,7 @@ async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Stop the running turn. The answer so far is kept. Safe to repeat."""
-    result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_filter, key=key)
+    result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_id, key=key)
     return await context.present_chat(result.chat)
 
 
@@ -137,7 +137,7 @@ async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Retry the failed turn without a new message."""
-    result = await context.store.chats.retry(chat_id, owner_id=caller.owner_filter, key=key)
+    result = await context.store.chats.retry(chat_id, owner_id=caller.owner_id, key=key)
     return await context.present_chat(result.chat)
 
 
@@ -149,7 +149,7 @@ async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
-    result = await context.store.messages.clear(chat_id, owner_id=caller.owner_filter, key=key)
+    result = await context.store.messages.clear(chat_id, owner_id=caller.owner_id, key=key)
     return await context.present_chat(result.chat)
 
 

@@ -89,11 +89,11 @@ async def send_message(
         content_parts(body.content),
         model_id=model_id,
         chat_id=chat_id,
-        owner_id=caller.owner_filter,
+        owner_id=caller.owner_id,
     )
     result = await context.store.chats.send(
         chat_id,
-        owner_id=caller.owner_filter,
+        owner_id=caller.owner_id,
         content=content,
         model_config_id=model_id,
         busy_behavior=body.busy_behavior,
@@ -136,12 +136,12 @@ async def edit_message(
     running turn ends, and nothing more of it is stored.
     """
     content = await context.check_content(
-        content_parts(body.content), model_id=None, chat_id=chat_id, owner_id=caller.owner_filter
+        content_parts(body.content), model_id=None, chat_id=chat_id, owner_id=caller.owner_id
     )
     result = await context.store.messages.edit(
         chat_id,
         message_id,
-        owner_id=caller.owner_filter,
+        owner_id=caller.owner_id,
         content=content,
         key=key,
     )

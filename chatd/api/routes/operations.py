@@ -1,8 +1,9 @@
 """Routes for operators: ``/metrics`` and ``/statusz``.
 
-Both cover the chats of all owners, so with authentication they are for admins. A scraper sends the token
-of one, as Prometheus can. ``metrics.public`` opens ``/metrics`` to everybody, for networks in which only
-a scraper can reach it: no label names an owner. ``/statusz`` names chats, and is always for admins.
+Both cover the chats of all owners, so each takes a scope of its own. A scraper sends a token with the
+scope ``metrics``, as Prometheus can. ``metrics.public`` opens ``/metrics`` to everybody, for networks in
+which only a scraper can reach it: no label names an owner. ``/statusz`` names chats, and always takes
+``operate``.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from chatd.api.auth.identity import Grant
-from chatd.api.errors.problems import HttpProblem, problem_responses
+from chatd.api.errors.problems import problem_responses
+from chatd.api.request.caller import Caller, resolve_caller
 from chatd.api.schema.process_status import ProcessStatus
-from chatd.api.scope import GRANT
 
 router = APIRouter(tags=["operations"])
 
@@ -26,15 +26,10 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operations:
-    """Sources of the responses, and who may read them.
-
-    ``public`` opens both routes to everybody, which is so without authentication. ``public_metrics`` is
-    the setting ``metrics.public``.
-    """
+    """Sources of the responses. ``public_metrics`` is the setting ``metrics.public``."""
 
     metrics: Callable[[], bytes]
     status: Callable[[], ProcessStatus]
-    public: bool = True
     public_metrics: bool = False
 
 
@@ -47,20 +42,13 @@ async def get_operations(request: Request) -> Operations:
 OperationsDependency = Annotated[Operations, Depends(get_operations)]
 
 
-async def require_operator(request: Request, operations: OperationsDependency) -> Operations:
-    """Return the operations if the caller may read them. Raises ``HttpProblem`` (403)."""
-    grant: Grant | None = request.scope.get(GRANT)
-    if not (operations.public or (grant is not None and grant.identity.admin)):
-        raise HttpProblem("not_an_admin", "Only an admin may read process status.")
+async def require_metrics_access(request: Request, operations: OperationsDependency) -> Operations:
+    """Return the operations if the caller may read the metrics. Raises ``HttpProblem`` (403)."""
+    if not operations.public_metrics:
+        await resolve_caller(request)
     return operations
 
 
-async def require_metrics_access(request: Request, operations: OperationsDependency) -> Operations:
-    """Return the operations if the caller may read the metrics. Raises ``HttpProblem`` (403)."""
-    return operations if operations.public_metrics else await require_operator(request, operations)
-
-
-OperatorAccess = Annotated[Operations, Depends(require_operator)]
 MetricsAccess = Annotated[Operations, Depends(require_metrics_access)]
 
 
@@ -81,6 +69,6 @@ async def metrics(operations: MetricsAccess) -> Response:
 
 
 @router.get("/statusz", summary="Get process status", responses=problem_responses())
-async def statusz(operations: OperatorAccess) -> ProcessStatus:
+async def statusz(_caller: Caller, operations: OperationsDependency) -> ProcessStatus:
     """Return the status of this process: actors, leased chats, streams and connections."""
     return operations.status()

@@ -30,7 +30,7 @@ async def submit_tool_results(
     """Submit the results of all pending tool calls. The model continues with them."""
     result = await context.store.tool_calls.submit(
         chat_id,
-        owner_id=caller.owner_filter,
+        owner_id=caller.owner_id,
         results=[result.to_domain() for result in body.results],
         key=key,
     )

@@ -25,7 +25,7 @@ Exit code 1: the last turn failed.
 Examples:
   chatd chat
   chatd chat 5bd0a6e5
-  chatd chat 5bd0a6e5 --owner shop           (as an admin)
+  chatd chat 5bd0a6e5 --owner shop           (scope act-for)
   echo 'Why is the sky blue?' | chatd chat > answer.txt
   echo 'Go on.' | chatd chat 5bd0a6e5 --json | jq -r 'select(.event=="error")'""",
 )

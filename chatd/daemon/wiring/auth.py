@@ -36,6 +36,6 @@ def build_auth(auth: AuthSettings, database: Database) -> AuthActor:
                 issuer=auth.issuer or "",
                 audience=auth.audience or "",
                 owner_claim=auth.owner_claim,
-                admin_claim=auth.admin_claim,
+                scope_claim=auth.scope_claim,
             )
             return AuthActor(jwts, jwts.run)

@@ -51,7 +51,6 @@ def build_operations(
     return Operations(
         metrics=PrometheusCollector(metrics).render,
         status=reporter.status,
-        public=settings.auth.mode == "none",
         public_metrics=settings.metrics.public,
     )
 

@@ -3,8 +3,8 @@
 -- name: create
 -- Create a token. It expires at `:expires_at`, or `:lifetime_seconds` from now, or never (both
 -- null).
-INSERT INTO api_tokens (owner_id, hash, admin, name, expires_at)
-VALUES (:owner_id, :hash, :admin, :name,
+INSERT INTO api_tokens (owner_id, hash, scopes, name, expires_at)
+VALUES (:owner_id, :hash, :scopes, :name,
         COALESCE(:expires_at, clock_timestamp() + make_interval(secs => :lifetime_seconds)))
 RETURNING *, 'active' AS state;
 
@@ -33,7 +33,7 @@ WITH due AS MATERIALIZED (
 ), updated AS (
     UPDATE api_tokens t SET last_used_at = clock_timestamp() FROM due WHERE t.id = due.id
 )
-SELECT hash, owner_id, admin,
+SELECT id, hash, owner_id, scopes,
        EXTRACT(EPOCH FROM expires_at - clock_timestamp())::float8 AS expires_in
 FROM api_tokens
 WHERE hash = ANY(:hashes::bytea[]) AND revoked_at IS NULL

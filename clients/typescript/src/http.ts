@@ -7,7 +7,7 @@ import { Timeout } from "./timeout.js";
 export interface ClientOptions {
   /** A token, or a function that returns one for each request. */
   token?: string | (() => string | Promise<string>);
-  /** The owner to act for; for admins. */
+  /** The owner to act for. To name another than the token's takes the scope `act-for`. */
   owner?: string;
   /** Limit for one response. */
   timeoutSeconds?: number;

@@ -2027,7 +2027,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_an_admin" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -3374,7 +3374,7 @@ export interface operations {
                 cursor?: string | null;
             };
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3430,7 +3430,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -3439,7 +3439,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -3533,7 +3533,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3593,7 +3593,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -3602,7 +3602,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -3731,7 +3731,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -3791,7 +3791,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -3800,7 +3800,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -3892,7 +3892,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -3950,7 +3950,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -3959,7 +3959,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4067,7 +4067,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4123,7 +4123,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -4132,7 +4132,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4242,7 +4242,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4304,7 +4304,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -4313,7 +4313,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4463,7 +4463,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4521,7 +4521,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -4530,7 +4530,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4665,7 +4665,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4723,7 +4723,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -4732,7 +4732,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4840,7 +4840,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -4898,7 +4898,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -4907,7 +4907,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5017,7 +5017,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5075,7 +5075,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -5084,7 +5084,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5201,7 +5201,7 @@ export interface operations {
                 limit?: number;
             };
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5259,7 +5259,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -5268,7 +5268,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5380,7 +5380,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5442,7 +5442,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -5451,7 +5451,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5611,7 +5611,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5674,7 +5674,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -5683,7 +5683,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5839,7 +5839,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -5897,7 +5897,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -5906,7 +5906,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6014,7 +6014,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6071,7 +6071,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -6080,7 +6080,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6192,7 +6192,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6251,7 +6251,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -6260,7 +6260,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6394,7 +6394,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6452,7 +6452,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -6461,7 +6461,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6598,7 +6598,7 @@ export interface operations {
             header?: {
                 /** @description The id of the last event you have, as browsers send it. It takes precedence over `after`. */
                 "last-event-id"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6660,7 +6660,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -6669,7 +6669,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6781,7 +6781,7 @@ export interface operations {
             header?: {
                 /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
                 "idempotency-key"?: string;
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path: {
@@ -6843,7 +6843,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -6852,7 +6852,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -7002,7 +7002,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The owner for whom an admin acts. Everybody else may only name themselves. */
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
             };
             path?: never;
@@ -7058,7 +7058,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -7067,7 +7067,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -7266,7 +7266,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -7275,7 +7275,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -7478,7 +7478,7 @@ export interface operations {
             /**
              * @description Forbidden.
              *
-             *     * `not_an_admin`: Only an admin may act for another owner (`X-Chatd-Owner`) or read process status.
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
                 headers: {
@@ -7487,7 +7487,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "not_an_admin";
+                        code: "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
