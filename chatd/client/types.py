@@ -194,6 +194,7 @@ class ChatUpdatedData(TypedDict):
 
     archived: bool
     labels: dict[str, str]
+    """Names and values together have at most 16384 characters."""
     title: str
 
 
@@ -233,6 +234,7 @@ class CreateChat(TypedDict):
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
     labels: NotRequired[dict[str, str]]
+    """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
     system_prompt: NotRequired[str | None]
@@ -630,6 +632,7 @@ class Problem(TypedDict):
     detail: str
     """For people."""
     errors: NotRequired[list[FieldProblem]]
+    """The mistakes in an invalid request, or the first of them."""
     status: int
     title: str
     type: NotRequired[str]

@@ -22,6 +22,11 @@ MEDIA_TYPE = "application/problem+json"
 CODES_EXTENSION = "x-codes"
 """Key under which a route's ``responses`` keep its codes until the document is complete."""
 
+MAX_NAMED_MISTAKES = 20
+"""Most mistakes that a problem names. It says how many more there are."""
+_MAX_WHERE_LENGTH, _MAX_MESSAGE_LENGTH = 200, 300
+"""Characters of a mistake's place and of its description, since both may repeat the caller's own words."""
+
 _JSON_EXPECTED = "send JSON, with the header content-type: application/json"
 
 
@@ -48,6 +53,8 @@ class Problem(BaseModel):
     )
     errors: list[FieldProblem] = Field(
         default=[],
+        max_length=MAX_NAMED_MISTAKES,
+        description="The mistakes in an invalid request, or the first of them.",
         examples=[[{"where": "body.title", "message": "Input should be a valid string"}]],
     )
 
@@ -68,10 +75,20 @@ class HttpProblem(HTTPException):
         self.errors = list(errors)
 
 
-def invalid_request(*errors: FieldProblem) -> HttpProblem:
-    """Return a 422 that lists the mistakes in a request."""
-    detail = "; ".join(f"{error.where}: {error.message}" for error in errors)
-    return HttpProblem("invalid_request", detail, errors=errors)
+def invalid_request(*errors: FieldProblem, more: int = 0) -> HttpProblem:
+    """Return a 422 that lists the mistakes in a request. There are ``more``, which nobody needs to see."""
+    named = [_shortened(error) for error in errors[:MAX_NAMED_MISTAKES]]
+    more += len(errors) - len(named)
+    detail = "; ".join(f"{error.where}: {error.message}" for error in named)
+    return HttpProblem(
+        "invalid_request", f"{detail}; and {more} more" if more else detail, errors=named
+    )
+
+
+def _shortened(error: FieldProblem) -> FieldProblem:
+    return FieldProblem(
+        where=error.where[:_MAX_WHERE_LENGTH], message=error.message[:_MAX_MESSAGE_LENGTH]
+    )
 
 
 def problem_response(
@@ -168,14 +185,15 @@ async def _on_database_unavailable(_: Request, error: Exception) -> JSONResponse
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     unparsed = isinstance(error.body, bytes)  # no JSON content type, so FastAPI did not parse it
+    details = error.errors()
     errors = [
         FieldProblem(
             where=".".join(map(str, detail["loc"])),
             message=_JSON_EXPECTED if unparsed and detail["loc"] == ("body",) else detail["msg"],
         )
-        for detail in error.errors()
+        for detail in details[:MAX_NAMED_MISTAKES]
     ]
-    return to_response(invalid_request(*errors))
+    return to_response(invalid_request(*errors, more=len(details) - len(errors)))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

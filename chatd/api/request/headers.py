@@ -8,8 +8,12 @@ from starlette.types import Scope
 
 from chatd.api.auth.acting import OWNER_HEADER
 from chatd.api.errors.problems import FieldProblem, HttpProblem, invalid_request
+from chatd.api.schema.types import MAX_CURSOR_LENGTH
 from chatd.api.scope import header_values
 from chatd.domain.owner import MAX_OWNER_LENGTH, OWNER_PATTERN
+
+_MAX_CHARACTER_BYTES = 4
+"""Bytes of a character in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,20 @@ IDEMPOTENCY_KEY = Header(
 LAST_EVENT_ID = Header(
     "last-event-id",
     "The id of the last event you have, as browsers send it. It takes precedence over `after`.",
-    {"type": "string"},
+    {"type": "string", "maxLength": MAX_CURSOR_LENGTH},
 )
 
 
 def header_value(scope: Scope, header: Header) -> str | None:
-    """Return the header's value, decoded as ISO 8859-1. Raises ``HttpProblem`` if there are several."""
+    """Return the header's value, decoded as ISO 8859-1.
+
+    Raises ``HttpProblem`` if there are several, or if it is longer than the header may be in UTF-8.
+    """
     values = header_values(scope, header.name.encode())
     if len(values) > 1:
         raise invalid_header(header, "it is there more than once")
+    if values and len(values[0]) > _MAX_CHARACTER_BYTES * header.schema["maxLength"]:
+        raise invalid_header(header, f"it is longer than {header.schema['maxLength']} characters")
     return values[0].decode("latin-1") if values else None
 
 

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chatd.api.errors.problems import FieldProblem, HttpProblem
+from chatd.api.errors.problems import MAX_NAMED_MISTAKES, FieldProblem, HttpProblem
 from chatd.api.schema.tools import Tool
 from chatd.domain.message import Content, Part
-
-MAX_NAMED_FILES = 20
-"""Most files of one message that a problem names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +49,10 @@ def check_files(content: Content, file_refusal: Callable[[Part], str | None]) ->
         if part["type"] == "file" and (reason := file_refusal(part))
     ]
     if errors:
-        detail = "; ".join(f"{error.where} {error.message}" for error in errors[:MAX_NAMED_FILES])
-        raise HttpProblem("unsupported_file", f"{detail}.", errors=errors[:MAX_NAMED_FILES])
+        detail = "; ".join(
+            f"{error.where} {error.message}" for error in errors[:MAX_NAMED_MISTAKES]
+        )
+        raise HttpProblem("unsupported_file", f"{detail}.", errors=errors[:MAX_NAMED_MISTAKES])
 
 
 def _too_many(code: str, where: str, message: str) -> HttpProblem:

@@ -12,7 +12,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import Archived, Limit, chat_page, decode_cursor
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.resources import Chat, Page
-from chatd.api.schema.types import MAX_TITLE_LENGTH, Sanitized
+from chatd.api.schema.types import MAX_CURSOR_LENGTH, MAX_TITLE_LENGTH, Sanitized
 from chatd.domain.chat import Status
 from chatd.store.chat_lists import ChatFilter
 
@@ -61,7 +61,10 @@ async def list_chats(
         Query(description="Substring of the title. Case does not matter."),
     ] = None,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(description="`next_cursor` of the previous page.", max_length=MAX_CURSOR_LENGTH),
+    ] = None,
 ) -> Page[Chat]:
     """Return the owner's chats, most recently updated first.
 

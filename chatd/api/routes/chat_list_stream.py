@@ -14,6 +14,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import Archived
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import SSE_DESCRIPTION, ChatListEvent, SseResponse
+from chatd.api.schema.types import MAX_CURSOR_LENGTH
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.list_stream import subscribe_to_list
 
@@ -35,7 +36,10 @@ async def stream_chats(
     caller: Caller,
     context: Context,
     archived: Archived = False,
-    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
+    after: Annotated[
+        str | None,
+        Query(description="Id of the last event received.", max_length=MAX_CURSOR_LENGTH),
+    ] = None,
 ) -> EventStreamResponse:
     """Stream the changes of all chats of the owner on one connection.
 

@@ -12,6 +12,7 @@ from chatd.api.request import headers
 from chatd.api.request.caller import Caller
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.events import SSE_DESCRIPTION, ChatEvent, SseResponse
+from chatd.api.schema.types import MAX_CURSOR_LENGTH
 from chatd.api.sse import EventStreamResponse, open_stream
 from chatd.streaming.chat_stream import subscribe_to_chat
 
@@ -31,7 +32,10 @@ async def stream_chat(
     request: Request,
     caller: Caller,
     context: Context,
-    after: Annotated[str | None, Query(description="Id of the last event received.")] = None,
+    after: Annotated[
+        str | None,
+        Query(description="Id of the last event received.", max_length=MAX_CURSOR_LENGTH),
+    ] = None,
 ) -> EventStreamResponse:
     """Stream the events of a chat. Starts with a `snapshot`, or after the event named by `after`.
 

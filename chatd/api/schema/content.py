@@ -5,16 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
+    StringConstraints,
     Tag,
     WithJsonSchema,
 )
 from typing_extensions import TypeAliasType
 
-from chatd.api.schema.types import NonEmptyStr
+from chatd.api.schema.types import MAX_ITEMS, FewItems, RequestModel, Sanitized, Text
 from chatd.domain.message import Content as StoredContent
 
 
@@ -29,30 +28,42 @@ def _check_base64(value: str) -> str:
 _BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 """Only shown in the document. Decoding a large file is faster than matching a pattern."""
 
+MAX_FILE_LENGTH = 64 * 1024 * 1024
+"""Of a file of up to 48 MB. No provider takes a larger one in a message."""
+
 Base64 = Annotated[
-    NonEmptyStr,
+    str,
+    StringConstraints(min_length=1, max_length=MAX_FILE_LENGTH),
+    Sanitized,
     AfterValidator(_check_base64),
-    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _BASE64_PATTERN}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_FILE_LENGTH,
+            "pattern": _BASE64_PATTERN,
+        }
+    ),
 ]
 """The content itself, never an address: chatd fetches nothing for a caller."""
 
 
-class TextInput(BaseModel):
+MediaType = Annotated[str, StringConstraints(min_length=1, max_length=255), Sanitized]
+"""Type and subtype have at most 127 characters each (RFC 6838). Parameters may follow."""
+
+
+class TextInput(RequestModel):
     """A text part of a message to send."""
 
-    model_config = ConfigDict(extra="forbid")
-
     type: Literal["text"]
-    text: NonEmptyStr = Field(examples=["Why is the sky blue?"])
+    text: Text = Field(examples=["Why is the sky blue?"])
 
 
-class FileInput(BaseModel):
+class FileInput(RequestModel):
     """A file part of a message to send, inline."""
 
-    model_config = ConfigDict(extra="forbid")
-
     type: Literal["file"]
-    media_type: NonEmptyStr = Field(examples=["image/png"])
+    media_type: MediaType = Field(examples=["image/png"])
     data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
@@ -87,15 +98,20 @@ Content = TypeAliasType(
     "Content",
     Annotated[
         Annotated[
-            NonEmptyStr,
+            Text,
             AfterValidator(_check_text),
             Field(json_schema_extra={"pattern": r"\S"}),
             Tag("text"),
         ]
         | Annotated[
             list[PartInput],
+            Field(
+                min_length=1,
+                max_length=MAX_ITEMS,
+                json_schema_extra={"contains": _SAYS_SOMETHING},
+            ),
             AfterValidator(_check_parts),
-            Field(min_length=1, json_schema_extra={"contains": _SAYS_SOMETHING}),
+            FewItems,
             Tag("parts"),
         ],
         Discriminator(

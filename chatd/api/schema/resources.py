@@ -8,12 +8,20 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from chatd.api.schema.content import Content
 from chatd.api.schema.parts import DocumentedAs, Parts
 from chatd.api.schema.tools import Tools
-from chatd.api.schema.types import MAX_BIGINT, Labels, Title
+from chatd.api.schema.types import (
+    MAX_BIGINT,
+    MAX_TEXT_LENGTH,
+    Labels,
+    ModelName,
+    RequestModel,
+    Sanitized,
+    Title,
+)
 from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
@@ -33,11 +41,10 @@ _USAGE: dict[str, Any] = {
 _MODEL_ID = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
 
 
-class CreateChat(_Request):
+class CreateChat(RequestModel):
     """A new chat, with its first message or without one."""
 
     content: Content | None = Field(
@@ -46,8 +53,8 @@ class CreateChat(_Request):
         examples=["Why is the sky blue?"],
     )
     title: Title = Field(default="", examples=["The sky"])
-    model: str | None = Field(default=None, description="A name of `GET /models`.")
-    system_prompt: str | None = Field(
+    model: ModelName | None = Field(default=None, description="A name of `GET /models`.")
+    system_prompt: SystemPrompt | None = Field(
         default=None,
         description="Instructions for the model, stored as the first message with the role `system`. "
         "They cannot be changed later.",
@@ -56,7 +63,7 @@ class CreateChat(_Request):
     tools: Tools = Field(default_factory=list)
 
 
-class UpdateChat(_Request):
+class UpdateChat(RequestModel):
     """Changes of a chat. A field that is left out stays as it is."""
 
     title: Title | None = Field(default=None, examples=["The sky"])
@@ -68,11 +75,11 @@ class UpdateChat(_Request):
     )
 
 
-class SendMessage(_Request):
+class SendMessage(RequestModel):
     """A message of the user."""
 
     content: Content = Field(examples=["And why is it red at night?"])
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
         description="A name of `GET /models`, for this message and later ones. Default: the chat's model.",
     )
@@ -83,7 +90,7 @@ class SendMessage(_Request):
     )
 
 
-class EditMessage(_Request):
+class EditMessage(RequestModel):
     """The new content of a message."""
 
     content: Content = Field(examples=["Why is the sea blue?"])

@@ -2,32 +2,44 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from chatd.api.schema.json_schema import validate_tool_parameters
-from chatd.api.schema.types import JsonValue, NonEmptyStr, Sanitized
+from chatd.api.schema.types import (
+    JSON_BOUNDS,
+    MAX_ITEMS,
+    MAX_JSON_VALUES,
+    FewItems,
+    JsonValue,
+    RequestModel,
+    Sanitized,
+    ToolCallId,
+)
 from chatd.store.tool_calls import ToolResult
 
 ToolParameters = Annotated[
     dict[Annotated[str, Sanitized], JsonValue],
-    AfterValidator(validate_tool_parameters),
     Field(
         description="A JSON schema of type `object`.",
         examples=[{"type": "object", "properties": {"city": {"type": "string"}}}],
-        json_schema_extra={"required": ["type"], "properties": {"type": {"const": "object"}}},
+        max_length=MAX_JSON_VALUES,
+        json_schema_extra={
+            "required": ["type"],
+            "properties": {"type": {"const": "object"}},
+            **JSON_BOUNDS,
+        },
     ),
+    AfterValidator(validate_tool_parameters),
 ]
 
 
-class Tool(BaseModel):
+class Tool(RequestModel):
     """A tool that the chat's client runs when the model calls it."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$"), Sanitized] = Field(
-        examples=["weather"]
-    )
-    description: Annotated[str, Sanitized] = Field(
+    name: Annotated[
+        str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$", max_length=64), Sanitized
+    ] = Field(examples=["weather"])
+    description: Annotated[str, StringConstraints(max_length=20_000), Sanitized] = Field(
         default="",
         description="The purpose of the tool, for the model.",
         examples=["The weather in a city."],
@@ -46,17 +58,19 @@ def _unique_names(tools: list[Tool]) -> list[Tool]:
 
 Tools = Annotated[
     list[Tool],
+    Field(
+        description="Tools that the client runs. The chat waits for their results.",
+        max_length=MAX_ITEMS,
+    ),
     AfterValidator(_unique_names),
-    Field(description="Tools that the client runs. The chat waits for their results."),
+    FewItems,
 ]
 
 
-class ToolResultInput(BaseModel):
+class ToolResultInput(RequestModel):
     """The result of one tool call; `result` is any JSON."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    tool_call_id: NonEmptyStr = Field(examples=["call_1"])
+    tool_call_id: ToolCallId = Field(examples=["call_1"])
     result: JsonValue = Field(examples=[{"celsius": 21}])
     is_error: bool = Field(
         default=False, description="True if the tool failed. The model sees this."
@@ -68,9 +82,7 @@ class ToolResultInput(BaseModel):
         )
 
 
-class SubmitToolResults(BaseModel):
+class SubmitToolResults(RequestModel):
     """Results of all pending calls of a chat, each once."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    results: list[ToolResultInput] = Field(min_length=1)
+    results: Annotated[list[ToolResultInput], FewItems] = Field(min_length=1, max_length=MAX_ITEMS)

@@ -1011,6 +1011,7 @@ export interface components {
             archived: boolean;
             /**
              * Labels
+             * @description Names and values together have at most 16384 characters.
              * @example {
              *       "topic": "physics"
              *     }
@@ -1048,6 +1049,7 @@ export interface components {
             content?: components["schemas"]["Content"] | null;
             /**
              * Labels
+             * @description Names and values together have at most 16384 characters.
              * @example {
              *       "topic": "physics"
              *     }
@@ -2036,6 +2038,7 @@ export interface components {
             detail: string;
             /**
              * Errors
+             * @description The mistakes in an invalid request, or the first of them.
              * @default []
              * @example [
              *       {
