@@ -1,0 +1,405 @@
+"""The steps of the model: of users, workers, the reaper, the server and of faults."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from model.explorer import Step
+from model.protocol import (
+    LEASE_TICKS,
+    MAX_RECOVERIES,
+    Chat,
+    Life,
+    Message,
+    Phase,
+    Rules,
+    State,
+    Statement,
+    Task,
+    Worker,
+    canonical,
+)
+
+from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Status
+from chatd.domain.transitions import Transition, target_status
+
+Steps = Iterator[Step[State]]
+
+
+def start(rules: Rules) -> State:
+    """Return the state in which each chat has one message that waits for an answer."""
+    chats = tuple(
+        Chat(
+            Status.PENDING, None, 0, 0, (Message.UNANSWERED, *(Message.UNSENT,) * actions), actions
+        )
+        for actions in rules.user_actions
+    )
+    tasks = (None,) * len(chats)
+    worker = Worker(Life.UP, True, True, LEASE_TICKS, False, 0, tasks)
+    return State(chats, (worker, worker), frozenset(), rules.faults)
+
+
+def steps(rules: Rules, state: State) -> Steps:
+    """Yield every step that can come next."""
+    for step in _steps(rules, state):
+        yield replace(step, state=canonical(step.state))
+
+
+def _steps(rules: Rules, state: State) -> Steps:
+    for number in range(len(state.chats)):
+        yield from _user_steps(state, number)
+    for number in range(len(state.workers)):
+        yield from _worker_steps(rules, state, number)
+        yield from _reaper_steps(rules, state, number)
+    for statement in state.statements:
+        yield from _execution(rules, state, statement)
+    yield from _tick(state)
+    if state.faults_left:
+        faulty = state._replace(faults_left=state.faults_left - 1)
+        for name, after in _faults(faulty):
+            yield Step(name, after, is_fault=True)
+
+
+def all_steps(rules: Rules) -> Callable[[State], Steps]:
+    """Return ``steps`` of ``rules``."""
+    return partial(steps, rules)
+
+
+# -- users ------------------------------------------------------------------------------------
+
+
+def _user_steps(state: State, number: int) -> Steps:
+    chat = state.chats[number]
+    if not chat.actions_left:
+        return
+    acted = chat._replace(actions_left=chat.actions_left - 1)
+    for name, after in _user_actions(acted):
+        yield Step(f"user: {name} in chat {number}", state.with_chat(number, after))
+
+
+def _user_actions(chat: Chat) -> Iterator[tuple[str, Chat]]:
+    if (unsent := _first(chat, Message.UNSENT)) is not None:
+        for busy in (BusyBehavior.QUEUE, BusyBehavior.INTERRUPT):
+            status = _target(Transition.SEND, chat, busy=busy)
+            kind = Message.UNANSWERED if chat.status in IDLE else Message.QUEUED
+            yield f"send ({busy})", _moved(_marked(chat, unsent, kind), status)
+        replaced = chat._replace(
+            messages=tuple(m if m is Message.UNSENT else Message.REPLACED for m in chat.messages)
+        )
+        edited = _marked(replaced, unsent, Message.UNANSWERED)
+        status = _target(Transition.EDIT, chat)
+        yield "edit", _moved(edited, status)._replace(epoch=chat.epoch + 1, recoveries=0)
+    status = target_status(Transition.INTERRUPT, chat.status, has_queue=chat.has_queue)
+    if (status is not None and status is not chat.status) or chat.status is Status.PENDING:
+        ended = chat if status is Status.INTERRUPTING else _ended(chat, Message.STOPPED)
+        yield "interrupt", _moved(ended, status)
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+
+def _worker_steps(rules: Rules, state: State, me: int) -> Steps:
+    worker = state.workers[me]
+    if worker.life is Life.PAUSED:
+        yield Step(f"worker {me} goes on", state.with_worker(me, life=Life.UP))
+    if worker.life is not Life.GONE and not worker.connected:
+        yield Step(f"the network of worker {me} heals", state.with_worker(me, connected=True))
+    if worker.life is not Life.UP:
+        return
+    if worker.acts:
+        after = _beat(rules, state, me)
+        if after != state:
+            yield Step(f"worker {me} beats", after)
+    for number, task in enumerate(worker.tasks):
+        if task is not None:
+            yield from _task_steps(state, me, number, task)
+        elif worker.acts and worker.locked and worker.trusts_its_lease:
+            yield from _claim(state, me, number)
+
+
+def _claim(state: State, me: int, number: int) -> Steps:
+    chat = state.chats[number]
+    if (status := _target(Transition.CLAIM, chat)) is None or chat.step is None:
+        return
+    claimed = chat._replace(status=status, holder=me, epoch=chat.epoch + 1)
+    after = state.with_chat(number, claimed)
+    task = Task(claimed.epoch, chat.step, Phase.CALLING)
+    yield Step(f"worker {me} claims chat {number}", after.with_task(me, number, task))
+    if state.faults_left:
+        lost = after._replace(faults_left=state.faults_left - 1)
+        yield Step(f"worker {me} claims chat {number}, response lost", lost, is_fault=True)
+
+
+def _task_steps(state: State, me: int, number: int, task: Task) -> Steps:
+    worker, chat = state.workers[me], state.chats[number]
+    where = f"worker {me}, chat {number}"
+    if not worker.trusts_its_lease:
+        if task.phase is not Phase.DEAF:
+            yield Step(f"{where}: the private deadline", state.with_task(me, number, None))
+        return
+    match task.phase:
+        case Phase.CALLING:
+            yield Step(
+                f"{where}: the model answers",
+                _send(state, me, number, task, Transition.FINISH_TURN),
+            )
+        case Phase.UNKNOWN if worker.acts:
+            yield Step(
+                f"{where}: reads what became of it", _reconciled(state, me, number, task, chat)
+            )
+
+
+def _send(state: State, me: int, number: int, task: Task, transition: Transition) -> State:
+    """Send a transition of a task to the server."""
+    statement = Statement(me, number, task.epoch, task.step, transition)
+    storing = task._replace(phase=Phase.STORING, storing=transition)
+    return state.with_task(me, number, storing)._replace(statements=state.statements | {statement})
+
+
+def _reconciled(state: State, me: int, number: int, task: Task, chat: Chat) -> State:
+    """Go on after a statement whose response was lost, by reading the chat."""
+    if (chat.holder, chat.epoch) != (me, task.epoch):
+        return state.with_task(me, number, None)
+    if chat.step is not None and chat.step != task.step:  # it was stored, and the queue goes on
+        return state.with_task(me, number, Task(task.epoch, chat.step, Phase.CALLING))
+    assert task.storing is not None
+    stopping = chat.status is Status.INTERRUPTING
+    transition = Transition.FINISH_INTERRUPT if stopping else task.storing
+    return _send(state, me, number, task, transition)
+
+
+def _beat(rules: Rules, state: State, me: int) -> State:
+    """Renew the worker's lease, take its lock, and hear of each of its chats."""
+    state = state.with_worker(me, locked=True, lease=LEASE_TICKS, silent=False, looks=0)
+    for number, chat in enumerate(state.chats):
+        task = state.workers[me].tasks[number]
+        mine = chat.holder == me and (task is None or task.epoch == chat.epoch)
+        if task is None:
+            if mine and rules.returns_unknown_claims:
+                state = state.with_chat(number, _given_back(chat))
+        elif task.phase is Phase.DEAF:
+            if rules.gives_up_deaf_tasks:
+                state = state.with_task(me, number, None)
+                if mine:
+                    state = state.with_chat(number, _given_back(chat))
+        elif task.phase is Phase.CALLING:
+            if not mine:
+                state = state.with_task(me, number, None)
+            elif chat.status is Status.INTERRUPTING:
+                state = _send(state, me, number, task, Transition.FINISH_INTERRUPT)
+    return state
+
+
+def _given_back(chat: Chat) -> Chat:
+    """Release a running chat; end the interrupt of an interrupting one."""
+    if chat.status is Status.INTERRUPTING:
+        return _after(Transition.FINISH_INTERRUPT, chat, Message.STOPPED, holder=None)
+    return _moved(chat, _target(Transition.RELEASE, chat))
+
+
+# -- the server -------------------------------------------------------------------------------
+
+
+def _execution(rules: Rules, state: State, statement: Statement) -> Steps:
+    """Execute a statement. Its task hears of it, if it still waits for it."""
+    me, number, epoch, step, transition, late = statement
+    state = state._replace(statements=state.statements - {statement})
+    chat, task = state.chats[number], state.workers[me].tasks[number]
+    matches = (
+        chat.holder == me
+        and (chat.epoch == epoch or not rules.fence_by_epoch)
+        and (chat.step == step or not rules.fence_by_step)
+        and _target(transition, chat) is not None
+    )
+    violation = None
+    if matches:
+        violation = _broken_by(chat, statement)
+        kept = Message.ANSWERED if transition is Transition.FINISH_TURN else Message.STOPPED
+        chat = _after(transition, chat, kept, holder=me)
+        violation = violation or _lost_message(chat)
+        state = state.with_chat(number, chat)
+    name = f"worker {me}, chat {number}: {transition} is {'stored' if matches else 'refused'}"
+    waits = (
+        not late
+        and task is not None
+        and task.phase is Phase.STORING
+        and (task.epoch, task.step, task.storing) == (epoch, step, transition)
+    )
+    if not waits:
+        yield Step(name, state, violation=violation)
+        return
+    unknown = state.with_task(me, number, task._replace(phase=Phase.UNKNOWN))
+    if not matches:
+        after = unknown
+    elif chat.holder == me and chat.step is not None:
+        after = state.with_task(me, number, Task(epoch, chat.step, Phase.CALLING))
+    else:
+        after = state.with_task(me, number, None)
+    yield Step(name, after, violation=violation)
+    if state.faults_left and matches:
+        lost = unknown._replace(faults_left=state.faults_left - 1)
+        yield Step(f"{name}, response lost", lost, is_fault=True, violation=violation)
+
+
+def _broken_by(chat: Chat, statement: Statement) -> str | None:
+    """Return the invariant that a stored statement breaks."""
+    if chat.epoch != statement.epoch:
+        return "one writer"
+    if chat.messages[statement.step] is Message.ANSWERED:
+        return "no doubled answer"
+    if chat.messages[statement.step] is not Message.UNANSWERED:
+        return "no answer to a message that needs none"
+    return None
+
+
+def _lost_message(chat: Chat) -> str | None:
+    open_messages = {Message.QUEUED, Message.UNANSWERED} & set(chat.messages)
+    if chat.status is Status.WAITING and open_messages:
+        return "no lost message"
+    if chat.status not in IDLE and chat.step is None:
+        return "no work without a message"
+    return None
+
+
+def _tick(state: State) -> Steps:
+    """Let time pass for those who cannot beat, once everybody else has done so."""
+    if any(worker.acts and worker.lease < LEASE_TICKS for worker in state.workers):
+        return
+    workers = tuple(
+        worker if worker.acts else worker._replace(lease=max(0, worker.lease - 1))
+        for worker in state.workers
+    )
+    if workers != state.workers:
+        yield Step("time passes", state._replace(workers=workers))
+
+
+# -- the reaper -------------------------------------------------------------------------------
+
+
+def _reaper_steps(rules: Rules, state: State, watched: int) -> Steps:
+    """Look at the lock of a worker, and reap what it holds once it is dead."""
+    worker = state.workers[watched]
+    held = [n for n, chat in enumerate(state.chats) if chat.holder == watched]
+    others = [w for n, w in enumerate(state.workers) if n != watched and w.acts]
+    if not held or not any(other.locked and other.trusts_its_lease for other in others):
+        return
+    if not rules.pooled or not rules.lock_needs_proof:
+        yield from _look(rules, state, watched)
+    dead = worker.looks >= rules.looks_needed or worker.lease == 0 or not rules.needs_evidence
+    if not dead:
+        return
+    for number in held:
+        chat = state.chats[number]
+        healthy = worker.acts and not worker.silent and worker.lease > 0
+        yield Step(
+            f"chat {number} of worker {watched} is reaped",
+            state.with_chat(number, _reaped(chat)),
+            violation="a living worker keeps its chats" if healthy else None,
+        )
+
+
+def _look(rules: Rules, state: State, watched: int) -> Steps:
+    worker = state.workers[watched]
+    free = not worker.locked or rules.pooled
+    reconnecting = worker.acts and not worker.locked  # at once: between any two looks
+    if free and worker.looks < rules.looks_needed and not (worker.looks and reconnecting):
+        after = state.with_worker(watched, looks=worker.looks + 1)
+        yield Step(f"the lock of worker {watched} looks free", after)
+
+
+def _reaped(chat: Chat) -> Chat:
+    if chat.status is Status.INTERRUPTING:
+        return _after(Transition.REAP_INTERRUPT, chat, Message.STOPPED, holder=None)
+    exhausted = chat.recoveries >= MAX_RECOVERIES
+    status = _target(Transition.REAP, chat, exhausted=exhausted)
+    return _moved(chat, status)._replace(recoveries=0 if exhausted else chat.recoveries + 1)
+
+
+# -- faults -----------------------------------------------------------------------------------
+
+
+def _faults(state: State) -> Iterator[tuple[str, State]]:
+    for number, worker in enumerate(state.workers):
+        if worker.life is not Life.GONE:
+            yield from _process_faults(state, number, worker)
+            yield from _task_faults(state, number, worker)
+    yield (
+        "the clock of the server jumps",
+        state._replace(workers=tuple(worker._replace(lease=0) for worker in state.workers)),
+    )
+    for statement in state.statements:
+        yield from _statement_faults(state, statement)
+
+
+def _process_faults(state: State, number: int, worker: Worker) -> Iterator[tuple[str, State]]:
+    change = partial(state.with_worker, number)
+    if all(each.life is not Life.GONE for each in state.workers):  # somebody must be left to go on
+        gone = partial(change, life=Life.GONE, connected=True, tasks=(None,) * len(state.chats))
+        yield f"worker {number} is killed", gone(locked=False)
+        yield f"the host of worker {number} vanishes", gone()
+    if worker.life is Life.UP:
+        yield f"worker {number} is paused", change(life=Life.PAUSED, silent=True)
+    if worker.connected:
+        yield f"worker {number} is cut off", change(connected=False, silent=True)
+        if worker.locked:
+            yield f"the session of worker {number} is reset", change(locked=False)
+
+
+def _task_faults(state: State, number: int, worker: Worker) -> Iterator[tuple[str, State]]:
+    for chat, task in enumerate(worker.tasks):
+        if task is not None and task.phase is Phase.CALLING:
+            deaf = task._replace(phase=Phase.DEAF)
+            yield f"a task of worker {number} goes deaf", state.with_task(number, chat, deaf)
+
+
+def _statement_faults(state: State, statement: Statement) -> Iterator[tuple[str, State]]:
+    task = state.workers[statement.worker].tasks[statement.chat]
+    if statement.late or task is None or task.phase is not Phase.STORING:
+        return
+    unknown = state.with_task(statement.worker, statement.chat, task._replace(phase=Phase.UNKNOWN))
+    others = state.statements - {statement}
+    yield "a statement is lost", unknown._replace(statements=others)
+    late = statement._replace(late=True)
+    yield "a connection breaks before its statement", unknown._replace(statements=others | {late})
+
+
+# -- chats ------------------------------------------------------------------------------------
+
+
+def _target(transition: Transition, chat: Chat, **options: object) -> Status | None:
+    return target_status(transition, chat.status, has_queue=chat.has_queue, **options)
+
+
+def _first(chat: Chat, kind: Message) -> int | None:
+    return next((n for n, message in enumerate(chat.messages) if message is kind), None)
+
+
+def _marked(chat: Chat, number: int, kind: Message) -> Chat:
+    messages = chat.messages
+    return chat._replace(messages=(*messages[:number], kind, *messages[number + 1 :]))
+
+
+def _moved(chat: Chat, status: Status | None) -> Chat:
+    """Return the chat in ``status``, which the table has allowed."""
+    assert status is not None
+    return chat._replace(
+        status=status,
+        holder=chat.holder if status in LEASED else None,
+        recoveries=0 if status in IDLE else chat.recoveries,
+    )
+
+
+def _ended(chat: Chat, kept: Message) -> Chat:
+    """Mark the messages that were being answered, and promote the head of the queue."""
+    messages = tuple(kept if m is Message.UNANSWERED else m for m in chat.messages)
+    chat = chat._replace(messages=messages)
+    head = _first(chat, Message.QUEUED)
+    return chat if head is None else _marked(chat, head, Message.UNANSWERED)
+
+
+def _after(transition: Transition, chat: Chat, kept: Message, *, holder: int | None) -> Chat:
+    """Return the chat after a transition that ends a turn. A chat that goes on is kept by ``holder``."""
+    status = _target(transition, chat)
+    if status in LEASED and holder is None:
+        status = Status.PENDING
+    return _moved(_ended(chat, kept), status)._replace(recoveries=0)
