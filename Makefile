@@ -5,7 +5,7 @@ JOBS ?= 3
 PYTEST := $(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help check test test-all docs openapi generate bench clean
+.PHONY: help check test test-all docs openapi generate bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ generate: ## Write config.example.toml and the tables of the documentation
 
 bench: ## Measure what this machine can do, in under 40 s
 	$(BIN)/python -m benchmarks --quick
+
+chaos: ## Run under faults: make chaos MINUTES=60 SEED=7 RATE=240 (faults per minute)
+	cd tests && ../$(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --per-minute $(or $(RATE),240) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove what builds and tests leave behind
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,9 +30,9 @@ async def check_all(database: Database) -> int:
     ledger = await _by_chat(database, "chat_tool_calls", "message_id, position")
     for chat in chats:
         rows = journal.get(chat["id"], [])
-        _check_journal(chat, rows)
-        _check_messages(rows, messages.get(chat["id"], []))
-        _check_queue(chat, rows, queue.get(chat["id"], []))
+        check_journal(chat, rows)
+        check_messages(rows, messages.get(chat["id"], []))
+        check_queue(chat, rows, queue.get(chat["id"], []))
         check_calls(chat, messages.get(chat["id"], []), ledger.get(chat["id"], []))
     return sum(map(len, journal.values()))
 
@@ -44,7 +44,7 @@ async def _by_chat(database: Database, table: str, order: str) -> dict[Any, list
     return found
 
 
-def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
+def check_journal(chat: Row, rows: Sequence[Row]) -> None:
     assert [row["version"] for row in rows] == list(range(1, chat["version"] + 1))
     assert (rows[-1]["status"], rows[-1]["epoch"]) == (chat["status"], chat["epoch"])
     status: Status | None = None
@@ -66,7 +66,7 @@ def _check_journal(chat: Row, rows: Sequence[Row]) -> None:
     assert times == sorted(times)
 
 
-def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
+def check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
     """Check that journal rows name the messages that they stored, in order, and those superseded."""
     journaled = [
         (row["version"], message_id)
@@ -88,7 +88,7 @@ def _check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 
 
-def _check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
+def check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
     waiting: set[int] = set()
     for row in rows:
         data = row["data"]

@@ -17,6 +17,14 @@ class LoadBalancer:
         self.response_byte_limit = response_byte_limit
         self.connections = 0
         self.url = ""
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    def reset_clients(self, choose: Callable[[], bool]) -> int:
+        """Reset the connections of clients that ``choose`` picks. Return their number."""
+        chosen = [client for client in self._clients if choose()]
+        for client in chosen:
+            client.transport.abort()
+        return len(chosen)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far = await self._connect()
@@ -40,9 +48,11 @@ class LoadBalancer:
             asyncio.create_task(_pump(client_side[0], server_side[1], None)),
             asyncio.create_task(_pump(server_side[0], client_side[1], self.response_byte_limit())),
         ]
+        self._clients.add(client_side[1])
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._clients.discard(client_side[1])
             server_side[1].transport.abort()  # first, since the steps below may be cancelled
             for pump in pumps:
                 pump.cancel()

@@ -9,8 +9,14 @@ from urllib.parse import urlsplit
 class ProxiedConnection:
     """One connection through the proxy."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        client: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
+        filter_responses: Callable[[bytes], bytes] | None,
+    ) -> None:
         self.sent = bytearray()
+        self.filter_responses = filter_responses
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.drops_responses = False
@@ -35,6 +41,10 @@ class PostgresProxy:
         self.stalled = False
         self.delay_seconds = 0.0
         self.on_sent: Callable[[ProxiedConnection, bytes], None] = lambda _connection, _data: None
+        self.keeps_sent = True
+        """False: what clients send is not kept, so that a proxy may run for hours."""
+        self.response_filter: Callable[[], Callable[[bytes], bytes]] | None = None
+        """Maker of the filter of what the server sends on one connection, if it is filtered."""
         self.port = 0
 
     @property
@@ -65,10 +75,16 @@ class PostgresProxy:
         if self.refusing:
             writer.transport.abort()
             return
-        server_reader, server_writer = await asyncio.open_connection(
-            self._server.hostname, self._server.port
+        try:
+            server_reader, server_writer = await asyncio.open_connection(
+                self._server.hostname, self._server.port
+            )
+        except OSError:
+            writer.transport.abort()
+            return
+        connection = ProxiedConnection(
+            writer, server_writer, self.response_filter() if self.response_filter else None
         )
-        connection = ProxiedConnection(writer, server_writer)
         if self.stalled:
             connection.flowing.clear()
         self.connections.add(connection)
@@ -92,8 +108,11 @@ class PostgresProxy:
         try:
             while data := await source.read(65536):
                 if to_server:
-                    connection.sent += data
+                    if self.keeps_sent:
+                        connection.sent += data
                     self.on_sent(connection, data)
+                elif connection.filter_responses is not None:
+                    data = connection.filter_responses(data)
                 await connection.flowing.wait()
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)

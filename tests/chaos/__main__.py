@@ -1,0 +1,35 @@
+"""Command line: ``python -m chaos --minutes 60 --seed 7``."""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from chaos.audit import listed
+from chaos.run import run_chaos
+
+
+def main() -> int:
+    """Run once, print the figures and the violations, and return 1 if there are any."""
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--per-minute", type=float, default=240.0, help="faults per minute")
+    parser.add_argument("--source", type=Path, default=None, help="folder of the chatd to run")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    report = run_chaos(
+        seed=seed,
+        seconds=options.minutes * 60,
+        per_minute=options.per_minute,
+        source=options.source,
+    )
+    print("\n".join(report.figures))
+    print(listed(report.violations))
+    print(f"seed {seed}: {len(report.violations)} violations")
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Clients that do everything the API allows with chats of their own, legal just now or not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from chaos.model_process import TOOL
+from chaos.records import Request
+from chaos.requests import Requester
+
+_THINK_SECONDS = 1.2
+_OPERATIONS_OF_A_CHAT = (4, 14)
+_TOOLS = [{"name": TOOL, "description": "Look it up.", "parameters": {"type": "object"}}]
+
+Chat = dict[str, Any]
+
+
+class Caller:
+    """A client with one chat at a time, which it leaves when it is idle."""
+
+    def __init__(self, requester: Requester, follow: Callable[[str], Awaitable[Any]]) -> None:
+        self._requests = requester
+        self._random = requester.random
+        self._follow = follow
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Make one chat after the other until the run stops."""
+        while not stopping.is_set():
+            created = await self._create()
+            if not created.accepted:
+                continue
+            chat_id: str = created.response["id"]
+            leave = await self._follow(chat_id)
+            for _ in range(self._random.randint(*_OPERATIONS_OF_A_CHAT)):
+                await asyncio.sleep(self._random.expovariate(1 / _THINK_SECONDS))
+                if stopping.is_set() or not await self._operate(chat_id):
+                    break
+            if await self._idle(chat_id, stopping):
+                await leave()
+
+    async def _create(self) -> Request:
+        body: dict[str, Any] = {"title": self._requests.next_text()}
+        text = None
+        if self._random.random() < 0.8:
+            body["content"] = text = self._text()
+        if self._random.random() < 0.6:
+            body["tools"] = _TOOLS
+        if self._random.random() < 0.3:
+            body["system_prompt"] = "Be brief."
+        return await self._requests.change("create", "POST", "/chats", body, text=text)
+
+    def _text(self) -> str:
+        """Return a message, with wishes for the model now and then."""
+        return self._requests.next_text(
+            wishes=self._random.choices(["", " [tool]", " [long]"], [6, 3, 2])[0]
+        )
+
+    async def _operate(self, chat_id: str) -> bool:
+        """Do one thing. Return False once the chat is deleted."""
+        operations: dict[Callable[[str], Awaitable[object]], float] = {
+            self._send: 8,
+            self._submit: 5,
+            self._interrupt: 3,
+            self._edit: 2,
+            self._retry: 1.5,
+            self._promote: 1.5,
+            self._remove: 1.5,
+            self._describe: 1,
+            self._clear: 0.5,
+            self._archive: 0.5,
+        }
+        if self._random.random() < 0.01:
+            await self._change("delete", "DELETE", chat_id, "")
+            return False
+        operation = self._random.choices(list(operations), list(operations.values()))[0]
+        await operation(chat_id)
+        return True
+
+    async def _change(
+        self, operation: str, method: str, chat_id: str, path: str, body: Any = None, **more: Any
+    ) -> Request:
+        return await self._requests.change(
+            operation, method, f"/chats/{chat_id}{path}", body, chat_id=chat_id, **more
+        )
+
+    async def _send(self, chat_id: str) -> None:
+        busy = self._random.choice(["queue", "queue", "interrupt", "reject"])
+        text = self._text()
+        body = {"content": text, "busy_behavior": busy}
+        await self._change(f"send ({busy})", "POST", chat_id, "/messages", body, text=text)
+
+    async def _interrupt(self, chat_id: str) -> None:
+        await self._change("interrupt", "POST", chat_id, "/interrupt")
+
+    async def _retry(self, chat_id: str) -> None:
+        await self._change("retry", "POST", chat_id, "/retry")
+
+    async def _clear(self, chat_id: str) -> None:
+        await self._change("clear", "POST", chat_id, "/clear")
+
+    async def _describe(self, chat_id: str) -> None:
+        body = {"title": self._requests.next_text(), "labels": {"n": self._requests.next_text()}}
+        await self._change("describe", "PATCH", chat_id, "", body)
+
+    async def _archive(self, chat_id: str) -> None:
+        await self._change("archive", "PATCH", chat_id, "", {"archived": True})
+        await asyncio.sleep(self._random.expovariate(1 / _THINK_SECONDS))
+        await self._change("unarchive", "PATCH", chat_id, "", {"archived": False})
+
+    async def _edit(self, chat_id: str) -> None:
+        messages = [m for m in await self._messages(chat_id) if m["role"] == "user"]
+        if messages:
+            text, edited = self._text(), self._random.choice(messages)["id"]
+            path = f"/messages/{edited}"
+            await self._change("edit", "PATCH", chat_id, path, {"content": text}, text=text)
+
+    async def _queued(self, chat_id: str) -> int | None:
+        found = await self._requests.read(f"/chats/{chat_id}/queue")
+        return self._random.choice(found["items"])["id"] if found and found["items"] else None
+
+    async def _promote(self, chat_id: str) -> None:
+        if (queued := await self._queued(chat_id)) is not None:
+            await self._change("promote", "POST", chat_id, f"/queue/{queued}/promote")
+
+    async def _remove(self, chat_id: str) -> None:
+        if (queued := await self._queued(chat_id)) is not None:
+            await self._change("remove_queued", "DELETE", chat_id, f"/queue/{queued}")
+
+    async def _submit(self, chat_id: str) -> None:
+        """Submit the results that the chat waits for, if it waits."""
+        messages = await self._messages(chat_id)
+        called = [p for m in messages for p in m["content"] if p["type"] == "tool-call"]
+        answered = {
+            p["tool_call_id"] for m in messages for p in m["content"] if p["type"] == "tool-result"
+        }
+        waiting = [p["tool_call_id"] for p in called if p["tool_call_id"] not in answered]
+        if waiting:
+            results = [{"tool_call_id": each, "result": "found"} for each in waiting]
+            path = "/tool-results"
+            await self._change("submit_tool_results", "POST", chat_id, path, {"results": results})
+
+    async def _messages(self, chat_id: str) -> list[dict[str, Any]]:
+        found = await self._requests.read(f"/chats/{chat_id}/messages", limit=200)
+        return list(found["items"]) if found else []
+
+    async def _idle(self, chat_id: str, stopping: asyncio.Event) -> bool:
+        """Return True once the chat is idle, or False when the run stops before."""
+        while not stopping.is_set():
+            if await self._is_idle(chat_id):
+                return True
+            await asyncio.sleep(_THINK_SECONDS / 2)
+        return False
+
+    async def _is_idle(self, chat_id: str) -> bool:
+        """Return whether the chat is idle, and do what it waits for."""
+        chat = await self._requests.read(f"/chats/{chat_id}")
+        if chat is None or chat["status"] == "waiting":
+            return True
+        if chat["status"] == "error":
+            if self._random.random() < 0.5:
+                return True
+            await self._retry(chat_id)
+        elif chat["status"] == "requires_action" and self._random.random() < 0.8:
+            await self._submit(chat_id)
+        return False

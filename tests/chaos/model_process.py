@@ -1,0 +1,169 @@
+"""A model server in a process of its own, with orders on standard input and reports on output.
+
+Orders are lines of JSON: ``{"fault": "cut", "calls": 2}`` is for the next two calls, and
+``{"refuse_seconds": 1.0}`` closes the port for a while.
+"""
+
+import asyncio
+import json
+import random
+import re
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from support.model_server import End, ModelResponse, ModelServer, Pause
+from typing_extensions import override
+
+ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
+"""A message: a name unlike every other, and a wish."""
+WORDS = ["one", "word", "after", "the", "other", "so", "that", "it", "can", "be", "cut"]
+TOOL = "look_up"
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message in a request, which is a text or a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or ())
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    body = {
+        "id": "answer",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    return b"data: %s\n\n" % json.dumps(body).encode()
+
+
+USAGE = (
+    b'data: {"id":"answer","object":"chat.completion.chunk","created":1,"model":"m","choices":[],'
+    b'"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12}}\n\n'
+)
+DONE = b"data: [DONE]\n\n"
+
+
+REFUSALS = {"rate_limit": 429, "overloaded": 500, "rejects": 400}
+GARBAGE = b'data: {"choices": [\xff\x00\n\n'
+
+
+def _text(pieces: list[str]) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": piece} for piece in pieces]
+
+
+def _tool_call(number: int, pieces: list[str]) -> list[dict[str, Any]]:
+    call = {"index": 0, "id": f"call_{number}", "type": "function"}
+    return [
+        {"tool_calls": [call | {"function": {"name": TOOL, "arguments": ""}}]},
+        *({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces),
+    ]
+
+
+class ChaosModel(ModelServer):
+    """Server whose every answer has a text of its own, unless a fault was ordered for the call."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__([])
+        self.faults: deque[str] = deque()
+        self._random = random.Random(seed)
+        self._calls = 0
+        self._reports: dict[int, dict[str, Any]] = {}
+
+    @override
+    def _next_response(self, text: str) -> ModelResponse:
+        request = self.requests.pop()
+        self._calls += 1
+        messages = request.body["messages"]
+        user = next((m for m in reversed(messages) if m["role"] == "user"), None)
+        # Messages of a user that follow each other arrive as one. The last one is to be answered.
+        *_, asked = ["", *ASKED.findall(text_of(user["content"]) if user else "")]
+        name = asked.split(" ")[0]
+        calls_tool = messages[-1]["role"] == "user" and "[tool]" in asked
+        fault = self.faults.popleft() if self.faults else None
+        pieces = self._pieces(name, long="[long]" in asked, calls_tool=calls_tool)
+        if fault == "slow":
+            del pieces[10:]
+        self._reports[self._calls] = {
+            "number": self._calls,
+            "replica": request.headers.get("x-replica", ""),
+            "asked": name,
+            "fault": fault,
+            "text": "" if calls_tool else "".join(pieces),
+            "began": time.time(),
+        }
+        response = self._response(pieces, fault, calls_tool=calls_tool)
+        response.headers["x-call"] = str(self._calls)
+        return response
+
+    def _pieces(self, name: str, *, long: bool, calls_tool: bool) -> list[str]:
+        if calls_tool:
+            return [f'{{"call": {self._calls}, ', f'"asked": "{name}"}}']
+        count = self._random.randint(*((40, 70) if long else (3, 14)))
+        return [f"call {self._calls} answers {name}:"] + [
+            f" {WORDS[n % len(WORDS)]}" for n in range(count)
+        ]
+
+    def _response(self, pieces: list[str], fault: str | None, *, calls_tool: bool) -> ModelResponse:
+        if fault in REFUSALS:
+            return ModelResponse(
+                status=REFUSALS[fault],
+                content_type="application/json",
+                headers={"retry-after": "1"} if fault == "rate_limit" else {},
+                pieces=[b'{"error": {"message": "no", "type": "chaos", "code": null}}'],
+            )
+        if fault == "empty":
+            return ModelResponse(pieces=[chunk({}, "stop"), DONE])
+        pause = Pause(0.8 if fault == "slow" else self._random.uniform(0.02, 0.15))
+        deltas = _tool_call(self._calls, pieces) if calls_tool else _text(pieces)
+        body = [piece for delta in deltas for piece in (chunk(delta), pause)]
+        middle = body[: self._random.randrange(len(body))]
+        finish = chunk({}, "tool_calls" if calls_tool else "stop")
+        match fault:
+            case "cut":
+                return ModelResponse(pieces=middle, end=End.CUT)
+            case "reset":
+                return ModelResponse(pieces=middle, end=End.RESET)
+            case "silent":
+                return ModelResponse(pieces=middle, end=End.HANG)
+            case "garbage":
+                return ModelResponse(pieces=[*middle, GARBAGE, finish, DONE])
+        end = End.CLOSE if self._random.random() < 0.5 else End.WHOLE
+        return ModelResponse(pieces=[*body, finish, USAGE, DONE], end=end)
+
+    @override
+    async def _write(
+        self, response: ModelResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        report = self._reports.pop(int(response.headers["x-call"]))
+        try:
+            return await super()._write(response, reader, writer)
+        finally:
+            report["ended"] = time.time()
+            print(json.dumps(report), flush=True)
+
+
+async def main(seed: int, port: int) -> None:
+    model = ChaosModel(seed)
+    server = await asyncio.start_server(model.serve, "127.0.0.1", port)
+    print(json.dumps({"listening": True}), flush=True)
+    orders = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    while line := await orders.readline():
+        order = json.loads(line)
+        if "refuse_seconds" in order:
+            server.close()
+            await asyncio.sleep(order["refuse_seconds"])
+            server = await asyncio.start_server(model.serve, "127.0.0.1", port)
+        else:
+            model.faults.extend([order["fault"]] * order["calls"])
+    server.close()
+    await model.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
