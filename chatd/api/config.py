@@ -18,6 +18,8 @@ class ApiConfig:
     requests_per_second: int
     """Requests of one owner to this process."""
     max_streams_per_owner: int
+    max_searches_per_owner: int
+    """Searches of one owner that run at once on this process."""
     max_body_bytes: int
     keepalive_seconds: float
     """The interval of comments on a silent stream; read when the stream opens."""

@@ -82,6 +82,9 @@ class RuntimeConfigHolder:
     def max_streams_per_owner(self) -> int:
         return self.current.api.max_streams_per_owner
 
+    def max_searches_per_owner(self) -> int:
+        return self.current.api.max_searches_per_owner
+
     def chat_limits(self) -> ChatLimits:
         return self.current.chat_limits
 
@@ -103,6 +106,7 @@ def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
         catalog=catalog,
         request=RequestLimits(**keywords_for(RequestLimits, limits, settings.turn)),
         max_streams_per_owner=limits.max_streams,
+        max_searches_per_owner=limits.max_searches,
         keepalive_seconds=settings.http.sse_keepalive_seconds,
         **keywords_for(ApiConfig, limits, settings.http, settings.log),
     )

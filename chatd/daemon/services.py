@@ -16,6 +16,7 @@ from chatd.settings.sections import DatabaseSettings
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.notifications.notifier import Notifier
+from chatd.store.searches import Searches
 from chatd.store.store import Store, build_store
 from chatd.telemetry.metrics import Metrics
 
@@ -73,6 +74,12 @@ def build_services(
                 on_delete=change_bus.publish_deleted,
                 on_flush=change_bus.publish_parts,
                 on_replay=metrics.http.replays.add,
+            ),
+            searches=Searches(
+                database,
+                max_per_owner=config.max_searches_per_owner,
+                max_running=settings.database.max_searches,
+                timeout_seconds=settings.database.search_timeout_seconds,
             ),
         ),
         hub=hub,

@@ -116,6 +116,18 @@ class TooManyActiveChats(Refused):
     code = "too_many_active_chats"
 
 
+class TooManySearches(Refused):
+    """Too many of the owner's searches run at once (limits.max_searches)."""
+
+    code = "too_many_searches"
+
+
+class SearchUnavailable(Refused):
+    """The search took too long (database.search_timeout_seconds), or too many of all owners run at once."""
+
+    code = "search_unavailable"
+
+
 class TokenNotFound(ChatdError):
     """There is no such token."""
 

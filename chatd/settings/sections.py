@@ -41,6 +41,11 @@ class DatabaseSettings(Section):
     goes through a pooler. Not set: url."""
     pool_size: int = Field(10, ge=2, le=1000)
     """Maximum pooled connections of one process."""
+    max_searches: int = Field(4, ge=1, le=1000)
+    """Maximum searches of all owners that run at once on one process, fewer than pool_size in any case. The
+    other connections are for everything else."""
+    search_timeout_seconds: PositiveFloat = 3
+    """Time limit for one search."""
     migrate_on_start: bool = False
     """Apply pending migrations at start. If false, chatd refuses to start until 'chatd migrate up' has
     run."""
@@ -128,6 +133,9 @@ class LimitSettings(Section):
     all replicas together."""
     max_streams: NonNegativeInt = 1000
     """Maximum open streams of one owner on one process."""
+    max_searches: NonNegativeInt = 2
+    """Maximum searches of one owner that run at once on one process. A search is a list of chats with a
+    filter. Others wait for a second."""
     requests_per_second: NonNegativeInt = 500
     """Maximum requests per second of one owner to one process. After a pause, as many are accepted at
     once."""

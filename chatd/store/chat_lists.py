@@ -12,6 +12,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery
 from chatd.store import records, sql
 from chatd.store.database import Database
+from chatd.store.searches import Searches
 
 _Q = sql.load("chat_lists")
 
@@ -31,6 +32,12 @@ class ChatFilter:
     parent: UUID | Literal["none"] | None = None
     title_contains: str | None = None
 
+    @property
+    def is_search(self) -> bool:
+        """True if a page may have to skip many chats."""
+        rare = (self.statuses, self.labels, self.label_names, self.title_contains)
+        return any(rare) or self.parent == "none"
+
 
 NO_FILTER = ChatFilter()
 
@@ -38,8 +45,9 @@ NO_FILTER = ChatFilter()
 class ChatLists:
     """Store for reads of chat lists. Each list belongs to one owner."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, searches: Searches | None = None) -> None:
         self._database = database
+        self._searches = searches or Searches(database)
 
     async def page(
         self,
@@ -73,7 +81,11 @@ class ChatLists:
         else:
             query = _Q["page"]
             values |= {"only_roots": chat_filter.parent == "none"}
-        return [records.chat(row) for row in await self._database.fetch(query, **values)]
+        if chat_filter.is_search:
+            rows = await self._searches.fetch(owner_id, query, **values)
+        else:
+            rows = await self._database.fetch(query, **values)
+        return [records.chat(row) for row in rows]
 
     async def changed_since(
         self, queries: Sequence[ListQuery], *, limit: int = 500

@@ -6,23 +6,19 @@ in ``database_errors``. Actors wait until it is back, and the API responds with 
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any, Final, TypeAlias, overload
+from typing import Any, overload
 
 import asyncpg
-from anyio import fail_after, move_on_after
+from anyio import move_on_after
 from pydantic_core import from_json, to_json
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.connector import Connection, Connector
 from chatd.store.database_errors import repeat_while_busy, translate_errors
+from chatd.store.pool import ConnectionPool
 from chatd.store.sql import Query
-
-PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-
-_RELEASE_TIMEOUT_SECONDS: Final = 1.0
-"""Time in which a server must confirm that it cancelled a statement. Then the connection is closed."""
 
 
 def _encode_json(value: Any) -> str:
@@ -33,10 +29,6 @@ async def _register_jsonb_codec(connection: Connection) -> None:
     await connection.set_type_codec(
         "jsonb", encoder=_encode_json, decoder=from_json, schema="pg_catalog", format="text"
     )
-
-
-async def _skip_reset(_connection: object) -> None:
-    """Skip asyncpg's reset between users: no statement of chatd changes the session state."""
 
 
 class Database:
@@ -72,25 +64,39 @@ class Database:
             connector(direct_dsn, direct=True) if direct_dsn else self._connector
         )
         self.pool_size = pool_size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: ConnectionPool | None = None
         self.statement_count = 0
         """Statements sent through the pool since the start, so that tests can count what a step costs."""
-        self.connections_in_use = 0
-        """Connections that run a statement at the moment."""
-        self.waiting_statements = 0
-        """Statements that wait for a connection at the moment."""
         self.wait_seconds_total = 0.0
         """Seconds for which statements have waited for a connection, since the start."""
 
     async def open(self) -> None:
         """Create the pool. It connects at its first use, so the database may be unavailable."""
-        self._pool = await asyncpg.create_pool(
-            connect=self._connector.connect,
-            min_size=0,
-            max_size=self.pool_size,
-            init=_register_jsonb_codec,
-            reset=_skip_reset,
-        )
+        self._pool = ConnectionPool(self._connect, size=self.pool_size)
+
+    async def _connect(self) -> Connection:
+        connection = await self._connector.connect()
+        try:
+            await _register_jsonb_codec(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    @property
+    def pool_limit(self) -> int:
+        """Connections that the pool may have: ``pool_size``, or fewer if the server grants fewer."""
+        return self._pool.limit if self._pool else self.pool_size
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections that run a statement at the moment."""
+        return self._pool.in_use_count if self._pool else 0
+
+    @property
+    def waiting_statements(self) -> int:
+        """Statements that wait for a connection at the moment."""
+        return self._pool.waiting_count if self._pool else 0
 
     async def close(self, timeout_seconds: float = 5.0) -> None:
         """Wait up to ``timeout_seconds`` for statements in flight, then close the pool."""
@@ -105,8 +111,7 @@ class Database:
     async def expire_connections(self) -> None:
         """Have the pool replace its connections, because after an outage an idle one may be dead."""
         if self._pool is not None:
-            with translate_errors():
-                await self._pool.expire_connections()
+            self._pool.expire()
 
     @overload
     async def fetch(self, query: Query, /, **values: object) -> Sequence[asyncpg.Record]: ...
@@ -129,30 +134,29 @@ class Database:
         text, args = query.bind(**values) if isinstance(query, Query) else (query, args)
         return await repeat_while_busy(lambda: self._fetch_once(text, args))
 
-    async def _fetch_once(self, text: str, args: tuple[object, ...]) -> Sequence[asyncpg.Record]:
+    async def fetch_within(
+        self, timeout_seconds: float, query: Query, /, **values: object
+    ) -> Sequence[asyncpg.Record]:
+        """Run one statement that has less time than others. Raises ``TimeoutError`` when it is over."""
+        text, args = query.bind(**values)
+        try:
+            return await self._fetch_once(text, args, timeout_seconds)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise TimeoutError from error
+            raise
+
+    async def _fetch_once(
+        self, text: str, args: tuple[object, ...], timeout_seconds: float | None = None
+    ) -> Sequence[asyncpg.Record]:
         if self._pool is None:
             raise DatabaseUnavailable
         self.statement_count += 1
-        with translate_errors():
-            connection = await self._pooled_connection(self._pool)
-            self.connections_in_use += 1
-            try:
-                return await connection.fetch(text, *args)
-            finally:
-                self.connections_in_use -= 1
-                # A connection that cannot be released is closed. The result is not affected.
-                with suppress(TimeoutError):
-                    await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_SECONDS)
-
-    async def _pooled_connection(self, pool: "asyncpg.Pool[asyncpg.Record]") -> "PooledConnection":
-        self.waiting_statements += 1
         started_at = monotonic()
-        try:
-            with fail_after(self._statement_timeout_seconds):
-                return await pool.acquire()
-        finally:
-            self.waiting_statements -= 1
-            self.wait_seconds_total += monotonic() - started_at
+        with translate_errors():
+            async with self._pool.connection(wait_seconds=self._statement_timeout_seconds) as one:
+                self.wait_seconds_total += monotonic() - started_at
+                return await one.fetch(text, *args, timeout=timeout_seconds)
 
     @overload
     async def fetchrow(self, query: Query, /, **values: object) -> asyncpg.Record | None: ...
@@ -172,7 +176,12 @@ class Database:
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection that bypasses any pooler, for LISTEN and session locks."""
         with translate_errors(setting=self._direct_url_setting):
-            connection = await self._direct_connector.connect()
+            try:
+                connection = await self._direct_connector.connect()
+            except asyncpg.TooManyConnectionsError:
+                if self._pool is not None:
+                    self._pool.yield_connection()
+                raise
         try:
             with translate_errors():
                 await _register_jsonb_codec(connection)

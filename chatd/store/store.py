@@ -15,6 +15,7 @@ from chatd.store.messages import Messages
 from chatd.store.models import Models
 from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
+from chatd.store.searches import Searches
 from chatd.store.stream_reads import StreamStore
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
@@ -49,6 +50,7 @@ def build_store(
     limits: Callable[[], ChatLimits],
     metrics: LeaseMetrics,
     listener: CommitListener,
+    searches: Searches | None = None,
 ) -> Store:
     """Return the stores over ``database``.
 
@@ -62,7 +64,7 @@ def build_store(
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),
-        chat_lists=ChatLists(database),
+        chat_lists=ChatLists(database, searches=searches),
         stream_reads=StreamStore(database, listener=listener),
         idempotency=IdempotencyStore(database),
         models=Models(database),

@@ -73,7 +73,11 @@ NAMES = {"too_many_active_chats": "limits.max_active_chats"}
 """Settings that a problem names."""
 
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
-    "list_chats": {"invalid_cursor": "api/test_invalid_requests.py"},
+    "list_chats": {
+        "invalid_cursor": "api/test_invalid_requests.py",
+        "search_unavailable": "api/test_searches.py",
+        "too_many_searches": "api/test_searches.py",
+    },
     "stream_chats": {"too_many_streams": "api/test_limits.py"},
     "create_chat": {
         "model_not_found": "api/test_messages.py",

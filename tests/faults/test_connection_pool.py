@@ -42,7 +42,7 @@ async def test_parallel_creates_through_two_connections(
             assert await api.texts(chat_id) == [f"You said: number {number}"]
         pool = chatd.daemon.services.database._pool
         assert pool is not None
-        assert pool.get_size() <= 2
+        assert pool.open_count <= 2
         assert not chatd.logged("http.database_unavailable")
         assert not chatd.logged("outage.began")
         assert not chatd.logged("chat.lost")

@@ -75,12 +75,13 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     (429, "Too Many Requests"): {
         "too_many_requests": "Too many requests (`limits.requests_per_second`).",
         "too_many_streams": "You have too many streams open (`limits.max_streams`).",
-        **_described(errors.QueueFull, errors.TooManyActiveChats),
+        **_described(errors.QueueFull, errors.TooManyActiveChats, errors.TooManySearches),
     },
     (500, "Internal Server Error"): {"internal": "Something went wrong in chatd; it was logged."},
     (503, "Service Unavailable"): {
         "database_unavailable": errors.DatabaseUnavailable.description(),
         "jwks_unavailable": "The identity provider's key set is temporarily unavailable.",
+        **_described(errors.SearchUnavailable),
         "not_ready": "This process is starting or stopping; others may be ready.",
     },
 }

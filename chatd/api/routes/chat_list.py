@@ -35,7 +35,9 @@ _MAX_LABEL_FILTERS = 64
 
 
 @router.get(
-    "/chats", dependencies=[RejectUnknownParameters], responses=problem_responses("invalid_cursor")
+    "/chats",
+    dependencies=[RejectUnknownParameters],
+    responses=problem_responses("invalid_cursor", "too_many_searches", "search_unavailable"),
 )
 async def list_chats(
     caller: Caller,
@@ -69,8 +71,9 @@ async def list_chats(
     """Return the owner's chats, most recently updated first.
 
     Every page costs the same, however deep. A chat that is updated while you page moves to the front,
-    which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
-    chat that they skip, so a rare match takes longer in a long list.
+    which you have already read: `GET /chats/stream` reports it. With a filter other than
+    `archived` and the id of a parent it is a search, which may have to skip many chats. A search has
+    less time than other requests, and only a few run at once.
     """
     label_filters = [value.partition(":") for value in label or ()]
     chats = await context.store.chat_lists.page(

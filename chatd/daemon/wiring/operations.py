@@ -68,7 +68,7 @@ def _bind_process_metrics(metrics: ProcessMetrics, database: Database, state: Pr
     metrics.restart_budget_left.callback = lambda: {
         (actor.name,): actor.budget_left for actor in state.actors()
     }
-    metrics.pool_size.callback = lambda: database.pool_size
+    metrics.pool_size.callback = lambda: database.pool_limit
     metrics.pool_in_use.callback = lambda: database.connections_in_use
     metrics.pool_waiting.callback = lambda: database.waiting_statements
     metrics.pool_wait_seconds.callback = lambda: database.wait_seconds_total

@@ -16,8 +16,9 @@ export interface paths {
          * @description Return the owner's chats, most recently updated first.
          *
          *     Every page costs the same, however deep. A chat that is updated while you page moves to the front,
-         *     which you have already read: `GET /chats/stream` reports it. The filters `label` and `q` read every
-         *     chat that they skip, so a rare match takes longer in a long list.
+         *     which you have already read: `GET /chats/stream` reports it. With a filter other than
+         *     `archived` and the id of a parent it is a search, which may have to skip many chats. A search has
+         *     less time than other requests, and only a few run at once.
          */
         get: operations["list_chats"];
         put?: never;
@@ -2029,7 +2030,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -3472,6 +3473,8 @@ export interface operations {
              * @description Too Many Requests.
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *
+             *     * `too_many_searches`: Too many of the owner's searches run at once (limits.max_searches).
              */
             429: {
                 headers: {
@@ -3482,7 +3485,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "too_many_requests";
+                        code: "too_many_requests" | "too_many_searches";
                         /** @constant */
                         status: 429;
                     };
@@ -3512,6 +3515,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `search_unavailable`: The search took too long (database.search_timeout_seconds), or too many of all owners run at once.
              */
             503: {
                 headers: {
@@ -3522,7 +3527,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "search_unavailable";
                         /** @constant */
                         status: 503;
                     };

@@ -1,0 +1,217 @@
+"""The pool: connections that are opened on demand and shared by statements.
+
+The server may grant fewer connections than the pool may have, because of its own limit or that of the role.
+Then the pool shrinks to those it has, and its statements wait for one of them instead of failing. After a
+while it tries to grow again.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Final
+
+import anyio
+import asyncpg
+import structlog
+
+from chatd.store.connector import Connection
+
+_log = structlog.get_logger()
+
+_CLOSE_TIMEOUT_SECONDS: Final = 1.0
+"""Time for closing a connection in order. It includes the cancellation of its statement."""
+_IDLE_SECONDS: Final = 300.0
+"""Time after which a connection that was not needed is closed."""
+_GROW_AFTER_SECONDS: Final = 5.0
+"""Time after a refused connection until the pool asks for another one."""
+
+
+class ConnectionPool:
+    """At most ``size`` connections. The one that was used last is used first."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        size: int,
+        grow_after_seconds: float = _GROW_AFTER_SECONDS,
+    ) -> None:
+        self._connect = connect
+        self._max_size = size
+        self._grow_after_seconds = grow_after_seconds
+        self._idle: deque[tuple[Connection, float]] = deque()
+        """Connections that wait for a statement, and the times since which they do, oldest first."""
+        self._in_use: set[Connection] = set()
+        self._expired: set[Connection] = set()
+        """Connections in use that are not to be used again."""
+        self._slots_taken = 0
+        """Connections in use or being opened."""
+        self._waiting: deque[anyio.Event] = deque()
+        """Callers without a slot. The event of each is set when it has been given one."""
+        self._refused_at = 0.0
+        self._closed = False
+        self._all_returned = anyio.Event()
+        self.limit = size
+        """Connections that the server grants, as far as is known."""
+
+    @property
+    def open_count(self) -> int:
+        """Connections that are open."""
+        return len(self._idle) + len(self._in_use)
+
+    @property
+    def in_use_count(self) -> int:
+        """Connections that run a statement."""
+        return len(self._in_use)
+
+    @property
+    def waiting_count(self) -> int:
+        """Callers that wait for a connection."""
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def connection(self, *, wait_seconds: float) -> AsyncIterator[Connection]:
+        """Yield a connection, once there is one. Raises ``TimeoutError`` after ``wait_seconds``.
+
+        A statement that was cancelled or ran out of time costs its connection, because closing that
+        in order cancels the statement on the server.
+        """
+        with anyio.fail_after(wait_seconds):
+            connection = await self._acquire()
+        reusable = False
+        try:
+            yield connection
+            reusable = True
+        except asyncpg.PostgresError:
+            reusable = True
+            raise
+        finally:
+            await self._release(connection, reusable=reusable)
+
+    def expire(self) -> None:
+        """Use none of the present connections again."""
+        self._expired |= self._in_use
+        while self._idle:
+            self._idle.pop()[0].terminate()
+
+    def yield_connection(self) -> None:
+        """Have one connection less, because another part of the process was refused its own."""
+        if self.open_count <= 1:
+            return
+        self._shrink_to(self.open_count - 1)
+        if self._idle:
+            self._idle.popleft()[0].terminate()
+        else:
+            self._expired.add(next(iter(self._in_use - self._expired or self._in_use)))
+
+    async def close(self) -> None:
+        """Refuse further use, wait for the connections in use, and close all of them."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().set()
+        if self._in_use:
+            await self._all_returned.wait()
+        while self._idle:
+            await _close(self._idle.pop()[0])
+
+    def terminate(self) -> None:
+        """Drop all connections at once."""
+        self._closed = True
+        self.expire()
+        for connection in self._in_use:
+            connection.terminate()
+
+    # -- connections -----------------------------------------------------------------------------
+
+    async def _acquire(self) -> Connection:
+        while True:
+            await self._take_slot()
+            try:
+                connection = self._take_idle() or await self._connect()
+            except BaseException as error:
+                self._give_slot()
+                if isinstance(error, asyncpg.TooManyConnectionsError) and self._has_others():
+                    self._shrink_to(self.open_count)
+                    continue
+                raise
+            self._in_use.add(connection)
+            self.limit = max(self.limit, self.open_count)
+            return connection
+
+    def _has_others(self) -> bool:
+        """Return whether a connection is open, or being opened by another caller."""
+        return bool(self._idle) or self._slots_taken > 0
+
+    def _take_idle(self) -> "Connection | None":
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _release(self, connection: Connection, *, reusable: bool) -> None:
+        usable = reusable and not connection.is_closed() and connection not in self._expired
+        try:
+            if not usable:
+                await _close(connection)
+        finally:
+            self._in_use.discard(connection)
+            self._expired.discard(connection)
+            if usable:
+                self._idle.append((connection, monotonic()))
+            self._give_slot()
+            if self._closed and not self._in_use:
+                self._all_returned.set()
+        if self._idle and monotonic() - self._idle[0][1] > _IDLE_SECONDS:
+            self._idle.popleft()[0].terminate()
+
+    # -- slots: permissions to use or open a connection ---------------------------------------------
+
+    async def _take_slot(self) -> None:
+        if not self._closed and not self._waiting and self._has_free_slot():
+            self._slots_taken += 1
+            return
+        turn = anyio.Event()
+        if not self._closed:
+            self._waiting.append(turn)
+            try:
+                await turn.wait()
+            except BaseException:
+                if turn.is_set():
+                    self._give_slot()
+                else:
+                    self._waiting.remove(turn)
+                raise
+        if self._closed:
+            raise asyncpg.InterfaceError("pool is closed")
+
+    def _give_slot(self) -> None:
+        self._slots_taken -= 1
+        while self._waiting and self._has_free_slot():
+            self._slots_taken += 1
+            self._waiting.popleft().set()
+
+    def _has_free_slot(self) -> bool:
+        if self._slots_taken < self.limit:
+            return True
+        may_grow = (
+            self.limit < self._max_size
+            and monotonic() - self._refused_at >= self._grow_after_seconds
+        )
+        if may_grow:
+            self._refused_at = monotonic()  # one more at a time
+            self.limit += 1
+        return may_grow
+
+    def _shrink_to(self, limit: int) -> None:
+        if self.limit == self._max_size:
+            _log.warning("database.pool_shrunk", connections=max(1, limit), size=self._max_size)
+        self.limit = max(1, limit)
+        self._refused_at = monotonic()
+
+
+async def _close(connection: Connection) -> None:
+    """Close a connection in order, or drop it when that takes too long."""
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await connection.close(timeout=_CLOSE_TIMEOUT_SECONDS)
