@@ -281,6 +281,7 @@ ReasonCode: TypeAlias = Literal[
     "activity_unknown",
     "awaiting_tool_results",
     "failed",
+    "status_unknown",
     "recovered",
     "messages_queued",
 ]
@@ -618,6 +619,7 @@ class Problem(TypedDict):
         "queue_full",
         "queued_message_not_found",
         "search_unavailable",
+        "status_unknown",
         "too_many_active_chats",
         "too_many_labels",
         "too_many_parts",

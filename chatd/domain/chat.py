@@ -7,8 +7,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.stored_word import StoredWord
 
-class Status(StrEnum):
+
+class Status(StoredWord):
     """Status of a chat.
 
     * `waiting`: idle. The next message is the user's.

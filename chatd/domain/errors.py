@@ -128,6 +128,12 @@ class SearchUnavailable(Refused):
     code = "search_unavailable"
 
 
+class StatusUnknown(Refused):
+    """A newer version of chatd stored the chat's status, and this process does not know it; try again."""
+
+    code = "status_unknown"
+
+
 class TokenNotFound(ChatdError):
     """There is no such token."""
 

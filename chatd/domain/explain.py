@@ -32,6 +32,7 @@ class ReasonCode(StrEnum):
     ACTIVITY_UNKNOWN = "activity_unknown"
     AWAITING_TOOL_RESULTS = "awaiting_tool_results"
     FAILED = "failed"
+    STATUS_UNKNOWN = "status_unknown"
     RECOVERED = "recovered"
     MESSAGES_QUEUED = "messages_queued"
 
@@ -50,6 +51,8 @@ def reasons(chat: ChatDiagnostics) -> tuple[Reason, ...]:
 
 
 def _iter_reasons(chat: ChatDiagnostics) -> Iterator[Reason]:
+    if not chat.status.is_known:
+        yield _status_unknown(chat)
     match chat.status:
         case Status.WAITING:
             yield from _waiting(chat)
@@ -164,6 +167,13 @@ def _failed(chat: ChatDiagnostics) -> Reason:
         ReasonCode.FAILED,
         f"the last turn failed {_age(chat, chat.updated_at)} ago{at_attempt}: "
         f"{_failure_kind(chat)}; a retry or a message continues it",
+    )
+
+
+def _status_unknown(chat: ChatDiagnostics) -> Reason:
+    return Reason(
+        ReasonCode.STATUS_UNKNOWN,
+        f"in the status {chat.status!s}, which a newer version of chatd stored: ask a process of it",
     )
 
 

@@ -120,6 +120,12 @@ def database_failure() -> Failure:
     )
 
 
+def unknown_word_failure(word: str) -> Failure:
+    """Return the failure of a chat with a role or a part type that only a newer version knows."""
+    message = f"the chat has content that only a newer version of chatd knows: {sanitize_error_text(word)}"
+    return Failure(kind=FailureKind.CONFIGURATION, message=message)
+
+
 def panic_failure(error: BaseException) -> Failure:
     """Return the failure of a chat whose task raised an unexpected exception."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

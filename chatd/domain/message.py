@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.chat import Usage
+from chatd.domain.stored_word import StoredWord
 
 Part = Mapping[str, Any]
 """A content part, or a delta of one."""
 
 Content = tuple[Part, ...]
 
+PART_TYPES: Final = frozenset({"text", "reasoning", "tool-call", "tool-result", "source", "file"})
+"""The types of content parts that this version knows."""
 
-class Role(StrEnum):
-    """Author of a message."""
 
+class Role(StoredWord):
     """Author of a message."""
 
     SYSTEM = "system"
@@ -111,6 +113,17 @@ def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[Pending
             elif part["type"] == "tool-result":
                 calls.pop(part["tool_call_id"], None)
     return tuple(calls.values())
+
+
+def unknown_word(history: Iterable[Message]) -> str | None:
+    """Return the first role or part type that this version does not know. None: it knows all of them."""
+    for message in history:
+        if not message.role.is_known:
+            return message.role
+        for part in message.content:
+            if part["type"] not in PART_TYPES:
+                return str(part["type"])
+    return None
 
 
 def is_json_object(text: str) -> bool:

@@ -2,6 +2,10 @@
 
 A journal entry never changes, and its events follow from the entry alone, so every replica sends every
 subscriber the same events. Only messages that were taken out of the history since are left out.
+
+A transition of a newer version has a journal entry that this one knows in part. Its known fields are sent:
+hidden and stored messages, changes of the queue, the end of a step, and the status. So a subscriber that
+resumes on a newer process has the same history, and lacks only events of new types.
 """
 
 from collections.abc import Iterator, Mapping
@@ -60,9 +64,11 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     data, rule = entry.data, entry.transition.rule
     if "reset_from" in data:
         yield StreamEvent(StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]})
+    commits_preview = rule.commits_preview or (
+        not entry.transition.is_known and "settled_part" in data
+    )
     if rule.discards_preview or (
-        rule.commits_preview
-        and not any(message.role is not Role.USER for message in entry.messages)
+        commits_preview and not any(message.role is not Role.USER for message in entry.messages)
     ):
         yield StreamEvent(StreamEventType.PREVIEW_RESET, {})
     for message in entry.messages:

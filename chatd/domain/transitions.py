@@ -8,14 +8,15 @@ Deleting a chat is no transition: it is legal from everywhere, and leaves no row
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from typing import Final
 
 from chatd.domain.chat import IDLE, BusyBehavior, Status
 from chatd.domain.outcomes import LossReason
+from chatd.domain.stored_word import StoredWord
 
 
-class Transition(StrEnum):
+class Transition(StoredWord):
     """A legal change of a chat."""
 
     CREATE = "create"
@@ -44,8 +45,8 @@ class Transition(StrEnum):
 
     @property
     def rule(self) -> "Rule":
-        """The transition's row in the table."""
-        return RULES[self]
+        """The transition's row in the table. One of a newer version has none, and gets an empty rule."""
+        return RULES.get(self, UNKNOWN_RULE)
 
 
 class Actor(Enum):
@@ -200,6 +201,9 @@ RULES: Final[Mapping[Transition, Rule]] = {
     Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P)}),
 }
 """The table, by transition."""
+
+UNKNOWN_RULE: Final = Rule(Actor.CALLER)
+"""The rule of a transition that a newer version made: this one makes it from no status."""
 
 TABLE: Final[Mapping[tuple[Transition, BusyBehavior | None], Targets]] = {
     (transition, busy): targets

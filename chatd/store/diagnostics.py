@@ -13,7 +13,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
     return ChatDiagnostics(
         now=row["now"],
         chat_id=row["id"],
-        status=Status(row["status"]),
+        status=Status.read(row["status"]),
         archived=row["archived"],
         epoch=row["epoch"],
         version=row["version"],

@@ -138,7 +138,8 @@ class Leases:
         with translate_errors():
             rows = await connection.fetch(text, *args)
         return [
-            Renewal(row["id"], row["epoch"], row["version"], Status(row["status"])) for row in rows
+            Renewal(row["id"], row["epoch"], row["version"], Status.read(row["status"]))
+            for row in rows
         ]
 
     async def claim(self, limit: int) -> list[Claim]:

@@ -34,7 +34,7 @@ class TransitionResult:
 def chat(row: Row) -> Chat:
     """Return a row of ``chats`` as a value."""
     return Chat(
-        status=Status(row["status"]),
+        status=Status.read(row["status"]),
         usage=Usage(*(row[name] for name in USAGE_COLUMNS)),
         **{name: row[name] for name in PLAIN_CHAT_COLUMNS},
     )
@@ -78,7 +78,7 @@ def message(row: Row) -> Message:
         id=row["id"],
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
-        role=Role(row["role"]),
+        role=Role.read(row["role"]),
         content=tuple(row["content"]),
         model_config_id=_uuid(row["model_config_id"]),
         usage=_usage(row),
@@ -138,8 +138,8 @@ def journal_entry(row: Row) -> JournalEntry:
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
         created_at=_timestamp(row["created_at"]),
-        transition=Transition(row["transition"]),
-        status=Status(row["status"]),
+        transition=Transition.read(row["transition"]),
+        status=Status.read(row["status"]),
         epoch=row["epoch"],
         worker_id=_uuid(row["worker_id"]),
         data=row["data"],

@@ -106,5 +106,5 @@ class Turns:
         if not row["found"]:
             return LossReason.DELETED
         transition = row["transition"]
-        loss_reason = Transition(transition).rule.loss_reason if transition else None
+        loss_reason = Transition.read(transition).rule.loss_reason if transition else None
         return loss_reason or LossReason.EXPIRED

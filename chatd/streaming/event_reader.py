@@ -64,10 +64,13 @@ class ChatEventReader:
 
     def _append_entry_events(self, entry: JournalEntry, events: list[StreamEvent]) -> None:
         entry_events = list(stream_events(entry))
-        already_sent = self.cursor.events_sent
+        # A newer process may make other events of an entry that this one does not know. So their number
+        # is in no cursor: a subscriber that is cut off in between gets all of them again.
+        is_known = entry.transition.is_known
+        already_sent = self.cursor.events_sent if is_known else 0
         for number, event in enumerate(entry_events[:-1], 1):
             if number > already_sent and not _is_hidden(event):
-                cursor = replace(self.cursor, events_sent=number)
+                cursor = replace(self.cursor, events_sent=number) if is_known else None
                 events.append(StreamEvent(event.type, event.data, cursor))
         if entry.epoch != self.cursor.epoch:
             self._settled_part = 0

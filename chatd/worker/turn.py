@@ -14,7 +14,7 @@ import structlog
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import ModelNotFound
-from chatd.domain.failure import Failure, FailureKind
+from chatd.domain.failure import Failure, FailureKind, unknown_word_failure
 from chatd.domain.message import (
     Message,
     NewMessage,
@@ -23,6 +23,7 @@ from chatd.domain.message import (
     error_results,
     interrupted_message,
     pending_tool_calls,
+    unknown_word,
 )
 from chatd.domain.outcomes import TurnOutcome
 from chatd.llm.catalog import ModelConfig
@@ -141,6 +142,9 @@ class Turn:
         self.stats.steps += 1
         if self.stats.steps == 1:
             self.stats.add_time("client", _client_tool_seconds(history.messages))
+        if word := unknown_word(history.messages):
+            await self.fail(unknown_word_failure(word))
+            return False
         step = self._next_step(history.messages)
         if isinstance(step, CallModel):
             return await self._call_model(history)

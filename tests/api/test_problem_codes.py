@@ -79,6 +79,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "too_many_searches": "api/test_searches.py",
     },
     "stream_chats": {"too_many_streams": "api/test_limits.py"},
+    "interrupt_chat": {"status_unknown": "faults/test_rolling_upgrade.py"},
+    "promote_queued_message": {"status_unknown": "faults/test_rolling_upgrade.py"},
     "create_chat": {
         "model_not_found": "api/test_messages.py",
         "too_many_active_chats": "api/test_limits.py",
@@ -101,6 +103,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "unsupported_file": "api/test_message_content.py",
     },
     "edit_message": {
+        "status_unknown": "faults/test_rolling_upgrade.py",
         "too_many_parts": "api/test_limits.py",
         "unsupported_file": "api/test_message_content.py",
     },

@@ -1,5 +1,6 @@
 """The event reader at cursors in the middle of an entry, and at made-up cursors."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -27,11 +28,11 @@ FAIL = JournalEntry(
 """An entry that makes three events."""
 
 
-def events_from(cursor: Cursor) -> list[StreamEvent]:
+def events_from(cursor: Cursor, entry: JournalEntry = FAIL) -> list[StreamEvent]:
     hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
     reader = ChatEventReader(subscription, cursor, settled_part=5)
-    events = reader.events_for((FAIL,))
+    events = reader.events_for((entry,))
     assert reader.cursor == Cursor(4, 2, cursor.part if cursor.epoch == 2 else 0)
     return events
 
@@ -83,3 +84,14 @@ def test_cursor_of_another_epoch_yields_no_parts() -> None:
     assert ChatEventReader(subscription, Cursor(3, 2, 0), settled_part=5).pull() == [], (
         "parts of another attempt"
     )
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_entry_of_a_newer_version_is_sent_whole_after_a_cut_in_its_middle(sent: int) -> None:
+    """The newer process may have counted other events, so a number of them means nothing here."""
+    entry = replace(FAIL, transition=Transition.read("give_up"))
+    events = events_from(Cursor(3, 2, 7, sent), entry)
+    assert [event.type for event in events] == [
+        *(StreamEventType.PREVIEW_RESET, StreamEventType.ERROR, StreamEventType.STATUS)
+    ]
+    assert [event.cursor and str(event.cursor) for event in events] == [None, None, "4.2.7"]

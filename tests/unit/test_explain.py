@@ -159,6 +159,15 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [(ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
     ),
     (
+        facts(Status.read("parked")),
+        [
+            (
+                ReasonCode.STATUS_UNKNOWN,
+                "in the status parked, which a newer version of chatd stored: ask a process of it",
+            )
+        ],
+    ),
+    (
         facts(
             Status.RUNNING, reported_activity=Activity(epoch=3), heartbeat_at=ago(25), recoveries=2
         ),

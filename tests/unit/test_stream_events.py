@@ -168,6 +168,34 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
 }
 
 
+NEWER: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
+    "a status": (entry_of(Transition.read("park"), Status.read("parked")), [S]),
+    "a stored message": (
+        entry_of(Transition.read("summarize"), W, ASSISTANT, settled_part=9),
+        [M, S],
+    ),
+    "a message of an unknown role": (
+        entry_of(Transition.read("x"), W, Role.read("critic")),
+        [M, S],
+    ),
+    "a step that is over": (
+        entry_of(Transition.read("park"), P, settled_part=9),
+        [PREVIEW_RESET, S],
+    ),
+    "a hidden history": (entry_of(Transition.read("rewind"), W, reset_from=3), [HISTORY_RESET, S]),
+    "a change of the queue": (entry_of(Transition.read("reorder"), R, **QUEUED), [Q, S]),
+    "fields of its own": (entry_of(Transition.read("tag"), R, tags={"a": [1]}), [S]),
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_entry_of_a_newer_version_makes_the_events_that_its_known_fields_tell(name: str) -> None:
+    entry, expected = NEWER[name]
+    events = list(stream_events(entry))
+    assert [event.type for event in events] == expected
+    assert events[-1].data == {"status": entry.status, "epoch": 3}
+
+
 def data_by_type(entry: JournalEntry) -> dict[StreamEventType, Any]:
     return {event.type: event.data for event in stream_events(entry)}
 

@@ -83,6 +83,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "jwks_unavailable": "The identity provider's key set is temporarily unavailable.",
         **_described(errors.SearchUnavailable),
         "not_ready": "This process is starting or stopping; others may be ready.",
+        **_described(errors.StatusUnknown),
     },
 }
 

@@ -118,7 +118,10 @@ async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
     await context.store.chats.delete(chat_id, owner_id=caller.owner_id)
 
 
-@router.post("/chats/{chat_id}/interrupt", responses=problem_responses("chat_not_found"))
+@router.post(
+    "/chats/{chat_id}/interrupt",
+    responses=problem_responses("chat_not_found", "status_unknown"),
+)
 async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:

@@ -117,6 +117,7 @@ async def send_message(
         "message_not_found",
         "not_a_user_message",
         "chat_archived",
+        "status_unknown",
         "too_many_active_chats",
         "too_many_parts",
         "unsupported_file",

@@ -38,7 +38,11 @@ async def delete_queued_message(
 @router.post(
     "/{queued_id}/promote",
     responses=problem_responses(
-        "chat_not_found", "queued_message_not_found", "chat_archived", "too_many_active_chats"
+        "chat_not_found",
+        "queued_message_not_found",
+        "chat_archived",
+        "status_unknown",
+        "too_many_active_chats",
     ),
 )
 async def promote_queued_message(

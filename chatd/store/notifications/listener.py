@@ -78,6 +78,6 @@ def decode_payload(payload: str, *, own_sender: str) -> Hint | None:
         sender, chat_id, version, status = payload.split(" ")
         if sender == own_sender:
             return None
-        return Hint(UUID(chat_id), int(version), None if status == "-" else Status(status))
+        return Hint(UUID(chat_id), int(version), None if status == "-" else Status.read(status))
     except ValueError:
         return None

@@ -183,7 +183,8 @@ WITH snapshot AS MATERIALIZED (
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN locked.status IN ('waiting', 'error', 'interrupting') THEN 'unchanged'
                WHEN locked.status = 'running' THEN 'request_interrupt'
-               ELSE 'stop'
+               WHEN locked.status IN ('pending', 'requires_action') THEN 'stop'
+               ELSE 'status_unknown'
            END AS plan
     FROM locked, snapshot
 ), queue_head AS MATERIALIZED (

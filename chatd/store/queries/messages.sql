@@ -12,7 +12,7 @@ WITH snapshot AS MATERIALIZED (
 ), target_message AS MATERIALIZED (
     SELECT role FROM chat_messages
     WHERE chat_id = :chat_id AND id = :message_id
-      AND superseded_version IS NULL AND visibility <> 'model'
+      AND superseded_version IS NULL AND visibility IN ('both', 'user')
 ), decision AS MATERIALIZED (
     SELECT locked.id,
            CASE
@@ -22,7 +22,9 @@ WITH snapshot AS MATERIALIZED (
                WHEN locked.archived THEN 'chat_archived'
                WHEN locked.status IN ('waiting', 'error')
                    THEN COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
-               ELSE 'done'
+               WHEN locked.status IN ('pending', 'running', 'interrupting', 'requires_action')
+                   THEN 'done'
+               ELSE 'status_unknown'
            END AS outcome
     FROM locked, snapshot
 ), superseded AS (

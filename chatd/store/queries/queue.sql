@@ -55,7 +55,8 @@ WITH snapshot AS MATERIALIZED (
                    THEN COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'append_queued')
                WHEN locked.status = 'requires_action' THEN 'append_queued'
                WHEN locked.status = 'running' THEN 'interrupt'
-               ELSE 'move_to_front'
+               WHEN locked.status IN ('pending', 'interrupting') THEN 'move_to_front'
+               ELSE 'status_unknown'
            END AS plan
     FROM locked, snapshot
 ), queue_head AS MATERIALIZED (

@@ -8,7 +8,7 @@ WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
 -- name: messages_after
 SELECT * FROM chat_messages
 WHERE chat_id = :chat_id AND id > :message_id
-  AND superseded_version IS NULL AND visibility <> 'model'
+  AND superseded_version IS NULL AND visibility IN ('both', 'user')
 ORDER BY id LIMIT :limit;
 
 -- name: messages_before
@@ -16,7 +16,7 @@ ORDER BY id LIMIT :limit;
 SELECT * FROM (
     SELECT * FROM chat_messages
     WHERE chat_id = :chat_id AND id < :message_id
-      AND superseded_version IS NULL AND visibility <> 'model'
+      AND superseded_version IS NULL AND visibility IN ('both', 'user')
     ORDER BY id DESC LIMIT :limit
 ) latest ORDER BY id;
 

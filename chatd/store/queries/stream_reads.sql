@@ -19,7 +19,7 @@ ON CONFLICT DO NOTHING;
 SELECT chat_columns(c),
        (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM chat_messages m
         WHERE m.chat_id = c.id AND m.superseded_version IS NULL
-          AND m.visibility <> 'model') AS messages,
+          AND m.visibility IN ('both', 'user')) AS messages,
        (SELECT jsonb_agg(to_jsonb(q) ORDER BY q.position, q.id) FROM chat_queued_messages q
         WHERE q.chat_id = c.id) AS queue,
        (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
@@ -45,7 +45,7 @@ SELECT s.id, c.version, c.epoch, c.settled_part,
                    SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id)
                    FROM jsonb_array_elements_text(e.data->'messages') AS i (id)
                    JOIN chat_messages m ON m.chat_id = e.chat_id AND m.id = i.id::bigint
-                        AND m.visibility <> 'model'
+                        AND m.visibility IN ('both', 'user')
                )) ORDER BY e.version)
         FROM (SELECT * FROM chat_events WHERE chat_id = s.id AND version > s.version
               ORDER BY version LIMIT :limit) e) AS entries,

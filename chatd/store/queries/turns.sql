@@ -13,7 +13,8 @@ SELECT chat_id, id, version, role, content, model_config_id, finish_reason, inpu
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
             THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools
 FROM chat_messages
-WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted AND visibility <> 'user'
+WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted
+  AND visibility IN ('both', 'model')
 ORDER BY id;
 
 -- name: current

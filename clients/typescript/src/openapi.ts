@@ -2030,7 +2030,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -2358,7 +2358,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -5180,6 +5180,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
                 headers: {
@@ -5190,7 +5192,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
@@ -5825,6 +5827,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
                 headers: {
@@ -5835,7 +5839,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
@@ -6378,6 +6382,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
                 headers: {
@@ -6388,7 +6394,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
