@@ -1,6 +1,7 @@
 """The evidence that an audit looks at: the rows of the database, and the records of a run."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,8 @@ class Evidence:
     pictures: list[Picture] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     faults: list[InjectedFault] = field(default_factory=list)
+    lost_attempts: Counter[str] = field(default_factory=Counter)
+    """Attempts of requests without an answer, by what came instead."""
 
     def deleted_chats(self) -> set[str]:
         """Return the chats that a client deleted, or may have deleted."""

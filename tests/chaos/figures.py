@@ -3,9 +3,15 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from chaos.evidence import Evidence, Row
+
+
+def _time(row: Row) -> float:
+    moment: datetime = row["created_at"]
+    return moment.timestamp()
 
 
 def takeover_seconds(evidence: Evidence) -> list[float]:
@@ -19,11 +25,11 @@ def takeover_seconds(evidence: Evidence) -> list[float]:
                 claim = row
             elif row["transition"] in {"reap", "reap_interrupt"} and claim is not None:
                 at = killed.get(claim["worker_id"])
-                if at is None or not claim["created_at"].timestamp() < at:
+                if at is None or not _time(claim) < at < _time(row):
                     continue
                 after = rows[place + 1] if place + 1 < len(rows) else None
                 end = after if after is not None and after["transition"] == "claim" else row
-                found.append(end["created_at"].timestamp() - at)
+                found.append(_time(end) - at)
     return found
 
 
@@ -51,7 +57,7 @@ def _overlapping(evidence: Evidence) -> int:
     return count
 
 
-def figures(evidence: Evidence, seconds: float, streams: int, connections: int) -> Iterator[str]:
+def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
     """Yield the lines of the report."""
     hit = Counter(fault.fault.kind for fault in evidence.faults if fault.hit)
     missed = sum(not fault.hit for fault in evidence.faults)
@@ -65,6 +71,7 @@ def figures(evidence: Evidence, seconds: float, streams: int, connections: int) 
         f" {sum(r.lost_attempts for r in requests)}, replays {sum(len(r.replays) for r in requests)}"
     )
     yield f"  by operation: {dict(Counter(r.operation for r in accepted).most_common())}"
+    yield f"  attempts lost: {dict(evidence.lost_attempts.most_common())}"
     yield f"  refused: {dict(refused.most_common())}"
     answers = [
         row for rows in evidence.messages.values() for row in rows if row["role"] == "assistant"
@@ -79,7 +86,8 @@ def figures(evidence: Evidence, seconds: float, streams: int, connections: int) 
         f"model calls: {calls}, per answer {calls / max(1, len(answers)):.2f},"
         f" overlapping {_overlapping(evidence)}"
     )
-    yield f"streams: {streams}, connections {connections}"
+    connections = sum(picture.connections for picture in evidence.pictures)
+    yield f"streams: {len(evidence.pictures)}, connections {connections}"
     transitions = Counter(r["transition"] for rows in evidence.journal.values() for r in rows)
     yield f"transitions: {dict(transitions.most_common())}"
     yield f"takeover after SIGKILL: {spread(takeover_seconds(evidence))}"

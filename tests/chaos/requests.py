@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,8 @@ class Requester:
         )
         self.random = random.Random(seed)
         self.requests: list[Request] = []
-        self.reads = 0
+        self.lost: Counter[str] = Counter()
+        """Attempts without an answer, by what came instead."""
         self._numbers = count(1)
 
     async def aclose(self) -> None:
@@ -79,9 +81,11 @@ class Requester:
             answer = await self._http.request(
                 request.method, request.path, json=request.body, headers=headers
             )
-        except httpx2.RequestError:
+        except httpx2.RequestError as error:
+            self.lost[type(error).__name__] += 1
             return None
         if answer.status_code in _TRY_AGAIN:
+            self.lost[str(answer.status_code)] += 1
             return None
         try:
             return answer.status_code, answer.json() if answer.content else None
@@ -94,7 +98,6 @@ class Requester:
 
     async def read(self, path: str, **params: Any) -> Any:
         """Return the JSON at a path, or None if it is not there."""
-        self.reads += 1
         while True:
             try:
                 answer = await self._http.get(path, params=params)

@@ -128,10 +128,11 @@ class Run:
                             balancer=balancer,
                         )
                         balancer.response_byte_limit = injector.response_byte_limit
-                        evidence, streams = await self._under_faults(injector, balancer, replicas)
+                        evidence = await self._under_faults(injector, balancer, replicas)
                     finally:
                         watching.cancel()
-                        await asyncio.wait([watching])
+                        with suppress(asyncio.CancelledError):
+                            await watching
                     evidence.model_calls = model.calls
                     for replica in replicas:
                         await replica.stop()
@@ -141,12 +142,12 @@ class Run:
         return Report(
             seed=self._seed,
             violations=audit(evidence),
-            figures=list(figures(evidence, self._seconds, *streams)),
+            figures=list(figures(evidence, self._seconds)),
         )
 
     async def _under_faults(
         self, injector: Injector, balancer: LoadBalancer, replicas: list[Replica]
-    ) -> tuple[Evidence, tuple[int, int]]:
+    ) -> Evidence:
         """Work under faults until the plan is over. Return the evidence when everything is idle."""
         requester = Requester(balancer.url, self._seed)
         subscribers = Subscribers(balancer.url, self._seed)
@@ -162,7 +163,8 @@ class Run:
             versions = {chat_id: chat["version"] for chat_id, chat in evidence.chats.items()}
             evidence.pictures = await subscribers.finish(versions, _CATCH_UP_SECONDS)
             evidence.requests = requester.requests
-            return evidence, (subscribers.count, subscribers.connections)
+            evidence.lost_attempts = requester.lost
+            return evidence
         finally:
             await subscribers.aclose()
             await requester.aclose()

@@ -35,14 +35,6 @@ class Subscribers:
         self._all: list[Subscriber] = []
         self._running: dict[Subscriber, asyncio.Task[None]] = {}
 
-    @property
-    def count(self) -> int:
-        return len(self._all)
-
-    @property
-    def connections(self) -> int:
-        return sum(subscriber.picture.connections for subscriber in self._all)
-
     async def aclose(self) -> None:
         await self._pause(list(self._running))
         await self._http.aclose()

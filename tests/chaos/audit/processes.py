@@ -1,10 +1,12 @@
 """Rules of requests, processes and logs: no answer, end or line without a reason."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from chaos.allowed_logs import ALLOWED
 from chaos.audit.rules import Findings, described, rule
 from chaos.evidence import Evidence
+from chaos.plan import Kind
 from chaos.records import Life
 
 _EXPECTED_CODES = frozenset(
@@ -23,6 +25,10 @@ _EXPECTED_CODES = frozenset(
     }
 )
 """Refusals of requests that are legal as such, but not in the status that their chat has meanwhile."""
+
+_CONFIGURATION = 78
+_NOTICED_SECONDS = 5.0
+"""Time from the end of a fault until the process that it stops has ended."""
 
 
 @rule
@@ -59,13 +65,23 @@ def _of(life: Life) -> dict[str, Any]:
     }
 
 
+def _denied_at_start(evidence: Evidence, life: Life) -> bool:
+    """Return whether PostgreSQL refused the login of a process that started, as exit code 78 says."""
+    if life.exit_code != _CONFIGURATION or "daemon.ready" in life.events or life.ended is None:
+        return False
+    return any(
+        fault.at <= life.ended <= fault.at + fault.fault.seconds + _NOTICED_SECONDS
+        for fault in evidence.faults
+        if fault.fault.kind is Kind.DENY_LOGIN
+    )
+
+
 @rule
 def no_process_ends_by_itself(evidence: Evidence) -> Findings:
     """Find processes that ended without a signal to end."""
     for life in evidence.lives:
-        if life.ended is not None and not any(
-            name in {"SIGKILL", "SIGTERM"} for _, name in life.signals
-        ):
+        asked = any(name in {"SIGKILL", "SIGTERM"} for _, name in life.signals)
+        if life.ended is not None and not asked and not _denied_at_start(evidence, life):
             yield _of(life)
 
 
@@ -80,20 +96,24 @@ def stopped_processes_end_in_order(evidence: Evidence) -> Findings:
             yield _of(life) | {"hung": life.hung}
 
 
+def _notable(evidence: Evidence) -> Iterator[tuple[Life, dict[str, Any]]]:
+    for life in evidence.lives:
+        if not _denied_at_start(evidence, life):
+            yield from ((life, line) for line in life.notable)
+
+
 @rule
 def logs_have_no_exception(evidence: Evidence) -> Findings:
     """Find tracebacks, lines that are no log lines, and tasks that nobody waited for."""
-    for life in evidence.lives:
-        for line in life.notable:
-            text = f"{line.get('message', '')}{line.get('text', '')}"
-            if "exception" in line or line.get("event") == "?" or "never retrieved" in text:
-                yield {"replica": life.replica, "worker": life.worker_id, "line": line}
+    for life, line in _notable(evidence):
+        text = f"{line.get('message', '')}{line.get('text', '')}"
+        if "exception" in line or line.get("event") == "?" or "never retrieved" in text:
+            yield {"replica": life.replica, "worker": life.worker_id, "line": line}
 
 
 @rule
 def logs_have_nothing_unexpected(evidence: Evidence) -> Findings:
     """Find warnings and errors that the faults of a run do not explain."""
-    for life in evidence.lives:
-        for line in life.notable:
-            if line.get("event") not in ALLOWED and "exception" not in line:
-                yield {"replica": life.replica, "worker": life.worker_id, "line": line}
+    for life, line in _notable(evidence):
+        if line.get("event") not in ALLOWED and "exception" not in line:
+            yield {"replica": life.replica, "worker": life.worker_id, "line": line}
