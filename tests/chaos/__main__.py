@@ -3,10 +3,12 @@
 import argparse
 import random
 import sys
+import tempfile
 from pathlib import Path
 
 from chaos.audit import listed
 from chaos.run import run_chaos
+from chaos.sabotage import SABOTAGES
 
 
 def main() -> int:
@@ -15,19 +17,25 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--per-minute", type=float, default=240.0, help="faults per minute")
-    parser.add_argument("--source", type=Path, default=None, help="folder of the chatd to run")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="a guarantee to take out")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
-    report = run_chaos(
-        seed=seed,
-        seconds=options.minutes * 60,
-        per_minute=options.per_minute,
-        source=options.source,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        sabotage = SABOTAGES[options.sabotage] if options.sabotage else None
+        report = run_chaos(
+            seed=seed,
+            seconds=options.minutes * 60,
+            per_minute=options.per_minute,
+            source=sabotage.copy_to(Path(folder)) if sabotage else None,
+        )
     print("\n".join(report.figures))
     print(listed(report.violations))
     print(f"seed {seed}: {len(report.violations)} violations")
+    if sabotage is not None:
+        found = {violation.rule for violation in report.violations}
+        print(f"{sabotage.name}: found by {sorted(found & sabotage.found_by) or 'none'}")
+        return 0 if found & sabotage.found_by else 1
     return 1 if report.violations else 0
 
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
-from support.eventually import eventually
 from support.load_balancer import LoadBalancer
 from support.roles import Role
 
@@ -123,9 +122,13 @@ class Injector:
     # -- processes
 
     async def _kill(self, fault: Fault, replica: Replica, _: random.Random) -> bool:
+        process = replica.process
         hit = replica.signal(signal.SIGKILL)
+        if hit and process is not None:
+            await process.wait_for_exit()
         await asyncio.sleep(fault.seconds)
-        await self._start(replica)
+        replica.observe()
+        replica.start()
         return hit
 
     async def _terminate(self, fault: Fault, replica: Replica, choose: random.Random) -> bool:
@@ -137,13 +140,9 @@ class Injector:
             replica.signal(signal.SIGTERM)
         await stopping
         await asyncio.sleep(fault.seconds)
-        await self._start(replica)
-        return True
-
-    async def _start(self, replica: Replica) -> None:
-        await eventually(lambda: not replica.running)
         replica.observe()
         replica.start()
+        return True
 
     async def _pause(self, fault: Fault, replica: Replica, _: random.Random) -> bool:
         hit = replica.signal(signal.SIGSTOP)

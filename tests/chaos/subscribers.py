@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from chaos.records import Picture
-from chatd.client import Client, NotFound, Transcript
+from chatd.client import Client, ClientError, NotFound, Transcript
 from chatd.client.events import MessageStored
 
 Parts = Sequence[dict[str, Any]]
@@ -113,7 +113,7 @@ class ClientSubscriber(Subscriber):
         follow = self._client.follow(
             self.picture.chat_id, after=self.cursor, on_reconnect=self._count
         )
-        with suppress(NotFound):
+        try:
             async with follow as events:
                 async for event in events:
                     if isinstance(event, MessageStored):
@@ -121,8 +121,10 @@ class ClientSubscriber(Subscriber):
                         self._check_message(event.data, transcript.preview, known)
                     transcript.apply(event)
                     self.cursor = events.cursor
-                return
-        self.picture.deleted = True
+        except NotFound:
+            self.picture.deleted = True
+        except ClientError as error:
+            self._note("stream refused", error=repr(error), status=getattr(error, "status", None))
 
     def _count(self, *_: object) -> None:
         self.picture.connections += 1

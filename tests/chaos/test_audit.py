@@ -107,6 +107,7 @@ def whole_evidence() -> Evidence:
         lives=[
             Life(
                 replica="a",
+                worker_id="w1",
                 pid=1,
                 began=0.0,
                 ended=9.0,
@@ -166,6 +167,10 @@ def answer_lacks_a_part(e: Evidence) -> None:
 def interrupted_answer_is_no_beginning(e: Evidence) -> None:
     e.messages[CHAT][1] |= {"finish_reason": "interrupted"}
     e.messages[CHAT][1]["content"] = [{"type": "text", "text": "call 1 answers m1: word"}]
+
+
+def stale_worker_answers(e: Evidence) -> None:
+    e.model_calls[1].replica = "b"
 
 
 def journal_has_a_gap(e: Evidence) -> None:
@@ -305,6 +310,7 @@ CASES: dict[str, list[Break]] = {
     "messages_are_answered_or_explained": [answer_is_missing],
     "messages_are_answered_once": [message_is_answered_twice, answer_is_stored_for_two_messages],
     "answers_are_what_the_model_sent": [answer_lacks_a_part, interrupted_answer_is_no_beginning],
+    "answers_come_from_the_lease": [stale_worker_answers],
     "journals_have_no_gap_and_match_the_row": [
         journal_has_a_gap,
         journal_has_an_illegal_transition,

@@ -138,3 +138,29 @@ def answers_are_what_the_model_sent(evidence: Evidence) -> Findings:
                         "sent": call.text if call else None,
                         "journal": excerpt(evidence, chat_id),
                     }
+
+
+@rule
+def answers_come_from_the_lease(evidence: Evidence) -> Findings:
+    """Find answers of calls that another replica made than the one that had the lease."""
+    calls = {call.number: call for call in evidence.model_calls}
+    replicas = {life.worker_id: life.replica for life in evidence.lives}
+    for chat_id, messages in evidence.messages.items():
+        workers = {
+            row["epoch"]: row["worker_id"]
+            for row in evidence.journal.get(chat_id, [])
+            if row["transition"] == "claim"
+        }
+        epochs = {row["version"]: row["epoch"] for row in evidence.journal.get(chat_id, [])}
+        for row in filter(_is_answer, messages):
+            found = _CALL.match(text_of(row["content"]))
+            call = calls.get(int(found[1])) if found else None
+            worker = workers.get(epochs.get(row["version"]))
+            if call is not None and replicas.get(worker) != call.replica:
+                yield {
+                    "chat": chat_id,
+                    "message": row["id"],
+                    "called_by": call.replica,
+                    "lease_of": replicas.get(worker),
+                    "journal": excerpt(evidence, chat_id),
+                }

@@ -1,0 +1,159 @@
+"""Guarantees taken out of a copy of chatd, one at a time, to see the audit notice it.
+
+``python -m chaos --sabotage NAME`` runs such a copy. docs/development/testing.md has what was found.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One place of the code, and what stands there instead."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sabotage:
+    """A guarantee that is taken out, and the rules of which at least one has to find it."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    found_by: frozenset[str]
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copy chatd to a folder, edit the copy, and return the folder."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        for name in ("chatd", "migrations"):
+            shutil.copytree(_ROOT / name, folder / name, ignore=ignored)
+        for edit in self.edits:
+            path = folder / edit.file
+            text = path.read_text()
+            if text.count(edit.old) != 1:
+                raise ValueError(f"{self.name}: {edit.file} has {text.count(edit.old)} such places")
+            path.write_text(text.replace(edit.old, edit.new))
+        return folder
+
+
+SABOTAGES = {
+    sabotage.name: sabotage
+    for sabotage in (
+        Sabotage(
+            name="fence",
+            edits=(
+                Edit(
+                    file="chatd/store/queries/turns.sql",
+                    old="""
+    WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
+      AND committed_steps = :step AND status = :from_status
+    FOR NO KEY UPDATE""",
+                    new="""
+    WHERE id = :chat_id AND (true OR worker_id = :worker_id OR epoch = :epoch)
+      AND committed_steps = :step AND status = :from_status
+    FOR NO KEY UPDATE""",
+                ),
+            ),
+            found_by=frozenset({"epochs_have_one_worker", "answers_come_from_the_lease"}),
+        ),
+        Sabotage(
+            name="polls-of-the-claimer",
+            edits=(
+                Edit(
+                    file="chatd/worker/claimer.py",
+                    old="self.step, interval_seconds=poll_seconds,",
+                    new="self.step, interval_seconds=1e6,",
+                ),
+            ),
+            found_by=frozenset({"nothing_is_left_running"}),
+        ),
+        Sabotage(
+            name="polls-of-streams",
+            edits=(
+                Edit(
+                    file="chatd/streaming/chat_poller.py",
+                    old="is_poll = now - polled_at >= self._poll_seconds * _POLL_TOLERANCE",
+                    new="is_poll = False",
+                ),
+            ),
+            found_by=frozenset({"subscribers_show_what_is_stored"}),
+        ),
+        Sabotage(
+            name="part-of-an-answer",
+            edits=(
+                Edit(
+                    file="chatd/worker/model_call.py",
+                    old="                        case PartDelta(part):\n",
+                    new="                        case PartDelta(part) if hash(str(part)) % 50 == 0:\n"
+                    "                            pass\n"
+                    "                        case PartDelta(part):\n",
+                ),
+            ),
+            found_by=frozenset({"answers_are_what_the_model_sent"}),
+        ),
+        Sabotage(
+            name="part-of-a-stream",
+            edits=(
+                Edit(
+                    file="chatd/streaming/event_reader.py",
+                    old="        for part in self._preview.parts_after(number):\n            number += 1\n",
+                    new="        for part in self._preview.parts_after(number):\n            number += 1\n"
+                    "            if hash(str(part)) % 50 == 0:\n"
+                    "                continue\n",
+                ),
+            ),
+            found_by=frozenset({"joined_deltas_are_the_message"}),
+        ),
+        Sabotage(
+            name="event-of-a-resume",
+            edits=(
+                Edit(
+                    file="chatd/streaming/event_reader.py",
+                    old="            if number > already_sent and not _is_hidden(event):",
+                    new="            if already_sent == 0 and not _is_hidden(event):",
+                ),
+            ),
+            found_by=frozenset({"subscribers_show_what_is_stored"}),
+        ),
+        Sabotage(
+            name="idempotency-keys",
+            edits=(
+                Edit(
+                    file="chatd/store/idempotency.py",
+                    old="    if key is None:\n        return NO_KEY",
+                    new="    if key is None or key.key:\n        return NO_KEY",
+                ),
+            ),
+            found_by=frozenset({"accepted_messages_are_stored_once", "replays_are_equal"}),
+        ),
+        Sabotage(
+            name="epoch",
+            edits=(
+                Edit(
+                    file="chatd/store/queries/leases.sql",
+                    old="        epoch = c.epoch + 1,\n",
+                    new="        epoch = GREATEST(c.epoch, 1),\n",
+                ),
+            ),
+            found_by=frozenset(
+                {"journals_have_no_gap_and_match_the_row", "epochs_have_one_worker"}
+            ),
+        ),
+        Sabotage(
+            name="outage",
+            edits=(
+                Edit(
+                    file="chatd/worker/claimer.py",
+                    old="expected_errors=(DatabaseUnavailable,)",
+                    new="expected_errors=()",
+                ),
+            ),
+            found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
+        ),
+    )
+}
