@@ -600,6 +600,7 @@ class Problem(TypedDict):
         "chat_busy",
         "chat_not_found",
         "chat_tree_busy",
+        "chat_unreadable",
         "conflicting_parameters",
         "database_unavailable",
         "idempotency_key_reused",

@@ -58,7 +58,12 @@ def build_services(
         subscriber_buffer=buffer,
     )
     hub.on_drain = list_hub.wake_all
-    notifier = Notifier(database, sender=str(worker_id), metrics=metrics.notifications)
+    notifier = Notifier(
+        database,
+        sender=str(worker_id),
+        metrics=metrics.notifications,
+        containment_metrics=metrics.containment,
+    )
     change_bus = ChangeBus(hub, notify_replicas=notifier.enqueue)
     change_bus.subscribe(list_hub.handle_hint)
     return Services(
@@ -69,6 +74,7 @@ def build_services(
             worker_id=worker_id,
             limits=config.chat_limits,
             metrics=metrics.leases,
+            containment_metrics=metrics.containment,
             listener=CommitListener(
                 on_commit=change_bus.publish,
                 on_delete=change_bus.publish_deleted,

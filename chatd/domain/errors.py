@@ -145,6 +145,15 @@ class LeaseLost(ChatdError):
     """The worker has lost its lease of the chat, which has a newer epoch. Nothing was written."""
 
 
+class ChatUnreadable(ChatdError):
+    """A chat has data that this process cannot read; an operator finds the reason in its log."""
+
+    code = "chat_unreadable"
+
+    def __init__(self, chat_id: UUID | None) -> None:
+        super().__init__(chat_id=chat_id)
+
+
 class DatabaseUnavailable(ChatdError):
     """The database cannot be reached just now."""
 

@@ -55,5 +55,7 @@ class StreamEndReason(StrEnum):
     """Too much was pending for the client."""
     DRAINING = "draining"
     """The process stops."""
+    UNREADABLE = "unreadable"
+    """The chat has data that this process cannot read."""
     ABORTED = "aborted"
     """The next journal entries were pruned, or the database was unavailable."""

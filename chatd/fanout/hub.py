@@ -23,6 +23,8 @@ class ChatHub:
         """Called when some topic must be read from the database."""
         self.on_drain: Callable[[], None] = lambda: None
         """Called when all streams are to end, for those that are not of one chat."""
+        self.refuses: Callable[[UUID], bool] = lambda _: False
+        """Return whether a chat is not to be followed now, because reading it failed time and again."""
         self.draining = False
 
     # -- subscribers ---------------------------------------------------------------------------
@@ -113,6 +115,12 @@ class ChatHub:
         if topic is not None:
             topic.deleted = True
             topic.wake()
+
+    def cut(self, chat_id: UUID) -> None:
+        """End the streams of a chat whose data cannot be read."""
+        topic = self._topics.get(chat_id)
+        if topic is not None:
+            topic.disconnect_all(unreadable=True)
 
     # -- changes of other processes ------------------------------------------------------------
 

@@ -27,6 +27,8 @@ class ListSubscription:
         """The cursor of a subscriber that was sent all that is pending; None until the first read."""
         self.closed = False
         self.overflowed = False
+        self.unreadable = False
+        """True when the subscription was closed because this process cannot read the list."""
         self.deleted = False
         """Always false: a list of chats is not deleted."""
 
@@ -128,6 +130,8 @@ class ListHub:
         self._topics: dict[str, _ListTopic] = {}
         self.on_stale: Callable[[], None] = lambda: None
         """Called when there may be something to read."""
+        self.refuses: Callable[[str], bool] = lambda _: False
+        """Return whether a list is not to be followed now, because reading it failed time and again."""
 
     @property
     def subscriber_count(self) -> int:
@@ -156,6 +160,13 @@ class ListHub:
             if not topic.subscriptions:
                 del self._topics[subscription.owner_id]
 
+    def cut(self, owner_id: str) -> None:
+        """End the streams of a list that cannot be read."""
+        topic = self._topics.get(owner_id)
+        for subscription in topic.subscriptions if topic is not None else ():
+            subscription.unreadable = True
+            subscription.disconnect()
+
     def wake_all(self) -> None:
         """Wake all subscribers, because the process drains."""
         for topic in self._topics.values():
@@ -180,8 +191,8 @@ class ListHub:
         """Deliver what the queries found. Return whether there is more to read at once."""
         more = False
         for query in queries:
-            topic, batch = self._topics.get(query.owner_id), batches[query.owner_id]
-            if topic is not None:
+            topic, batch = self._topics.get(query.owner_id), batches.get(query.owner_id)
+            if topic is not None and batch is not None:
                 topic.deliver(query, batch, overlap=self.overlap)
                 more = more or (not batch.is_complete and batch.read_at >= query.since)
         return more

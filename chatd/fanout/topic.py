@@ -39,7 +39,15 @@ class Preview:
 class Subscription:
     """The journal entries that are pending for one subscriber of a topic, at most ``max_entries``."""
 
-    __slots__ = ("_entries", "_max_entries", "_woken", "disconnected", "overflowed", "topic")
+    __slots__ = (
+        "_entries",
+        "_max_entries",
+        "_woken",
+        "disconnected",
+        "overflowed",
+        "topic",
+        "unreadable",
+    )
 
     def __init__(self, topic: "Topic", *, max_entries: int) -> None:
         self.topic = topic
@@ -49,6 +57,8 @@ class Subscription:
         self.disconnected = False
         self.overflowed = False
         """True when the subscription was closed because too many entries were pending."""
+        self.unreadable = False
+        """True when the subscription was closed because this process cannot read the chat's data."""
 
     @property
     def deleted(self) -> bool:
@@ -196,9 +206,10 @@ class Topic:
         for subscription in self.subscriptions:
             subscription.wake()
 
-    def disconnect_all(self) -> None:
+    def disconnect_all(self, *, unreadable: bool = False) -> None:
         """End the streams of all subscribers, who then resume. The first of them starts the topic anew."""
         self.delivered = None
         for subscription in self.subscriptions:
             subscription.disconnected = True
+            subscription.unreadable = unreadable
         self.wake()

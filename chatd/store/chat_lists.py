@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from operator import itemgetter
+from typing import Final, Literal
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +12,10 @@ import asyncpg
 from chatd.domain.chat import Chat, Status
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery
 from chatd.store import records, sql
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.searches import Searches
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("chat_lists")
 
@@ -41,13 +44,23 @@ class ChatFilter:
 
 NO_FILTER = ChatFilter()
 
+_MAX_PAGE_READS: Final = 10
+"""Reads of one page, if chats of it cannot be read."""
+
 
 class ChatLists:
     """Store for reads of chat lists. Each list belongs to one owner."""
 
-    def __init__(self, database: Database, *, searches: Searches | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        searches: Searches | None = None,
+        containment_metrics: ContainmentMetrics | None = None,
+    ) -> None:
         self._database = database
         self._searches = searches or Searches(database)
+        self._containment = Containment[UUID]("chat list", containment_metrics)
 
     async def page(
         self,
@@ -57,7 +70,27 @@ class ChatLists:
         before: tuple[datetime, UUID] | None = None,
         limit: int = 50,
     ) -> list[Chat]:
-        """Return a page of chats, newest change first. ``before`` is the last chat of the previous page."""
+        """Return a page of chats, newest change first. ``before`` is the last chat of the previous page.
+
+        Chats that cannot be read are left out, and others take their places.
+        """
+        chats: list[Chat] = []
+        for _ in range(_MAX_PAGE_READS):
+            missing = limit - len(chats)
+            rows = await self._page_rows(owner_id, chat_filter, before, missing)
+            chats += self._containment.read_each(rows, records.chat, key=itemgetter("id"))
+            if len(chats) == limit or len(rows) < missing:
+                break
+            before = (rows[-1]["updated_at"], rows[-1]["id"])
+        return chats
+
+    async def _page_rows(
+        self,
+        owner_id: str,
+        chat_filter: ChatFilter,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> Sequence[asyncpg.Record]:
         before_updated_at, before_id = before or (None, None)
         values: dict[str, object] = {
             "owner_id": owner_id,
@@ -82,10 +115,8 @@ class ChatLists:
             query = _Q["page"]
             values |= {"only_roots": chat_filter.parent == "none"}
         if chat_filter.is_search:
-            rows = await self._searches.fetch(owner_id, query, **values)
-        else:
-            rows = await self._database.fetch(query, **values)
-        return [records.chat(row) for row in rows]
+            return await self._searches.fetch(owner_id, query, **values)
+        return await self._database.fetch(query, **values)
 
     async def changed_since(
         self, queries: Sequence[ListQuery], *, limit: int = 500
@@ -106,7 +137,16 @@ class ChatLists:
         by_owner: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
             by_owner.setdefault(row["list_owner_id"], []).append(row)
-        return {owner_id: _change_batch(changed, limit) for owner_id, changed in by_owner.items()}
+        return {
+            owner_id: self._change_batch(changed, limit) for owner_id, changed in by_owner.items()
+        }
+
+    def _change_batch(self, rows: Sequence[asyncpg.Record], limit: int) -> ChangeBatch:
+        changed_rows = [row for row in rows if row["changed_at"] is not None]
+        changes = self._containment.read_each(changed_rows, _chat_change, key=itemgetter("id"))
+        changes.sort(key=lambda change: change.changed_at)
+        is_complete = len(changed_rows) < limit or not changes
+        return ChangeBatch(rows[0]["read_at"], changes, is_complete=is_complete)
 
     async def prune_tombstones(self, *, retention_days: float, limit: int = 5000) -> int:
         """Delete up to ``limit`` tombstones past their retention. Return how many."""
@@ -115,12 +155,6 @@ class ChatLists:
                 _Q["prune_tombstones"], retention_days=retention_days, limit=limit
             )
         )
-
-
-def _change_batch(changed_rows: Sequence[asyncpg.Record], limit: int) -> ChangeBatch:
-    changes = [_chat_change(row) for row in changed_rows if row["changed_at"] is not None]
-    changes.sort(key=lambda change: change.changed_at)
-    return ChangeBatch(changed_rows[0]["read_at"], changes, is_complete=len(changes) < limit)
 
 
 def _chat_change(row: asyncpg.Record) -> ChatChange:

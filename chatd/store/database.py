@@ -8,27 +8,17 @@ in ``database_errors``. Actors wait until it is back, and the API responds with 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any, overload
+from typing import overload
 
 import asyncpg
 from anyio import move_on_after
-from pydantic_core import from_json, to_json
 
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.codecs import register_codecs
 from chatd.store.connector import Connection, Connector
 from chatd.store.database_errors import repeat_while_busy, translate_errors
 from chatd.store.pool import ConnectionPool
 from chatd.store.sql import Query
-
-
-def _encode_json(value: Any) -> str:
-    return to_json(value).decode()
-
-
-async def _register_jsonb_codec(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "jsonb", encoder=_encode_json, decoder=from_json, schema="pg_catalog", format="text"
-    )
 
 
 class Database:
@@ -77,7 +67,7 @@ class Database:
     async def _connect(self) -> Connection:
         connection = await self._connector.connect()
         try:
-            await _register_jsonb_codec(connection)
+            await register_codecs(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -184,7 +174,7 @@ class Database:
                 raise
         try:
             with translate_errors():
-                await _register_jsonb_codec(connection)
+                await register_codecs(connection)
             yield connection
         finally:
             connection.terminate()

@@ -17,8 +17,15 @@ from typing import Final, TypeVar
 import anyio
 import asyncpg
 
-from chatd.domain.errors import DatabaseAccessDenied, DatabaseBusy, DatabaseUnavailable
+from chatd.domain.errors import (
+    ChatdError,
+    ChatUnreadable,
+    DatabaseAccessDenied,
+    DatabaseBusy,
+    DatabaseUnavailable,
+)
 from chatd.supervision.backoff import Backoff
+from chatd.supervision.child import FatalError
 
 T = TypeVar("T")
 
@@ -91,6 +98,24 @@ def is_access_denied(error: BaseException) -> bool:
 def is_busy(error: BaseException) -> bool:
     """Return True if the server gave up one statement, and may take it another time."""
     return isinstance(error, _BUSY_ERRORS) or _ran_out_of_time(error)
+
+
+def is_caused_by_data(error: Exception) -> bool:
+    """Return True if ``error`` may be caused by what one row holds."""
+    if isinstance(error, ChatdError):
+        return isinstance(error, ChatUnreadable)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return isinstance(error, asyncpg.DataError)  # an argument that cannot be sent
+    return not isinstance(error, asyncpg.SyntaxOrAccessError | FatalError | OSError)
+
+
+def may_be_caused_by_size(error: Exception) -> bool:
+    """Return True if a statement took too long or too much memory: for one row, or for all there are."""
+    if isinstance(error, DatabaseBusy):
+        return bool(error.context["ran_out_of_time"])
+    return isinstance(error, DatabaseUnavailable) and isinstance(
+        error.__cause__, asyncpg.OutOfMemoryError
+    )
 
 
 def refuses_startup_parameter(error: BaseException) -> bool:

@@ -9,8 +9,17 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.errors import ChatUnreadable
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, NewMessage, Part, QueuedMessage, Role, Visibility
+from chatd.domain.message import (
+    Content,
+    Message,
+    NewMessage,
+    Part,
+    QueuedMessage,
+    Role,
+    Visibility,
+)
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store.columns import PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
@@ -32,12 +41,18 @@ class TransitionResult:
 
 
 def chat(row: Row) -> Chat:
-    """Return a row of ``chats`` as a value."""
+    """Return a row of ``chats`` as a value. Raise ``ChatUnreadable`` if its JSON has another shape."""
+    if not (_is_labels(row["labels"]) and isinstance(row["last_error_detail"], dict | None)):
+        raise ChatUnreadable(row["id"])
     return Chat(
         status=Status.read(row["status"]),
         usage=Usage(*(row[name] for name in USAGE_COLUMNS)),
         **{name: row[name] for name in PLAIN_CHAT_COLUMNS},
     )
+
+
+def _is_labels(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
 
 
 _UUID_COLUMNS = tuple(column.name for column in fields(Chat) if column.type in (UUID, UUID | None))
@@ -73,19 +88,33 @@ def _usage(row: Row) -> Usage | None:
 
 
 def message(row: Row) -> Message:
-    """Return a row of ``chat_messages`` as a value. The row may be an object of ``to_jsonb``."""
+    """Return a row of ``chat_messages`` as a value. The row may be an object of ``to_jsonb``.
+
+    Raise ``ChatUnreadable`` if its content has another shape.
+    """
     return Message(
         id=row["id"],
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],
         role=Role.read(row["role"]),
-        content=tuple(row["content"]),
+        content=_content(row),
         model_config_id=_uuid(row["model_config_id"]),
         usage=_usage(row),
         finish_reason=row["finish_reason"],
         created_at=_timestamp(row["created_at"]),
         superseded=row.get("superseded_version") is not None,
     )
+
+
+def _content(row: Row) -> Content:
+    content = row["content"]
+    if isinstance(content, list) and all(map(_is_part, content)):
+        return tuple(content)
+    raise ChatUnreadable(UUID(str(row["chat_id"])))
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
 
 
 def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
@@ -108,7 +137,7 @@ def queued_message(row: Row) -> QueuedMessage:
     return QueuedMessage(
         id=row["id"],
         chat_id=UUID(str(row["chat_id"])),
-        content=tuple(row["content"]),
+        content=_content(row),
         model_config_id=UUID(str(row["model_config_id"])),
         created_at=_timestamp(row["created_at"]),
     )
@@ -134,6 +163,8 @@ def parts_after(
 
 def journal_entry(row: Row) -> JournalEntry:
     """Return a row of ``chat_events`` as a value, with its messages if ``updates_since`` read it."""
+    if not isinstance(row["data"], dict):
+        raise ChatUnreadable(UUID(str(row["chat_id"])))
     return JournalEntry(
         chat_id=UUID(str(row["chat_id"])),
         version=row["version"],

@@ -19,7 +19,7 @@ from chatd.store.searches import Searches
 from chatd.store.stream_reads import StreamStore
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
-from chatd.telemetry.metrics import LeaseMetrics
+from chatd.telemetry.metrics import ContainmentMetrics, LeaseMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ def build_store(
     worker_id: UUID,
     limits: Callable[[], ChatLimits],
     metrics: LeaseMetrics,
+    containment_metrics: ContainmentMetrics,
     listener: CommitListener,
     searches: Searches | None = None,
 ) -> Store:
@@ -64,7 +65,7 @@ def build_store(
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),
-        chat_lists=ChatLists(database, searches=searches),
+        chat_lists=ChatLists(database, searches=searches, containment_metrics=containment_metrics),
         stream_reads=StreamStore(database, listener=listener),
         idempotency=IdempotencyStore(database),
         models=Models(database),

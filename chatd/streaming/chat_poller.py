@@ -5,6 +5,8 @@ never arrives costs latency and nothing else.
 """
 
 from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +14,11 @@ import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.fanout.hub import ChatHub
+from chatd.store.containment import Containment
 from chatd.store.stream_reads import ChatUpdates, StreamStore
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
-from chatd.telemetry.metrics import NotificationMetrics
+from chatd.telemetry.metrics import ContainmentMetrics, NotificationMetrics
 
 _POLL_TOLERANCE: Final = 0.9
 """Share of the interval after which a poll is due: the loop's interval has jitter."""
@@ -33,7 +36,9 @@ class ChatStreamPoller:
         *,
         poll_seconds: float,
         metrics: NotificationMetrics | None = None,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("chat poller", containment_metrics, on_cut=hub.cut)
         self._hub = hub
         self._stream_reads = stream_reads
         self._poll_seconds = poll_seconds
@@ -44,6 +49,7 @@ class ChatStreamPoller:
             self.step, interval_seconds=poll_seconds, expected_errors=(DatabaseUnavailable,)
         )
         hub.on_stale = self._loop.wake
+        hub.refuses = self._containment.fails_again
 
     async def step(self) -> None:
         """Read what is new in the stale chats, or in all subscribed chats when a poll is due."""
@@ -53,13 +59,17 @@ class ChatStreamPoller:
         if not positions:
             return
         self._polled_at = _NEVER  # If the read fails, the next step reads all chats.
-        updates = await self._stream_reads.updates_since(positions)
+        found = await self._containment.run(
+            positions, self._stream_reads.updates_since, key=itemgetter(0)
+        )
+        updates = [*chain.from_iterable(found)]
         self._polled_at = now if is_poll else polled_at
         if is_poll:
             self._count_missed(updates)
         read_from = {chat_id: cursor.version for chat_id, cursor in positions}
         for update in updates:
-            self._deliver(update, after_version=read_from[update.chat_id])
+            with self._containment.guard(update.chat_id):
+                self._deliver(update, after_version=read_from[update.chat_id])
 
     def _deliver(self, update: ChatUpdates, *, after_version: int) -> None:
         if update.version is None:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.cursor import Cursor
-from chatd.domain.errors import ChatNotFound
+from chatd.domain.errors import ChatNotFound, ChatUnreadable
 from chatd.domain.message import Part
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Subscription
+from chatd.store.database_errors import is_caused_by_data
 from chatd.store.stream_reads import StreamStore
 from chatd.streaming.event_reader import ChatEventReader
 from chatd.streaming.event_stream import RESET, EventStream
@@ -47,15 +48,26 @@ class ChatStream(EventStream):
         """Read what the stream begins with: a snapshot, or what follows on ``cursor``.
 
         A cursor that cannot be resumed gets a ``reset`` event and a snapshot. ``owner_id`` is the owner
-        that the chat must have; None stands for any owner. Raises ``ChatNotFound``.
+        that the chat must have; None stands for any owner. Raises ``ChatNotFound`` and ``ChatUnreadable``.
         """
+        if self._hub.refuses(self._chat_id):
+            raise ChatUnreadable(self._chat_id)
+        try:
+            await self._open(cursor, owner_id)
+        except Exception as error:
+            if isinstance(error, ChatUnreadable) or not is_caused_by_data(error):
+                raise
+            raise ChatUnreadable(self._chat_id) from error
+
+    async def _open(self, cursor: str | None, owner_id: str | None) -> None:
         if cursor is None:
             self._first_events = [await self._snapshot(owner_id)]
             return
         try:
-            missed = await self._resume(Cursor.parse(cursor), owner_id)
+            position = Cursor.parse(cursor)
         except ValueError:
-            missed = None
+            position = None
+        missed = None if position is None else await self._resume(position, owner_id)
         if missed is not None:
             self._first_events = missed
             return

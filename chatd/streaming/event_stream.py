@@ -9,6 +9,7 @@ import anyio
 
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.stream_events import StreamEvent, StreamEventType
+from chatd.store.database_errors import is_caused_by_data
 
 RESET: Final = StreamEvent(
     StreamEventType.RESET,
@@ -21,6 +22,8 @@ class Subscriber(Protocol):
 
     overflowed: bool
     """True when the subscription was closed because too much was pending for it."""
+    unreadable: bool
+    """True when the subscription was closed because this process cannot read what it is of."""
 
     @property
     def deleted(self) -> bool:
@@ -74,6 +77,8 @@ class EventStream(ABC):
             return self._ended_with
         if self._subscriber.deleted:
             return StreamEndReason.CHAT_DELETED
+        if self._subscriber.unreadable:
+            return StreamEndReason.UNREADABLE
         if self._subscriber.overflowed:
             return StreamEndReason.SLOW_CONSUMER
         return StreamEndReason.DRAINING if self._is_draining() else StreamEndReason.ABORTED
@@ -88,25 +93,31 @@ class EventStream(ABC):
     async def events(self, *, idle_seconds: float) -> AsyncGenerator[Sequence[StreamEvent], None]:
         """Yield batches of events until the stream ends.
 
-        A batch is empty when nothing happened for ``idle_seconds``.
+        A batch is empty when nothing happened for ``idle_seconds``. Data that cannot be read end the
+        stream. Its subscriber resumes, and gets a problem then unless that was a passing state.
         """
-        async with aclosing(self._backlog()) as backlog:
-            async for events in backlog:
+        try:
+            async with aclosing(self._backlog()) as backlog:
+                async for events in backlog:
+                    if events:
+                        yield events
+            while not self._subscriber.closed:
+                events = self._pull()
+                draining = self._is_draining()
                 if events:
                     yield events
-        while not self._subscriber.closed:
-            events = self._pull()
-            draining = self._is_draining()
-            if events:
-                yield events
-            if draining:
-                return
-            if events:
-                continue
-            with anyio.move_on_after(idle_seconds) as idle:
-                await self._subscriber.wait()
-            if idle.cancelled_caught:
-                yield ()
+                if draining:
+                    return
+                if events:
+                    continue
+                with anyio.move_on_after(idle_seconds) as idle:
+                    await self._subscriber.wait()
+                if idle.cancelled_caught:
+                    yield ()
+        except Exception as error:
+            if not is_caused_by_data(error):
+                raise
+            self.end(StreamEndReason.UNREADABLE)
 
     @property
     def first_events(self) -> Sequence[StreamEvent]:

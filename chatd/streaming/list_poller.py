@@ -4,6 +4,8 @@ Any change of any chat may belong to a list that has subscribers, so every hint 
 hints that arrive close together are one reason. Without subscribers nothing is read.
 """
 
+from collections import ChainMap
+from operator import attrgetter
 from typing import Final
 
 import anyio
@@ -11,8 +13,10 @@ import anyio
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.fanout.list_hub import ListHub
 from chatd.store.chat_lists import ChatLists
+from chatd.store.containment import Containment
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _MIN_INTERVAL_SECONDS: Final = 0.05
 """Seconds between two reads, however many hints arrive."""
@@ -21,12 +25,21 @@ _MIN_INTERVAL_SECONDS: Final = 0.05
 class ChatListPoller:
     """An actor that reads changed chats for the list hub, after hints and every ``poll_seconds``."""
 
-    def __init__(self, hub: ListHub, chat_lists: ChatLists, *, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        hub: ListHub,
+        chat_lists: ChatLists,
+        *,
+        poll_seconds: float,
+        containment_metrics: ContainmentMetrics | None = None,
+    ) -> None:
+        self._containment = Containment[str]("list poller", containment_metrics, on_cut=hub.cut)
         self._hub = hub
         self._chat_lists = chat_lists
         self._poll_seconds = poll_seconds
         self._wake_event = anyio.Event()
         hub.on_stale = self.wake
+        hub.refuses = self._containment.fails_again
 
     def wake(self) -> None:
         """Read soon."""
@@ -37,7 +50,10 @@ class ChatListPoller:
         queries = self._hub.pending_reads()
         if not queries:
             return False
-        return self._hub.apply_read(queries, await self._chat_lists.changed_since(queries))
+        found = await self._containment.run(
+            queries, self._chat_lists.changed_since, key=attrgetter("owner_id")
+        )
+        return self._hub.apply_read(queries, ChainMap(*map(dict, found)))
 
     async def run(self, child: ChildHandle) -> None:
         outage = Outage(child, expected=(DatabaseUnavailable,))

@@ -18,7 +18,7 @@ from chatd.domain.chat_list import (
     decode_cursor,
     encode_cursor,
 )
-from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.errors import ChatUnreadable, DatabaseUnavailable
 from chatd.domain.snapshot import ChatListSnapshot
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.fanout.list_hub import ListHub, ListSubscription
@@ -69,8 +69,10 @@ class ChatListStream(EventStream):
     async def open(self, cursor: str | None) -> None:
         """Read what the stream begins with: a snapshot, or the first changes since ``cursor``.
 
-        A cursor that cannot be resumed gets a ``reset`` event and a snapshot.
+        A cursor that cannot be resumed gets a ``reset`` event and a snapshot. Raises ``ChatUnreadable``.
         """
+        if self._hub.refuses(self._subscription.owner_id):
+            raise ChatUnreadable(None)
         if cursor is None:
             self._first_events = [await self._snapshot()]
             return

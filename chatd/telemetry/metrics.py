@@ -170,6 +170,32 @@ class NotificationMetrics:
         )
 
 
+CONTAINED_ACTORS: Final = (
+    *(
+        "chat list",
+        "chat poller",
+        "claimer",
+        "deregistration",
+        "flusher",
+        "list poller",
+        "notifier",
+    ),
+    "reaper",
+)
+"""Actors and reads that work on batches of many chats."""
+
+
+class ContainmentMetrics:
+    """Chats whose data failed in a batch with others."""
+
+    def __init__(self) -> None:
+        self.cuts = Counter(
+            "chatd_cuts_total",
+            "Chats or lists that an actor left out of its batches, because their data made one fail.",
+            actor=CONTAINED_ACTORS,
+        )
+
+
 class HttpMetrics:
     """Requests and responses."""
 
@@ -270,6 +296,7 @@ class Metrics:
         self.leases = LeaseMetrics()
         self.streams = StreamMetrics()
         self.notifications = NotificationMetrics()
+        self.containment = ContainmentMetrics()
         self.http = HttpMetrics()
         self.process = ProcessMetrics()
         self.database = DatabaseMetrics()

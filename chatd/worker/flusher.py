@@ -4,14 +4,16 @@ One statement per flush serves all chats of the process. A step that ends betwee
 flushed: its message holds everything.
 """
 
+from operator import attrgetter
 from uuid import UUID
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.fanout.topic import Preview
+from chatd.store.containment import Containment
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
-from chatd.telemetry.metrics import StreamMetrics
+from chatd.telemetry.metrics import ContainmentMetrics, StreamMetrics
 from chatd.worker.clock import boottime
 
 
@@ -28,7 +30,11 @@ class Flusher:
         flush_interval_seconds: float,
         flush_bytes: int,
         metrics: StreamMetrics | None = None,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID](
+            "flusher", containment_metrics, on_cut=self._stop_tracking
+        )
         self._metrics = metrics or StreamMetrics()
         self._unflushed_since: float | None = None
         self._streams = streams
@@ -62,6 +68,10 @@ class Flusher:
         if tracked is not None and tracked[0].epoch <= epoch:
             del self._steps[chat_id]
 
+    def _stop_tracking(self, chat_id: UUID) -> None:
+        """Leave the rest of a step to its message: parts of it cannot be stored."""
+        self._steps.pop(chat_id, None)
+
     async def step(self) -> None:
         """Store the new parts of all steps in one statement."""
         self._unflushed_bytes = 0
@@ -73,7 +83,7 @@ class Flusher:
         ]
         if not batches:
             return
-        await self._streams.flush_parts(batches)
+        await self._containment.run(batches, self._streams.flush_parts, key=attrgetter("chat_id"))
         self._metrics.parts_flushed.add(amount=sum(len(batch.parts) for batch in batches))
         if since is not None:
             self._metrics.flush_delay.observe(boottime() - since)

@@ -119,6 +119,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 GENERAL = {
     "bad_request",
     "body_too_large",
+    "chat_unreadable",
     "database_unavailable",
     "idempotency_key_reused",
     "insufficient_scope",

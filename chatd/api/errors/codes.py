@@ -77,7 +77,10 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "too_many_streams": "You have too many streams open (`limits.max_streams`).",
         **_described(errors.QueueFull, errors.TooManyActiveChats, errors.TooManySearches),
     },
-    (500, "Internal Server Error"): {"internal": "Something went wrong in chatd; it was logged."},
+    (500, "Internal Server Error"): {
+        "internal": "Something went wrong in chatd; it was logged.",
+        "chat_unreadable": errors.ChatUnreadable.description(),
+    },
     (503, "Service Unavailable"): {
         "database_unavailable": errors.DatabaseUnavailable.description(),
         "jwks_unavailable": "The identity provider's key set is temporarily unavailable.",

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.errors.codes import PROBLEMS
 from chatd.api.scope import PROBLEM_CODE, REQUEST_ID, route_template
-from chatd.domain.errors import DatabaseUnavailable, Refused
+from chatd.domain.errors import ChatUnreadable, DatabaseUnavailable, Refused
 
 _log = structlog.get_logger()
 
@@ -142,6 +142,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of ``app`` with a problem."""
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(DatabaseUnavailable, _on_database_unavailable)
+    app.add_exception_handler(ChatUnreadable, _on_chat_unreadable)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_unexpected_error)
@@ -180,6 +181,12 @@ def _database_unavailable_response(error: DatabaseUnavailable) -> JSONResponse:
 async def _on_database_unavailable(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DatabaseUnavailable)  # noqa: S101 - registered for it
     return to_response(error)
+
+
+async def _on_chat_unreadable(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ChatUnreadable)  # noqa: S101 - registered for it
+    _log.error("http.chat_unreadable", chat_id=error.context["chat_id"], exc_info=error)
+    return problem_response(error.code, str(error))
 
 
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:

@@ -73,6 +73,8 @@ def _apply_rules(operation: dict[str, Any], method: str, path: str, *, is_public
         codes.add("idempotency_key_reused")
     if _SSE_MEDIA_TYPE in operation["responses"].get("200", {}).get("content", {}):
         request_headers.append(headers.LAST_EVENT_ID)
+    if path.startswith("/api/v1/chats"):
+        codes.add("chat_unreadable")
     if path.startswith("/api/"):
         request_headers.append(headers.OWNER)
     operation.setdefault("parameters", []).extend(header.parameter() for header in request_headers)

@@ -79,9 +79,13 @@ def build_actors(
             services.store.stream_reads,
             poll_seconds=poll_seconds,
             metrics=notifications,
+            containment_metrics=services.metrics.containment,
         ),
         list_poller=ChatListPoller(
-            services.list_hub, services.store.chat_lists, poll_seconds=poll_seconds
+            services.list_hub,
+            services.store.chat_lists,
+            poll_seconds=poll_seconds,
+            containment_metrics=services.metrics.containment,
         ),
         auth=auth,
         server=_build_server(settings, services, app, process.systemd),

@@ -56,6 +56,7 @@ def build_worker(
     flusher = Flusher(
         services.store.stream_reads,
         metrics=metrics.streams,
+        containment_metrics=metrics.containment,
         **keywords_for(Flusher, settings.stream),
     )
     chat_tasks = ChatTaskPool(

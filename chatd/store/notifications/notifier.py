@@ -1,16 +1,20 @@
 """Notifier: sends hints to other processes, in batches, after the changes that they announce."""
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
+from uuid import UUID
 
 import anyio
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.hint import Hint
 from chatd.store import sql
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
-from chatd.telemetry.metrics import NotificationMetrics
+from chatd.telemetry.metrics import ContainmentMetrics, NotificationMetrics
 
 _Q = sql.load("notifications")
 _IDLE_SECONDS: Final = 3600.0
@@ -28,7 +32,9 @@ class Notifier:
         batch_window_seconds: float = 0.02,
         max_batch_size: int = 500,
         metrics: NotificationMetrics | None = None,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("notifier", containment_metrics)
         self._database = database
         self._metrics = metrics or NotificationMetrics()
         self._sender = sender
@@ -48,11 +54,13 @@ class Notifier:
     async def step(self) -> None:
         """Send the waiting hints in one statement. If that fails, polls find the changes."""
         hints = [self._pending.pop(key) for key in list(self._pending)[: self._max_batch_size]]
-        if hints:
-            await self._database.fetch(
-                _Q["notify"], payloads=[encode_payload(hint, self._sender) for hint in hints]
-            )
-            self._metrics.sent.add(amount=len(hints))
+        await self._containment.run(hints, self._send, key=attrgetter("chat_id"))
+
+    async def _send(self, hints: Sequence[Hint]) -> None:
+        await self._database.fetch(
+            _Q["notify"], payloads=[encode_payload(hint, self._sender) for hint in hints]
+        )
+        self._metrics.sent.add(amount=len(hints))
 
     async def run(self, child: ChildHandle) -> None:
         """Send hints until the stop, and then the remaining ones."""

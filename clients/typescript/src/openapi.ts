@@ -2030,7 +2030,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -3494,6 +3494,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -3503,7 +3505,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -3689,6 +3691,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -3698,7 +3702,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -3857,6 +3861,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -3866,7 +3872,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4032,6 +4038,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4041,7 +4049,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4205,6 +4213,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4214,7 +4224,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4426,6 +4436,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4435,7 +4447,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4625,6 +4637,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4634,7 +4648,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4805,6 +4819,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4814,7 +4830,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -4980,6 +4996,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -4989,7 +5007,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -5159,6 +5177,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -5168,7 +5188,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -5345,6 +5365,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -5354,7 +5376,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -5576,6 +5598,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -5585,7 +5609,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -5806,6 +5830,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -5815,7 +5841,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -5983,6 +6009,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -5992,7 +6020,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -6159,6 +6187,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -6168,7 +6198,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -6361,6 +6391,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -6370,7 +6402,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -6564,6 +6596,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -6573,7 +6607,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -6750,6 +6784,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -6759,7 +6795,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
@@ -6973,6 +7009,8 @@ export interface operations {
             /**
              * @description Internal Server Error.
              *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
              *     * `internal`: Something went wrong in chatd; it was logged.
              */
             500: {
@@ -6982,7 +7020,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "internal";
+                        code: "chat_unreadable" | "internal";
                         /** @constant */
                         status: 500;
                     };
