@@ -332,17 +332,18 @@ CREATE TABLE api_tokens (
     last_used_at  timestamptz
 );
 
--- The responses of requests that were made with an idempotency key. A response is stored as the row
--- that the transition returned. The API renders the first response and every replay from that row.
--- Deleting a chat clears its responses and leaves the keys, so that no request is executed twice.
+-- The requests that were made with an idempotency key, and the rows that each response was made of. A
+-- repeat is answered from these rows as they are then, so no content is kept here. The keys of a
+-- deleted chat stay, so that no request is executed twice.
 CREATE TABLE idempotency_keys (
     owner_id      text NOT NULL,
     key           text NOT NULL,
     request_hash  bytea NOT NULL,                     -- of method, path and body
     chat_id       uuid NOT NULL,
-    response      jsonb,
+    version       bigint,                             -- of the transition; null: nothing changed
+    message_ids   bigint[],                           -- stored in the history
+    queued_id     bigint,                             -- stored in the queue
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, key)
 );
-CREATE INDEX idempotency_keys_chat_idx ON idempotency_keys (chat_id);
 CREATE INDEX idempotency_keys_created_idx ON idempotency_keys USING brin (created_at);

@@ -78,8 +78,8 @@ class HttpSettings(Section):
     """Origins of web pages that may call from a browser, such as "https://app.example.com". Pages served
     from chatd's own address always may."""
     idempotency_retention_hours: float = Field(24, gt=0, le=876_000)
-    """Time for which the response to a request with an Idempotency-Key is stored, so that a repeat changes
-    nothing and gets the same response."""
+    """Time for which a request with an Idempotency-Key is remembered, so that a repeat changes nothing and
+    gets a response with the same ids."""
 
 
 class AuthSettings(Section):

@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from chatd.domain.journal import JournalEntry
+from chatd.domain.message import Content
 from chatd.domain.transitions import Transition
 from chatd.store import records
 from chatd.store.records import Row, TransitionResult
@@ -33,7 +34,7 @@ class CommitListener:
     on_flush: Callable[[UUID], None] = _ignore
     """Called with the id of each chat whose live parts were stored."""
     on_replay: Callable[[], None] = _ignore
-    """Called when a repeated request got its stored response."""
+    """Called when a repeated request was answered without being executed again."""
 
     def committed(
         self, row: Row, transition: Transition, worker_id: UUID | None = None
@@ -42,9 +43,14 @@ class CommitListener:
 
         All stores make their results here, so that no transition is left unreported.
         """
-        result = records.transition_result(row, transition, worker_id)
-        if result.replayed:
-            self.on_replay()
+        return self._reported(records.transition_result(row, transition, worker_id))
+
+    def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
+        """Report a repeated request with this ``content`` and return its result."""
+        self.on_replay()
+        return self._reported(records.replayed_result(row, transition, content))
+
+    def _reported(self, result: TransitionResult) -> TransitionResult:
         if result.entry is not None:
             self.on_commit(result.entry)
         return result

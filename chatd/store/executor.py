@@ -76,11 +76,24 @@ class TransitionExecutor:
     ) -> list[TransitionResult]:
         """Run the statement of a transition of a chat and others. The first result is the chat's own.
 
-        With an idempotency key, a repeat returns the stored response, which is one result. Rejections
-        are not stored. A request that succeeded once is never rejected on repeat.
+        With an idempotency key, a repeat changes nothing and returns one result, of the same rows as they
+        are now. Rejections are not stored. A request that succeeded once is never rejected on repeat, but
+        with ``ChatNotFound`` once its chat is deleted.
         """
-        rows = await self._run_once(query, key, **values)
-        return [self._listener.committed(row, transition) for row in rows]
+        while True:
+            try:
+                rows = await self._run(query, **values, **key_arguments(key))
+            except asyncpg.UniqueViolationError as error:
+                first = await self._first_request(error, key)
+            except Refused:
+                first = None if key is None else await self._idempotency.lookup(key)
+                if first is None:
+                    raise
+            else:
+                return [self._listener.committed(row, transition) for row in rows]
+            if first is not None:
+                content: Any = values.get("content", ())
+                return [self._listener.replayed(first, transition, tuple(content))]
 
     async def execute_without_key(
         self, transition: Transition, query: Query, **values: object
@@ -88,21 +101,6 @@ class TransitionExecutor:
         """Run a statement that takes no key, because repeating it does no harm."""
         (row,) = await self._run(query, **values)
         return self._listener.committed(row, transition)
-
-    async def _run_once(
-        self, query: Query, key: IdempotencyKey | None, **values: object
-    ) -> Sequence[Row]:
-        while True:
-            try:
-                return await self._run(query, **values, **key_arguments(key))
-            except asyncpg.UniqueViolationError as error:
-                response = await self._stored_response(error, key)
-            except Refused:
-                response = None if key is None else await self._idempotency.lookup(key)
-                if response is None:
-                    raise
-            if response is not None:
-                return [response]
 
     async def _run(self, query: Query, **values: object) -> Sequence[asyncpg.Record]:
         while True:
@@ -118,10 +116,10 @@ class TransitionExecutor:
                 error = _ERRORS_BY_OUTCOME[outcome]
                 raise error(_message_naming(error, rows[0].get("tool_call_ids")), chat_id=chat_id)
 
-    async def _stored_response(
+    async def _first_request(
         self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None
-    ) -> Mapping[str, Any] | None:
-        """Return the response to the first request. None: it was pruned, so run the statement again."""
+    ) -> Row | None:
+        """Return the rows of the first request. None: its key was pruned, so run the statement again."""
         if key is None or error.constraint_name != _IDEMPOTENCY_CONSTRAINT:
             raise error
         return await self._idempotency.lookup(key)

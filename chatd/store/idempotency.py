@@ -1,12 +1,13 @@
-"""Idempotency keys: a request is executed once, and a repeat gets the stored response."""
+"""Idempotency keys: a request is executed once, and a repeat is answered from the same rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from chatd.domain.errors import ChatNotFound, IdempotencyKeyReused
 from chatd.store import sql
 from chatd.store.database import Database
+from chatd.store.records import Row
 
 _Q = sql.load("idempotency")
 
@@ -31,7 +32,7 @@ NO_KEY: Final[Mapping[str, None]] = {
 
 
 def key_arguments(key: IdempotencyKey | None) -> Mapping[str, str | bytes | None]:
-    """Return the parameters that every statement has which stores its response."""
+    """Return the parameters that every statement has which stores a key."""
     if key is None:
         return NO_KEY
     return {
@@ -42,26 +43,25 @@ def key_arguments(key: IdempotencyKey | None) -> Mapping[str, str | bytes | None
 
 
 class IdempotencyStore:
-    """Store for the responses of requests with a key."""
+    """Store for the requests that were made with a key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def lookup(self, key: IdempotencyKey) -> Mapping[str, Any] | None:
-        """Return the row of the response. None: the request was not made yet.
+    async def lookup(self, key: IdempotencyKey) -> Row | None:
+        """Return what the response was made of, as it is now. None: the request was not made yet.
 
         Raises:
-            IdempotencyKeyReused, ChatNotFound (the chat was deleted since, with its responses)
+            IdempotencyKeyReused, ChatNotFound (the chat was deleted since)
         """
         row = await self._database.fetchrow(_Q["lookup"], owner_id=key.owner_id, key=key.key)
         if row is None:
             return None
         if row["request_hash"] != key.request_hash:
             raise IdempotencyKeyReused(key=key.key)
-        if row["response"] is None:
-            raise ChatNotFound(row["chat_id"])
-        response: Mapping[str, Any] = row["response"]
-        return response
+        if row["id"] is None:
+            raise ChatNotFound(row["key_chat_id"])
+        return row
 
     async def prune(self, *, retention_hours: float, limit: int = 5000) -> int:
         """Delete up to ``limit`` keys past their retention. Return how many."""

@@ -1,7 +1,7 @@
 """Rows of the database as values of the domain, and new messages as rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -29,15 +29,21 @@ Row = asyncpg.Record | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransitionResult:
-    """Result of a transition: the updated chat, and the journal entry (None: nothing changed)."""
+    """Result of a transition: the updated chat, and the journal entry (None: nothing changed).
+
+    The result of a repeated request has the same rows as they are now. The entry is None as well once the
+    journal does not hold it any more.
+    """
 
     chat: Chat
     entry: JournalEntry | None
+    messages: tuple[Message, ...] = ()
+    """The stored messages that people are shown."""
     queued_message: QueuedMessage | None = None
     model_messages: tuple[Message, ...] = ()
     """The stored messages that the model is shown."""
     replayed: bool = field(default=False, compare=False)
-    """True for the stored response to a repeated request."""
+    """True for a repeated request."""
 
 
 def chat(row: Row) -> Chat:
@@ -53,22 +59,6 @@ def chat(row: Row) -> Chat:
 
 def _is_labels(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
-
-
-_UUID_COLUMNS = tuple(column.name for column in fields(Chat) if column.type in (UUID, UUID | None))
-_TIMESTAMP_COLUMNS = tuple(
-    column.name for column in fields(Chat) if column.type in (datetime, datetime | None)
-)
-
-
-def _restore_types(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a row of ``chats`` that went through JSON, with its ids and timestamps restored."""
-    ids = {name: _uuid(row[name]) for name in _UUID_COLUMNS}
-    return {
-        **row,
-        **ids,
-        **{name: row[name] and _timestamp(row[name]) for name in _TIMESTAMP_COLUMNS},
-    }
 
 
 def _timestamp(value: datetime | str) -> datetime:
@@ -181,34 +171,75 @@ def journal_entry(row: Row) -> JournalEntry:
 def transition_result(
     row: Row, transition: Transition, worker_id: UUID | None = None
 ) -> TransitionResult:
-    """Return a row of a transition's statement as a value. A dict is a stored response."""
-    replayed = isinstance(row, dict)  # a stored response has been through JSON
-    updated_chat = chat(_restore_types(row) if isinstance(row, dict) else row)
+    """Return a row of a transition's statement as a value."""
+    updated_chat = chat(row)
     queued = row.get("queued")
+    messages = _messages_except(row, Visibility.MODEL)  # as ``updates_since`` reads them
+    entry = None
+    if row["entry_created_at"] is not None:
+        entry = JournalEntry(
+            chat_id=updated_chat.id,
+            version=updated_chat.version,
+            created_at=_timestamp(row["entry_created_at"]),
+            transition=transition,
+            status=updated_chat.status,
+            epoch=updated_chat.epoch,
+            worker_id=worker_id,
+            data=row["entry_data"],
+            messages=messages,
+        )
     return TransitionResult(
         chat=updated_chat,
-        entry=None
-        if row["entry_created_at"] is None
-        else _entry_of_transition(row, updated_chat, transition, worker_id),
+        entry=entry,
+        messages=messages,
         queued_message=queued_message(queued) if queued else None,
         model_messages=_messages_except(row, Visibility.USER),
-        replayed=replayed,
     )
 
 
-def _entry_of_transition(
-    row: Row, updated_chat: Chat, transition: Transition, worker_id: UUID | None
-) -> JournalEntry:
-    return JournalEntry(
-        chat_id=updated_chat.id,
-        version=updated_chat.version,
-        created_at=_timestamp(row["entry_created_at"]),
-        transition=transition,
-        status=updated_chat.status,
-        epoch=updated_chat.epoch,
-        worker_id=worker_id,
-        data=row["entry_data"],
-        messages=_messages_except(row, Visibility.MODEL),  # as ``updates_since`` reads them
+def replayed_result(row: Row, transition: Transition, content: Content) -> TransitionResult:
+    """Return a row of ``idempotency.lookup`` as a value.
+
+    A queued message that has left the queue is made of ``content``, which the request repeats.
+    """
+    current_chat = chat(row)
+    messages = _messages_except(row, Visibility.MODEL)
+    entry = None
+    if row["entry_version"] is not None:
+        entry = JournalEntry(
+            chat_id=current_chat.id,
+            version=row["entry_version"],
+            created_at=row["entry_created_at"],
+            transition=transition,
+            status=Status(row["entry_status"]),
+            epoch=row["entry_epoch"],
+            worker_id=None,
+            data=row["entry_data"],
+            messages=messages,
+        )
+    return TransitionResult(
+        chat=current_chat,
+        entry=entry,
+        messages=messages,
+        queued_message=_replayed_queued_message(row, current_chat, content),
+        model_messages=_messages_except(row, Visibility.USER),
+        replayed=True,
+    )
+
+
+def _replayed_queued_message(
+    row: Row, current_chat: Chat, content: Content
+) -> QueuedMessage | None:
+    if row["queued_id"] is None:
+        return None
+    if row["queued"] is not None:
+        return queued_message(row["queued"])
+    return QueuedMessage(
+        id=row["queued_id"],
+        chat_id=current_chat.id,
+        content=content,
+        model_config_id=current_chat.last_model_config_id,
+        created_at=row["key_created_at"],
     )
 
 

@@ -221,7 +221,7 @@ class HttpMetrics:
         )
         self.replays = Counter(
             "chatd_idempotent_replays_total",
-            "Requests answered with the stored response of their Idempotency-Key.",
+            "Repeated requests with an Idempotency-Key, answered without being executed again.",
         )
 
 

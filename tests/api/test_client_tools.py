@@ -84,10 +84,11 @@ async def test_repeated_submission_with_key_replays_the_response(dsn: str) -> No
         ]
         answers = await asyncio.gather(*asks)
         assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.text for answer in answers}) == 1
+        assert {answer.json()["id"] for answer in answers} == {chat_id}
         await chatd.api.wait_for_status(chat_id, "waiting")
         later = await chatd.api.http.post(path, json=results("c1", "c2"), headers=keyed)
-        assert later.text == answers[0].text
+        assert (later.status_code, later.json()) == (200, await chatd.api.chat(chat_id))
+        assert len(await chatd.journal(chat_id, "submit_tool_results")) == 1
 
 
 async def test_any_json_is_a_result_and_unstorable_text_is_replaced(dsn: str) -> None:

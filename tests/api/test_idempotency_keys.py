@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from support.in_process import InProcessDaemon, running_daemon
 from support.providers import scripted
-from support.requests import assert_problem, document, operations, request_operation
+from support.requests import assert_problem, document, ids_of, operations, request_operation
 from support.sse_client import text_of
 
 CREATE = ("post", "/api/v1/chats")
@@ -34,7 +34,7 @@ async def test_twenty_concurrent_creates_with_one_key_make_one_chat(dsn: str) ->
             *(keyed(chatd, "/api/v1/chats", "k", body) for _ in range(20))
         )
         assert {answer.status_code for answer in answers} == {201}
-        assert len({answer.content for answer in answers}) == 1
+        assert all(ids_of(answer) == ids_of(answers[0]) for answer in answers)
         chat_id = answers[0].json()["id"]
         await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["hi"]
@@ -49,12 +49,21 @@ async def test_twenty_concurrent_creates_with_one_key_make_one_chat(dsn: str) ->
             )
         )
         assert {answer.status_code for answer in sent} == {202}
-        assert len({answer.content for answer in sent}) == 1
+        assert all(ids_of(answer) == ids_of(sent[0]) for answer in sent)
+        assert ids_of(sent[0])[1].keys() == {"message", "chat"}
         await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id, "user") == ["hello", "more"]
 
         late = await keyed(chatd, "/api/v1/chats", "k", body)
-        assert late.content == answers[0].content, "also after the chat has changed"
+        assert (late.status_code, late.json()) == (201, await chatd.api.chat(chat_id))
+        await chatd.api.http.delete(f"/api/v1/chats/{chat_id}")
+        for path, key, said in (
+            ("/api/v1/chats", "k", body),
+            (f"/api/v1/chats/{chat_id}/messages", "m", {"content": "more"}),
+        ):
+            gone = await keyed(chatd, path, key, said)
+            assert_problem(gone, 404, "chat_not_found")
+            assert "hello" not in gone.text
 
 
 async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
@@ -68,7 +77,8 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
             first = await keyed(chatd, url, key, body, **more)
             again = await keyed(chatd, url, key, body, **more)
             assert first.status_code in {200, 201, 202}, first.text
-            assert (first.status_code, first.content) == (again.status_code, again.content)
+            assert ids_of(first) == ids_of(again)
+            assert ids_of(first)[1]
             return dict(first.json())
 
         await chatd.api.wait_for_status(chat["id"], "running")

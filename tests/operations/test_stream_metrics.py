@@ -67,9 +67,10 @@ async def test_slow_consumer_ends_stream(dsn: str) -> None:
         async with non_reading_client(chatd, stream_path(chat["id"])) as connection:
             [subscription] = await eventually(lambda: viewers(chatd))
             while not subscription.disconnected:
-                await chatd.api.http.patch(
+                response = await chatd.api.http.patch(
                     f"/api/v1/chats/{chat['id']}", json={"labels": LARGE_LABELS}
                 )
+                assert response.status_code == 200
             await read_to_end(connection)
         await meter.wait_for_increase(ENDED, reason="slow_consumer")
 

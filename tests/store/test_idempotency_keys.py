@@ -142,7 +142,8 @@ async def test_repeat_of_an_unneeded_interrupt_stops_no_later_turn(
     assert first.entry is None
     sent = await chats.send(chat.id, owner_id=OWNER, content=text_content("go on"))
     assert sent.chat.status is Status.PENDING
-    assert await chats.interrupt(chat.id, owner_id=OWNER, key=KEY) == first
+    repeated = await chats.interrupt(chat.id, owner_id=OWNER, key=KEY)
+    assert (repeated.entry, repeated.chat) == (None, sent.chat)
     again = await chats.interrupt(chat.id, owner_id=OWNER)
     assert again.chat.version == sent.chat.version + 1
 
@@ -153,7 +154,9 @@ async def test_repeat_of_a_success_is_never_refused(database: Database) -> None:
     sent = await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
     await chats.interrupt(chat.id, owner_id=OWNER)
     await chats.archive(chat.id, owner_id=OWNER)
-    assert await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY) == sent
+    again = await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
+    assert (again.entry, again.messages) == (sent.entry, sent.messages)
+    assert again.chat.archived, "the chat as it is now"
     with pytest.raises(ChatArchived):
         await chats.send(
             chat.id, owner_id=OWNER, content=text_content("x"), key=replace(KEY, key="two")
@@ -243,8 +246,67 @@ async def test_repeat_after_delete_is_chat_not_found(database: Database) -> None
     with pytest.raises(ChatNotFound, match=str(created.chat.id)):
         await create()
     assert await count(database, "chats") == 0
-    (row,) = await database.fetch("SELECT response, chat_id FROM idempotency_keys")
-    assert tuple(row) == (None, created.chat.id)
+    (row,) = await database.fetch("SELECT chat_id FROM idempotency_keys")
+    assert row["chat_id"] == created.chat.id
+
+
+@pytest.mark.parametrize("move", ASKS)
+async def test_key_holds_no_content(database: Database, move: Transition) -> None:
+    """Words of a message, a title or labels would outlive what is deleted or edited."""
+    scene, ask = await set_up(database, move)
+    await ask(scene, KEY)
+    (row,) = await database.fetch("SELECT * FROM idempotency_keys")
+    ids = {"owner_id", "key", "request_hash", "chat_id", "version", "message_ids", "queued_id"}
+    assert set(row.keys()) == {*ids, "created_at"}, "add ids and versions only"
+
+
+async def test_repeat_after_edit_is_answered_from_the_rows_as_they_are(database: Database) -> None:
+    await insert_models(database)
+    chats = Chats(database)
+
+    async def create() -> Any:
+        return await chats.create(
+            owner_id=OWNER, model_config_id=MODEL, content=text_content("before"), key=KEY
+        )
+
+    created = await create()
+    chat_id, (said,) = created.chat.id, created.messages
+    edited = await Messages(database).edit(
+        chat_id, said.id, owner_id=OWNER, content=text_content("after")
+    )
+    again = await create()
+    assert again.chat == edited.chat
+    assert again.messages == (replace(said, superseded=True),)
+    assert again.entry == replace(created.entry, messages=again.messages)
+
+
+async def test_repeat_after_the_queued_message_left_the_queue(database: Database) -> None:
+    chats = Chats(database)
+    chat = await chat_with_status(database, Status.RUNNING)
+
+    async def send() -> Any:
+        return await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
+
+    queued = (await send()).queued_message
+    assert (await send()).queued_message == queued
+    await Queue(database).remove(chat.id, queued.id, owner_id=OWNER)
+    again = await send()
+    assert again.queued_message == replace(queued, created_at=again.queued_message.created_at)
+    assert again.chat.queue_length == 0
+    assert await count(database, "chat_queued_messages") == 0
+
+
+async def test_repeat_after_the_journal_was_pruned(database: Database) -> None:
+    chats = Chats(database)
+    chat = await chat_with_status(database, Status.WAITING)
+
+    async def send() -> Any:
+        return await chats.send(chat.id, owner_id=OWNER, content=text_content("more"), key=KEY)
+
+    sent = await send()
+    await database.fetch("DELETE FROM chat_events")
+    again = await send()
+    assert (again.entry, again.messages, again.chat) == (None, sent.messages, sent.chat)
 
 
 async def test_keys_are_pruned_after_their_retention(database: Database) -> None:

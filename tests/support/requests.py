@@ -20,6 +20,7 @@ __all__ = [
     "document",
     "fetch_all_pages",
     "find_operation",
+    "ids_of",
     "open_stream",
     "operations",
     "request_operation",
@@ -85,6 +86,15 @@ def fill_path(template: str, chat_id: str | None = None) -> str:
     """Return a path of this template, for that chat or for one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
     return re.sub(r"\{\w+\}", "1", path)  # an id that does not exist
+
+
+def ids_of(response: httpx2.Response) -> tuple[int, dict[str, Any]]:
+    """Return what stays the same in every response to one request: its status, and the ids in it."""
+    body = response.json()
+    parts = {"": body, **{name: value for name, value in body.items() if isinstance(value, dict)}}
+    return response.status_code, {
+        name: part["id"] for name, part in parts.items() if part.get("id") is not None
+    }
 
 
 def is_stream(operation: Mapping[str, Any]) -> bool:

@@ -18,8 +18,8 @@ from support.sse_client import ChatView, SseEvent
 PlainEvent = tuple[str, Any, str | None]
 
 
-LARGE_LABELS = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(60)}
-"""Labels that make an event of about 240 kB: a few of them fill the buffers of a connection."""
+LARGE_LABELS = {f"label {n}": "\N{GRINNING FACE}" * 1000 for n in range(16)}
+"""Labels that make an event of about 64 kB: some of them fill the buffers of a connection."""
 
 
 def stream_path(chat_id: str) -> str:

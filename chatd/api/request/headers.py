@@ -38,7 +38,7 @@ OWNER = Header(
 IDEMPOTENCY_KEY = Header(
     "idempotency-key",
     "A unique name for this request that you choose, such as a UUID. A repetition with the same key and "
-    "body changes nothing and gets the same response.",
+    "body changes nothing and gets a response with the same status and ids.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 )
 LAST_EVENT_ID = Header(

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request with one is executed once, and its response replayed for repeats."""
+"""Idempotency keys: a request with one is executed once, and repeats are answered from the same rows."""
 
 import hashlib
 import re

@@ -32,6 +32,7 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
     "/chats",
     status_code=HTTPStatus.CREATED,
     responses=problem_responses(
+        "chat_not_found",
         "model_not_found",
         "too_many_active_chats",
         "too_many_labels",

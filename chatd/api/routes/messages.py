@@ -105,8 +105,7 @@ async def send_message(
         return SendMessageResult(
             queued=True, message=None, queued_message=queued_message, chat=chat
         )
-    stored = result.entry.messages if result.entry else ()
-    message = context.present.message(stored[-1]) if stored else None
+    message = context.present.message(result.messages[-1]) if result.messages else None
     return SendMessageResult(queued=False, message=message, queued_message=None, chat=chat)
 
 
@@ -146,7 +145,6 @@ async def edit_message(
         content=content,
         key=key,
     )
-    assert result.entry is not None  # noqa: S101 - every edit is a transition
-    message = result.entry.messages[-1]
+    message = result.messages[-1]
     await context.ensure_model_names(message.model_config_id)
     return context.present.message(message)

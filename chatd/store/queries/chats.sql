@@ -8,8 +8,9 @@
 -- snapshot before it turns to the newer one.
 --
 -- The owner is null for a caller that may act on everybody's chats. With an idempotency key (not
--- null) the statement also stores its response under it; a concurrent duplicate fails on the
--- primary key and changes nothing. `:limits` is the argument of chat_owner_refusal.
+-- null) the statement also stores under it which rows its response was made of; a concurrent
+-- duplicate fails on the primary key and changes nothing. `:limits` is the argument of
+-- chat_owner_refusal.
 
 -- name: create
 -- Create a chat: pending when its messages start a turn, else waiting.
@@ -45,9 +46,11 @@ WITH decision AS MATERIALIZED (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN created ON true LEFT JOIN journal_entry ON true
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+           (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;
@@ -162,9 +165,12 @@ WITH snapshot AS MATERIALIZED (
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
            (SELECT to_jsonb(enqueued) FROM enqueued) AS queued
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids,
+                                  queued_id)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+           (SELECT array_agg(id ORDER BY id) FROM inserted), (SELECT id FROM enqueued)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;
@@ -253,9 +259,11 @@ WITH snapshot AS MATERIALIZED (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN chat ON true LEFT JOIN journal_entry ON true
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+           (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;
@@ -294,9 +302,10 @@ WITH snapshot AS MATERIALIZED (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;
@@ -322,9 +331,10 @@ WITH updated AS (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM updated, journal_entry
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END
     FROM response WHERE :idempotency_key::text IS NOT NULL
 )
 SELECT * FROM response;
@@ -375,9 +385,10 @@ WITH target AS MATERIALIZED (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            NULL::jsonb AS messages
     FROM decision LEFT JOIN chat ON true LEFT JOIN journal_entry ON journal_entry.chat_id = chat.id
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done' AND id = :chat_id
 )
 SELECT * FROM response ORDER BY id <> :chat_id;
@@ -385,7 +396,7 @@ SELECT * FROM response ORDER BY id <> :chat_id;
 -- name: delete
 -- Delete a chat and its descendants with everything stored of them. A worker that still holds
 -- one has no row left to write to. A subscriber of the list finds a tombstone, and a request
--- that is repeated with its idempotency key finds the key without a response.
+-- that is repeated with its idempotency key finds the key without a chat.
 WITH RECURSIVE tree AS (
     SELECT id FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
     UNION ALL
@@ -397,8 +408,6 @@ WITH RECURSIVE tree AS (
     RETURNING c.id, c.owner_id, c.version
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING locked WHERE p.chat_id = locked.id
-), cleared_responses AS (
-    UPDATE idempotency_keys k SET response = NULL FROM locked WHERE k.chat_id = locked.id
 ), tombstones AS (
     INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM deleted
 )

@@ -125,9 +125,11 @@ WITH snapshot AS MATERIALIZED (
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
            (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
     FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
-), saved_response AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, response)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, to_jsonb(response)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
+           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+           (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;

@@ -3541,7 +3541,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -3615,6 +3615,24 @@ export interface operations {
                         code: "insufficient_scope";
                         /** @constant */
                         status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
                     };
                 };
             };
@@ -4258,7 +4276,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -4481,7 +4499,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -5041,7 +5059,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -5410,7 +5428,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -5643,7 +5661,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -6232,7 +6250,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -6438,7 +6456,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
@@ -6829,7 +6847,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets the same response. */
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
                 "idempotency-key"?: string;
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
