@@ -1,7 +1,7 @@
 """Columns that statements return of a chat, in one place.
 
 A statement writes ``chat_columns(updated)`` where a chat is to be read from ``updated``. So a column of
-``chats`` that no ``Chat`` has is sent to nobody, whoever adds it.
+``chats`` that no ``Chat`` has is sent to nobody.
 """
 
 from dataclasses import fields

@@ -211,7 +211,7 @@ def replayed_result(row: Row, transition: Transition, content: Content) -> Trans
             version=row["entry_version"],
             created_at=row["entry_created_at"],
             transition=transition,
-            status=Status(row["entry_status"]),
+            status=Status.read(row["entry_status"]),
             epoch=row["entry_epoch"],
             worker_id=None,
             data=row["entry_data"],

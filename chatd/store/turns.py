@@ -37,7 +37,7 @@ class FencingToken:
 
 @dataclass(frozen=True, slots=True)
 class ChatHistory:
-    """What the model is shown: messages, oldest first, and the tools that the chat's client runs.
+    """Messages that the model is shown, oldest first, and the tools that the chat's client runs.
 
     A tool is an object of ``name``, ``description`` and ``parameters``, a JSON schema.
     """
