@@ -168,15 +168,20 @@ class Daemon:
         signals = [signal.SIGTERM, signal.SIGINT]
         if self._reloader is not None:
             signals.append(signal.SIGHUP)
-        with anyio.open_signal_receiver(*signals) as received:
-            task_status.started()
-            async for number in received:
-                if number is signal.SIGHUP and self._reloader is not None:
-                    self._reloader.request()
-                    continue
-                again = self._state.stop_requested.is_set()
-                _log.info("daemon.stopping", signal=number.name, again=again)
-                self.stop()
+        try:
+            with anyio.open_signal_receiver(*signals) as received:
+                task_status.started()
+                async for number in received:
+                    if number is signal.SIGHUP and self._reloader is not None:
+                        self._reloader.request()
+                        continue
+                    again = self._state.stop_requested.is_set()
+                    _log.info("daemon.stopping", signal=number.name, again=again)
+                    self.stop()
+        finally:
+            # Everything has stopped. By default a late signal would end the process with an error.
+            for late in signals:
+                signal.signal(late, signal.SIG_IGN)
 
     async def _report_ready(self) -> None:
         """Report readiness once all actors are up. From then on reloads are served."""

@@ -125,6 +125,20 @@ async def test_stop_without_grace_releases_chats_at_once(
                     assert await api.texts(chat_id) == [SLOW_TEXT]
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+async def test_signals_to_ending_process_change_nothing(
+    tmp_path: Path, dsn: str, number: signal.Signals
+) -> None:
+    with chatd_process(tmp_path, dsn, scripts=SCRIPTS) as chatd:
+        await chatd.wait_until_ready()
+        await chatd.wait_for_log("daemon.ready")
+        chatd.send_signal(signal.SIGTERM)
+        while chatd.process.poll() is None:
+            chatd.send_signal(number)
+            await anyio.sleep(0.001)
+        assert chatd.process.returncode == 0
+
+
 async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path, dsn: str) -> None:
     async with inspect_database(dsn) as db:
         with chatd_process(
