@@ -7,7 +7,7 @@ from support.sse_client import ChatView, client
 
 
 async def test_message_is_answered(tmp_path: Path, dsn: str) -> None:
-    with chatd_process(tmp_path, dsn) as chatd:
+    with chatd_process(tmp_path, dsn, through=["env"]) as chatd:  # executed, not forked
         await chatd.wait_until_ready()
         async with client(chatd) as api:
             chat = await api.create("hello there")

@@ -1,6 +1,5 @@
 """Stops of a process: turns are finished within the grace period, or released to another worker."""
 
-import os
 import signal
 from contextlib import AsyncExitStack, suppress
 from itertools import cycle
@@ -11,7 +10,7 @@ import anyio
 import pytest
 from support.database_inspector import DatabaseInspector, inspect_database
 from support.eventually import eventually
-from support.processes import chatd_process, replicas
+from support.processes import ChatdProcess, chatd_process, replicas
 from support.replica_scripts import SCRIPTS, is_idle, stored_texts, watch
 from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import ApiClient, ChatView, client, clients
@@ -211,7 +210,7 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn:
                     cycles.start_soon(start_and_stop, "x")
                     cycles.start_soon(start_and_stop, "y")
                 load_ended = True
-            assert processes_of(tmp_path) == [front.process.pid]
+            assert siblings(front) == [front.process.pid]
             assert await leased_chats(db) == []
             assert await db.fetch_value("SELECT count(*) FROM workers") == 0
             with chatd_process(tmp_path, dsn, name="last", scripts=SCRIPTS) as last:
@@ -222,14 +221,20 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn:
             assert await answers(db, len(chat_ids)) == {1}
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Return all processes that were started with a configuration of this test."""
-    found = []
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # the process has ended
-            if os.fsencode(folder) in line.read_bytes():
-                found.append(int(line.parent.name))
-    return found
+def siblings(process: ChatdProcess) -> list[int]:
+    """Return all processes that were started by the server which started this one."""
+    return [pid for pid in running_pids() if parent_of(pid) == parent_of(process.process.pid)]
+
+
+def running_pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def parent_of(pid: int) -> str | None:
+    with suppress(OSError):  # the process has ended
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[1]
+    return None
 
 
 async def unfinished(db: DatabaseInspector, limit: int) -> bool:

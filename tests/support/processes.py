@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx2
 
 from support.eventually import TIMEOUT_SECONDS, eventually
+from support.forked_chatd import ForkedChatd
 from support.http import NO_TLS
 from support.log_event_coverage import record_event
 
@@ -83,14 +84,18 @@ class ChatdProcess:
             "CHATD_HTTP__PORT": str(port),
             "CHATD_LOG__FORMAT": "json",
         }
-        self.process = subprocess.Popen(
-            [*through, sys.executable, "-m", "chatd", "run", "--config", str(self.config)],
-            env=clean | variables | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **how,
-        )
+        arguments = ["run", "--config", str(self.config)]
+        if through or how:
+            self.process: subprocess.Popen[str] | ForkedChatd = subprocess.Popen(
+                [*through, sys.executable, "-m", "chatd", *arguments],
+                env=clean | variables | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                **how,
+            )
+        else:
+            self.process = ForkedChatd(arguments, clean | variables | environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -179,7 +184,8 @@ def chatd_process(
 ) -> Iterator[ChatdProcess]:
     """Start a process, and kill it at the end if it still runs. Await ``wait_until_ready()`` first.
 
-    ``how`` may give an ``environment``, a command to start it ``through``, and what Popen takes.
+    It is forked, unless ``how`` gives a command to start it ``through``, or what Popen takes. ``how`` may
+    also give an ``environment``.
     """
     chatd = ChatdProcess(folder, dsn, name, settings, scripts, port, **how)
     try:
