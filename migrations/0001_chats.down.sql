@@ -1,3 +1,4 @@
+DROP TABLE chat_sweeps;
 DROP TABLE idempotency_keys;
 DROP TABLE api_tokens;
 DROP TABLE chat_tombstones;

@@ -270,7 +270,6 @@ CREATE TABLE chat_events (
     data        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
     PRIMARY KEY (chat_id, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
-CREATE INDEX chat_events_created_idx ON chat_events USING brin (created_at);
 
 -- What a running step has streamed so far, in batches: for subscribers on other replicas, and for
 -- the reaper. A server crash may lose it; the step is then run again.
@@ -318,7 +317,6 @@ CREATE TABLE chat_tombstones (
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
-CREATE INDEX chat_tombstones_deleted_idx ON chat_tombstones USING brin (deleted_at);
 
 CREATE TABLE api_tokens (
     id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -346,4 +344,11 @@ CREATE TABLE idempotency_keys (
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, key)
 );
-CREATE INDEX idempotency_keys_created_idx ON idempotency_keys USING brin (created_at);
+
+-- Sweeps of tables with rows that expire: the turn of the process that took it last, and the page at
+-- which the next one begins.
+CREATE TABLE chat_sweeps (
+    table_name  text PRIMARY KEY,
+    taken_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    next_page   bigint NOT NULL DEFAULT 0 CHECK (next_page >= 0)
+) WITH (fillfactor = 50);

@@ -148,14 +148,6 @@ class ChatLists:
         is_complete = len(changed_rows) < limit or not changes
         return ChangeBatch(rows[0]["read_at"], changes, is_complete=is_complete)
 
-    async def prune_tombstones(self, *, retention_days: float, limit: int = 5000) -> int:
-        """Delete up to ``limit`` tombstones past their retention. Return how many."""
-        return len(
-            await self._database.fetch(
-                _Q["prune_tombstones"], retention_days=retention_days, limit=limit
-            )
-        )
-
 
 def _chat_change(row: asyncpg.Record) -> ChatChange:
     if row["deleted_id"] is not None:

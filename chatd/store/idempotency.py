@@ -62,9 +62,3 @@ class IdempotencyStore:
         if row["id"] is None:
             raise ChatNotFound(row["key_chat_id"])
         return row
-
-    async def prune(self, *, retention_hours: float, limit: int = 5000) -> int:
-        """Delete up to ``limit`` keys past their retention. Return how many."""
-        return len(
-            await self._database.fetch(_Q["prune"], retention_hours=retention_hours, limit=limit)
-        )

@@ -17,6 +17,7 @@ from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
 from chatd.store.searches import Searches
 from chatd.store.stream_reads import StreamStore
+from chatd.store.sweeps import Sweeps
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import ContainmentMetrics, LeaseMetrics
@@ -41,6 +42,7 @@ class Store:
     stream_reads: StreamStore
     idempotency: IdempotencyStore
     models: Models
+    sweeps: Sweeps
 
 
 def build_store(
@@ -69,4 +71,5 @@ def build_store(
         stream_reads=StreamStore(database, listener=listener),
         idempotency=IdempotencyStore(database),
         models=Models(database),
+        sweeps=Sweeps(database),
     )

@@ -136,17 +136,6 @@ class StreamStore:
             for row in rows
         ]
 
-    async def prune_journal(self, *, retention_days: float, limit: int = 5000) -> int:
-        """Delete up to ``limit`` journal entries past their retention. Return how many."""
-        deleted = await self._database.fetch(
-            _Q["prune_journal"], retention_days=retention_days, limit=limit
-        )
-        return len(deleted)
-
-    async def prune_parts(self, *, limit: int = 5000) -> int:
-        """Delete up to ``limit`` parts that no step will settle. Return how many."""
-        return len(await self._database.fetch(_Q["prune_parts"], limit=limit))
-
 
 def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:
     """Return the parts after the cursor as one batch, or none."""

@@ -237,9 +237,7 @@ def full_text(answer: httpx2.Response) -> str:
     return f"{answer.headers} {answer.text}"
 
 
-_ACTOR_METHODS = frozenset(
-    {"updates_since", "flush_parts", "prune_journal", "prune_parts", "expire"}
-)
+_ACTOR_METHODS = frozenset({"updates_since", "flush_parts", "expire"})
 """Methods that actors call, which would fail too."""
 
 

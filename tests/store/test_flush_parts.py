@@ -14,6 +14,7 @@ from support.stored_parts import (
     stored_batches,
     text_parts,
 )
+from support.sweeps import delete_expired
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.message import NewMessage, Role
@@ -21,6 +22,7 @@ from chatd.store.commands import CommitStep, Fail, FinishTurn, RecordRetry, Rele
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
+from chatd.store.sweeps import PARTS
 from chatd.store.turns import Turns
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
@@ -81,7 +83,7 @@ async def test_end_of_a_step_deletes_its_parts(database: Database, end: str, que
     assert await live_parts(database, chat) == ((), ())
     for claim in await Leases(database, worker_id=WORKER).claim(1):
         assert await live_parts(database, claim.result.chat) == ((), ())
-    assert await StreamStore(database).prune_parts() == 1
+    assert await delete_expired(database, PARTS) == 1
     assert await stored_batches(database) == []
 
 

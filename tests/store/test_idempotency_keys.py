@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from support.concurrency import gather_all, row_locked, wait_until_blocked
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
+from support.sweeps import DAY, delete_expired
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
@@ -18,6 +19,7 @@ from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
+from chatd.store.sweeps import IDEMPOTENCY_KEYS
 
 KEY = IdempotencyKey(OWNER, "one", b"fingerprint")
 
@@ -319,10 +321,10 @@ async def test_keys_are_pruned_after_their_retention(database: Database) -> None
     await database.fetch(
         "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' WHERE key = 'old'"
     )
-    assert await keys.prune(retention_hours=24) == 1
+    assert await delete_expired(database, IDEMPOTENCY_KEYS, retention_seconds=DAY) == 1
     assert await keys.lookup(replace(KEY, key="old")) is None
     assert await keys.lookup(replace(KEY, key="new")) is not None
-    assert await keys.prune(retention_hours=24) == 0
+    assert await delete_expired(database, IDEMPOTENCY_KEYS, retention_seconds=DAY) == 0
 
 
 async def test_replay_is_the_same_in_any_time_zone(dsn: str) -> None:

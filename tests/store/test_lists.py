@@ -4,12 +4,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from support.factories import OWNER, chat_with_status
+from support.sweeps import DAY, delete_expired
 
 from chatd.domain.chat import Status
 from chatd.domain.chat_list import DELETED_VERSION, ChatChange, ListQuery
 from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
 from chatd.store.database import Database
+from chatd.store.sweeps import TOMBSTONES
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -121,13 +123,12 @@ async def test_read_time_precedes_the_snapshot(database: Database) -> None:
 
 
 async def test_tombstones_are_pruned_after_their_retention(database: Database) -> None:
-    lists = ChatLists(database)
     old, new = uuid4(), uuid4()
     await insert_tombstone(database, old)
     await database.fetch("UPDATE chat_tombstones SET deleted_at = deleted_at - interval '7.5 days'")
     await insert_tombstone(database, new)
-    assert await lists.prune_tombstones(retention_days=8) == 0
-    assert await lists.prune_tombstones(retention_days=7, limit=1) == 1
-    assert await lists.prune_tombstones(retention_days=7, limit=1) == 0
+    assert await delete_expired(database, TOMBSTONES, retention_seconds=8 * DAY) == 0
+    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY, limit=1) == 1
+    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY, limit=1) == 0
     remaining = await database.fetch("SELECT chat_id FROM chat_tombstones")
     assert [row["chat_id"] for row in remaining] == [new]

@@ -6,11 +6,13 @@ from uuid import UUID, uuid4
 from support.concurrency import insert_chats, row_locked
 from support.factories import OWNER, chat_with_status, insert_models
 from support.stored_parts import create_and_send, insert_late_parts, stored_batches
+from support.sweeps import DAY, delete_expired
 
 from chatd.domain.chat import Status
 from chatd.domain.cursor import Cursor
 from chatd.store.database import Database
 from chatd.store.stream_reads import StreamStore
+from chatd.store.sweeps import JOURNAL, PARTS, Sweeps
 
 
 async def test_resumable_range_is_what_the_journal_still_has(database: Database) -> None:
@@ -26,12 +28,10 @@ async def test_resumable_range_is_what_the_journal_still_has(database: Database)
     await database.fetch(
         "UPDATE chat_events SET created_at = created_at - interval '8 days' WHERE version <= 2"
     )
-    assert await streams.prune_journal(retention_days=7.0) == 2
+    assert await delete_expired(database, JOURNAL, retention_seconds=7 * DAY) == 2
     assert await resumable() == [2, 3, 4]
-    assert await streams.prune_journal(retention_days=0.0) == 1
-    assert await resumable() == [3, 4], "the newest row is kept, as the edge"
-    await database.fetch("DELETE FROM chat_events")
-    assert await resumable() == [4]
+    assert await delete_expired(database, JOURNAL, retention_seconds=0.0) == 2
+    assert await resumable() == [4], "the end is the version of the chat"
     assert await streams.resumable_range(chat_id, owner_id="bob") is None
     assert await streams.resumable_range(uuid4(), owner_id=OWNER) is None
 
@@ -48,19 +48,43 @@ async def test_pruned_journal_has_no_gap(database: Database) -> None:
             ids,
             version,
         )
-    await database.fetch(
-        "ANALYZE chats, chat_events"
-    )  # without statistics the plan may read the rows in order by chance
-    streams = StreamStore(database)
     sweeps = []
-    while deleted := await streams.prune_journal(retention_days=0.5, limit=5):
+    while deleted := await delete_expired(database, JOURNAL, retention_seconds=DAY / 2, limit=5):
         sweeps.append(deleted)
         rows = await database.fetch(
             "SELECT array_agg(version ORDER BY version) AS versions FROM chat_events GROUP BY chat_id"
         )
         for row in rows:
             assert row["versions"] == list(range(row["versions"][0], 6))
-    assert sweeps == [5, 5, 2]
+    assert sweeps == [5, 5, 5]
+
+
+async def test_journal_swept_by_pages_has_no_gap(database: Database) -> None:
+    """Later entries of a chat may be in earlier pages, and a clock that is set back."""
+    await insert_models(database)
+    ids = await insert_chats(database, 40, Status.WAITING, version=30)
+    await database.fetch(
+        "INSERT INTO chat_events (chat_id, version, created_at, transition, status, epoch)"
+        " SELECT id, v, clock_timestamp() - (40 - v + random() * 3) * interval '1 day', 'send',"
+        " 'waiting', 0 FROM unnest($1::uuid[]) AS id, generate_series(1, 30) v ORDER BY random()",
+        ids,
+    )
+    turn = await Sweeps(database).take(JOURNAL, interval_seconds=60)
+    assert turn is not None
+    assert turn.pages > 5
+    for page in range(turn.pages):
+        await Sweeps(database).delete_expired(
+            JOURNAL, first_page=page, end_page=page + 1, retention_seconds=20 * DAY, limit=5000
+        )
+        rows = await database.fetch(
+            "SELECT array_agg(version ORDER BY version) AS versions FROM chat_events GROUP BY chat_id"
+        )
+        assert len(rows) == 40
+        for row in rows:
+            assert row["versions"] == list(range(row["versions"][0], 31))
+    assert not await database.fetch(
+        "SELECT FROM chat_events WHERE created_at < clock_timestamp() - interval '20 days'"
+    )
 
 
 async def test_parts_that_no_step_will_settle_are_pruned(database: Database) -> None:
@@ -73,9 +97,8 @@ async def test_parts_that_no_step_will_settle_are_pruned(database: Database) -> 
     await database.fetch(
         "INSERT INTO chat_parts VALUES ($1, 1, 1, 1, '[{}]')", UUID(int=7)  # of a deleted chat
     )  # fmt: skip
-    streams = StreamStore(database)
-    assert await streams.prune_parts(limit=1) == 1
-    assert await streams.prune_parts() == 3
+    assert await delete_expired(database, PARTS, limit=1) == 1
+    assert await delete_expired(database, PARTS) == 3
     assert await stored_batches(database) == [(2, 6, 6)]
 
 
@@ -86,5 +109,5 @@ async def test_prune_does_not_wait_for_a_transition(database: Database) -> None:
     await insert_late_parts(database, chat, 2, "b")
     async with row_locked(database, chat) as other, asyncio.timeout(8):
         await other.execute("DELETE FROM chat_parts WHERE first_part = 1")
-        assert await StreamStore(database).prune_parts() == 1
+        assert await delete_expired(database, PARTS) == 1
     assert await stored_batches(database) == []

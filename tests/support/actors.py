@@ -5,12 +5,11 @@ from uuid import UUID, uuid4
 from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
-from chatd.store.chat_lists import ChatLists
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
-from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.stream_reads import StreamStore
+from chatd.store.sweeps import Sweeps
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
 from chatd.worker.flusher import Flusher
@@ -55,10 +54,8 @@ def make_reaper(
 
 def make_janitor(database: Database, leases: Leases) -> Janitor:
     return Janitor(
-        StreamStore(database),
+        Sweeps(database),
         leases,
-        IdempotencyStore(database),
-        ChatLists(database),
         event_retention_days=7,
         idempotency_retention_hours=6,
         lease_seconds=LEASE_SECONDS,

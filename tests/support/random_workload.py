@@ -27,10 +27,12 @@ from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 from chatd.store.stream_reads import PartBatch, StreamStore
+from chatd.store.sweeps import PARTS
 from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
 from support.concurrency import fencing_token
 from support.factories import MODEL, OWNER, text_content, tool_call_content
+from support.sweeps import delete_expired
 
 Request = Callable[..., Awaitable[object]]
 
@@ -246,4 +248,4 @@ class RandomWorkload:
                     await self.turns.apply(orphan.fence, orphan.command)
                 except LeaseLost:
                     continue
-            await self.streams.prune_parts(limit=3)
+            await delete_expired(self.database, PARTS, limit=3)

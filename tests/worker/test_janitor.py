@@ -1,8 +1,12 @@
 """Janitor: expired rows are deleted, and nothing else."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
+from structlog.testing import capture_logs
 from support.actors import make_janitor
+from support.concurrency import gather_all
 from support.factories import (
     OWNER,
     chat_with_status,
@@ -16,6 +20,9 @@ from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
+from chatd.store.sweeps import IDEMPOTENCY_KEYS, JOURNAL, PARTS, TOMBSTONES
+
+TABLES = {JOURNAL, PARTS, TOMBSTONES, IDEMPOTENCY_KEYS}
 
 
 async def test_janitor_deletes_expired_rows_alone(database: Database) -> None:
@@ -66,7 +73,7 @@ async def test_janitor_deletes_expired_rows_alone(database: Database) -> None:
         )
     keys = IdempotencyStore(database)
     janitor = make_janitor(database, leases)
-    assert await janitor.step() is False
+    await janitor.step()
     versions = await fetch_rows(
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
     )
@@ -90,16 +97,83 @@ async def one_model(database: Database) -> object:
     return (await fetch_rows(database, "SELECT id FROM chat_model_configs LIMIT 1"))[0]["id"]
 
 
-async def test_newest_journal_entry_of_an_old_chat_stays(database: Database) -> None:
-    """Without it, a cursor at the end of the journal could not be told from one that is too old."""
-    await insert_models(database)
-    chats = Chats(database)
-    chat = (await chats.create(owner_id=OWNER, model_config_id=(await one_model(database)))).chat
-    await chats.describe(chat.id, owner_id=OWNER, title="x")
+async def test_one_process_sweeps_at_a_time(database: Database) -> None:
+    """Of several janitors one sweeps each table, and another one goes on a minute later."""
+    janitors = [make_janitor(database, Leases(database, worker_id=uuid4())) for _ in range(5)]
+    await insert_tombstones(database, 20_000, days=0)
+    before = await sweeps_of(database)
+    await gather_all(*(janitor.step() for janitor in janitors))
+    first = await sweeps_of(database)
+    assert before == {}
+    assert first.keys() == TABLES
+    assert first[TOMBSTONES]["next_page"] == 64
+    await gather_all(*(janitor.step() for janitor in janitors))
+    assert await sweeps_of(database) == first
+    await let_a_minute_pass(database)
+    await gather_all(*(janitor.step() for janitor in janitors))
+    second = await sweeps_of(database)
+    assert second[TOMBSTONES]["next_page"] == 128
+    for _ in range(2):
+        await let_a_minute_pass(database)
+        await janitors[0].step()
+    third = await sweeps_of(database)
+    assert third[TOMBSTONES]["next_page"] == 64, "it begins again at the end of the table"
+
+
+async def test_sweep_that_fails_does_not_keep_others_from_running(
+    dsn: str, database: Database
+) -> None:
+    """The journal is locked, so that its sweep runs out of time. Everything else is deleted."""
+    await insert_tombstones(database, 5, days=30)
+    slow = Database(dsn, statement_timeout_seconds=0.5)
+    await slow.open()
+    chat = await chat_with_status(database, Status.WAITING)
     await database.fetch(
-        "UPDATE chat_events SET created_at = clock_timestamp() - interval '1 year'"
+        "INSERT INTO chat_events VALUES ($1, 1, now() - interval '1 year', 'create', 'waiting', 0)",
+        chat.id,
     )
-    leases = Leases(database, worker_id=uuid4())
-    await make_janitor(database, leases).step()
-    [left] = await fetch_rows(database, "SELECT version FROM chat_events")
-    assert left["version"] == 2
+    try:
+        janitor = make_janitor(slow, Leases(slow, worker_id=uuid4()))
+        async with database.dedicated_connection() as other, other.transaction():
+            await other.execute("LOCK TABLE chat_events IN ACCESS EXCLUSIVE MODE")
+            with capture_logs() as logs:
+                await janitor.step()
+        failed = [line["table"] for line in logs if line["event"] == "janitor.sweep_failed"]
+        assert failed == ["chat_events"]
+        assert not await database.fetch("SELECT FROM chat_tombstones")
+        assert len(await database.fetch("SELECT FROM chat_events")) == 1
+        await let_a_minute_pass(database)
+        await janitor.step()
+        assert not await database.fetch("SELECT FROM chat_events")
+    finally:
+        await slow.close()
+
+
+async def test_expired_rows_anywhere_in_a_large_table_are_found(database: Database) -> None:
+    await insert_tombstones(database, 20_000, days=0)
+    await insert_tombstones(database, 7_000, days=30)
+    janitor = make_janitor(database, Leases(database, worker_id=uuid4()))
+    for _ in range(5):
+        await janitor.step()
+        await let_a_minute_pass(database)
+    assert len(await database.fetch("SELECT FROM chat_tombstones")) == 20_000
+
+
+async def insert_tombstones(database: Database, count: int, *, days: int) -> None:
+    await database.fetch(
+        "INSERT INTO chat_tombstones (owner_id, chat_id, deleted_at)"
+        " SELECT 'ann', gen_random_uuid(), now() - make_interval(days => $2)"
+        " FROM generate_series(1, $1)",
+        count,
+        days,
+    )
+
+
+async def let_a_minute_pass(database: Database) -> None:
+    """Age the turns of all tables."""
+    await database.fetch("UPDATE chat_sweeps SET taken_at = taken_at - interval '1 minute'")
+
+
+async def sweeps_of(database: Database) -> dict[str, Mapping[str, Any]]:
+    rows = await database.fetch("SELECT * FROM chat_sweeps")
+    return {row["table_name"]: dict(row) for row in rows}

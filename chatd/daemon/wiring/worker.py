@@ -128,10 +128,8 @@ def _build_reaper(
 
 def _build_janitor(settings: Settings, services: Services, leases: Leases) -> Janitor:
     return Janitor(
-        services.store.stream_reads,
+        services.store.sweeps,
         leases,
-        services.store.idempotency,
-        services.store.chat_lists,
         **keywords_for(Janitor, settings.stream, settings.http, settings.worker),
     )
 

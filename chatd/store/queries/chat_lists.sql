@@ -77,13 +77,3 @@ LEFT JOIN LATERAL (
     ORDER BY changed_at LIMIT :limit
 ) change ON true
 LEFT JOIN chats c ON c.id = change.id;
-
--- name: prune_tombstones
--- Delete tombstones past their retention. A subscriber that was disconnected for longer reads its
--- list anew.
-DELETE FROM chat_tombstones WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM chat_tombstones
-    WHERE deleted_at < clock_timestamp() - make_interval(secs => :retention_days::float8 * 86400)
-    LIMIT :limit FOR UPDATE SKIP LOCKED
-))
-RETURNING 1;

@@ -16,14 +16,3 @@ FROM idempotency_keys k
 LEFT JOIN chats c ON c.id = k.chat_id
 LEFT JOIN chat_events e ON e.chat_id = k.chat_id AND e.version = k.version
 WHERE k.owner_id = :owner_id AND k.key = :key;
-
--- name: prune
--- Delete keys past their retention.
-WITH expired AS MATERIALIZED (
-    SELECT owner_id, key FROM idempotency_keys
-    WHERE created_at < clock_timestamp() - make_interval(secs => :retention_hours::float8 * 3600)
-    LIMIT :limit FOR UPDATE SKIP LOCKED
-)
-DELETE FROM idempotency_keys k USING expired
-WHERE k.owner_id = expired.owner_id AND k.key = expired.key
-RETURNING 1;

@@ -63,30 +63,3 @@ WHERE c.id IS NULL
               AND c.worker_id IS NOT NULL
               AND p.last_part > GREATEST(c.settled_part,
                                          CASE WHEN c.epoch = s.epoch THEN s.part ELSE 0 END));
-
--- name: prune_journal
--- Delete journal entries past their retention, oldest first, so that the rest of a chat has no
--- gap. The newest entry of a chat is kept as the end of its resumable range. Concurrent runs
--- lock rows in the same order.
-WITH expired AS MATERIALIZED (
-    SELECT e.chat_id, e.version FROM chat_events e JOIN chats c ON c.id = e.chat_id
-    WHERE e.created_at < clock_timestamp() - make_interval(secs => :retention_days::float8 * 86400)
-      AND e.version < c.version
-    ORDER BY e.created_at, e.chat_id, e.version LIMIT :limit FOR UPDATE OF e
-)
-DELETE FROM chat_events e USING expired
-WHERE e.chat_id = expired.chat_id AND e.version = expired.version
-RETURNING 1;
-
--- name: prune_parts
--- Delete parts that no step will settle: those of an earlier epoch, and those that were flushed
--- after their step ended. Rows that a transition is deleting at the same moment are skipped, so
--- that no transition waits for this statement.
-WITH obsolete AS MATERIALIZED (
-    SELECT p.chat_id, p.epoch, p.last_part FROM chat_parts p LEFT JOIN chats c ON c.id = p.chat_id
-    WHERE c.id IS NULL OR p.epoch < c.epoch OR c.worker_id IS NULL OR p.last_part <= c.settled_part
-    LIMIT :limit FOR UPDATE OF p SKIP LOCKED
-)
-DELETE FROM chat_parts p USING obsolete
-WHERE p.chat_id = obsolete.chat_id AND p.epoch = obsolete.epoch AND p.last_part = obsolete.last_part
-RETURNING 1;

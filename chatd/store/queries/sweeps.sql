@@ -1,0 +1,78 @@
+-- Sweeps: deleting what is past its retention. A sweep walks a table by its pages, a few at a time,
+-- and goes on where the last one ended. So each statement reads a bounded part of the table,
+-- however large it is, and no index on a time has to be kept for it.
+
+-- name: take
+-- Take the turn to sweep a table, unless a process has had one within `:interval_seconds`. The
+-- turn is a row, so that this holds behind a transaction pooler, and for a process that died.
+INSERT INTO chat_sweeps AS s (table_name) VALUES (:table_name)
+ON CONFLICT (table_name) DO UPDATE SET taken_at = clock_timestamp()
+WHERE s.taken_at < clock_timestamp() - make_interval(secs => :interval_seconds)
+RETURNING next_page, pg_relation_size(:table_name::text::regclass)
+                     / current_setting('block_size')::bigint AS pages;
+
+-- name: advance
+-- Record where the next sweep of a table begins.
+UPDATE chat_sweeps SET next_page = :next_page WHERE table_name = :table_name;
+
+-- name: chat_events
+-- Delete expired journal entries. Of a chat that has one in these pages, the entries before it go
+-- too, the oldest first, so that the rest of a chat's journal has no gap. The end of the range of
+-- cursors that can be resumed is the version of the chat itself, so no entry has to stay.
+WITH expired AS MATERIALIZED (
+    SELECT chat_id, max(version) AS version FROM chat_events
+    WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND created_at < clock_timestamp() - make_interval(secs => :retention_seconds)
+    GROUP BY chat_id
+), prefix AS MATERIALIZED (
+    SELECT e.chat_id, e.version
+    FROM expired CROSS JOIN LATERAL (
+        SELECT e.chat_id, e.version FROM chat_events e
+        WHERE e.chat_id = expired.chat_id AND e.version <= expired.version
+        ORDER BY e.version LIMIT :limit
+    ) e
+    ORDER BY e.chat_id, e.version LIMIT :limit
+)
+DELETE FROM chat_events e USING prefix
+WHERE e.chat_id = prefix.chat_id AND e.version = prefix.version
+RETURNING 1;
+
+-- name: chat_parts
+-- Delete parts that no step will settle: those of an earlier epoch, and those that were flushed
+-- after their step ended. Rows that a transition is deleting at the same moment are skipped, so
+-- that no transition waits for this statement.
+WITH obsolete AS MATERIALIZED (
+    SELECT p.chat_id, p.epoch, p.last_part FROM chat_parts p LEFT JOIN chats c ON c.id = p.chat_id
+    WHERE p.ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND p.ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND (c.id IS NULL OR p.epoch < c.epoch OR c.worker_id IS NULL
+           OR p.last_part <= c.settled_part)
+    LIMIT :limit FOR UPDATE OF p SKIP LOCKED
+)
+DELETE FROM chat_parts p USING obsolete
+WHERE p.chat_id = obsolete.chat_id AND p.epoch = obsolete.epoch AND p.last_part = obsolete.last_part
+RETURNING 1;
+
+-- name: chat_tombstones
+-- Delete tombstones past their retention. A subscriber that was disconnected for longer reads its
+-- list anew.
+DELETE FROM chat_tombstones WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM chat_tombstones
+    WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND deleted_at < clock_timestamp() - make_interval(secs => :retention_seconds)
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+))
+RETURNING 1;
+
+-- name: idempotency_keys
+-- Delete keys past their retention.
+DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM idempotency_keys
+    WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND created_at < clock_timestamp() - make_interval(secs => :retention_seconds)
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+))
+RETURNING 1;

@@ -1,0 +1,59 @@
+"""Sweeps: tables whose expired rows are deleted, a few pages at a time."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chatd.store import sql
+from chatd.store.database import Database
+
+_Q = sql.load("sweeps")
+
+JOURNAL: Final = "chat_events"
+PARTS: Final = "chat_parts"
+TOMBSTONES: Final = "chat_tombstones"
+IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTurn:
+    """The turn of this process to sweep a table of ``pages`` pages, from ``next_page`` on."""
+
+    next_page: int
+    pages: int
+
+
+class Sweeps:
+    """Store for sweeps. The name of a table is that of the query that deletes from it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, table: str, *, interval_seconds: float) -> SweepTurn | None:
+        """Return a turn to sweep a table. None: a process had one within the interval."""
+        row = await self._database.fetchrow(
+            _Q["take"], table_name=table, interval_seconds=interval_seconds
+        )
+        return None if row is None else SweepTurn(row["next_page"], row["pages"])
+
+    async def advance(self, table: str, *, next_page: int) -> None:
+        """Record where the next sweep of a table begins."""
+        await self._database.fetch(_Q["advance"], table_name=table, next_page=next_page)
+
+    async def delete_expired(
+        self,
+        table: str,
+        *,
+        first_page: int,
+        end_page: int,
+        retention_seconds: float | None,
+        limit: int,
+    ) -> int:
+        """Delete up to ``limit`` rows that have expired, among those in some pages. Return how many.
+
+        ``retention_seconds`` is None for a table whose rows have no age.
+        """
+        values = {} if retention_seconds is None else {"retention_seconds": retention_seconds}
+        rows = await self._database.fetch(
+            _Q[table], first_page=first_page, end_page=end_page, limit=limit, **values
+        )
+        return len(rows)
