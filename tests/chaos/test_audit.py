@@ -274,7 +274,14 @@ def request_is_refused_without_reason(e: Evidence) -> None:
 
 
 def replay_differs(e: Evidence) -> None:
-    e.requests[1].replays.append((202, {"queued": True}))
+    first = {"chat": {"id": CHAT}, "message": {"id": 3}, "queued": False, "queued_message": None}
+    e.requests[1].response = first
+    e.requests[1].replays.append((201, first | {"message": {"id": 4}}))
+
+
+def replay_makes_another_chat(e: Evidence) -> None:
+    e.requests[0].response = {"id": CHAT, "status": "pending"}
+    e.requests[0].replays.append((201, {"id": "c2", "status": "pending"}))
 
 
 def process_ends_by_itself(e: Evidence) -> None:
@@ -338,7 +345,7 @@ CASES: dict[str, list[Break]] = {
     "joined_deltas_are_the_message": [deltas_differ_from_the_message],
     "streams_are_served_or_unavailable": [stream_is_refused],
     "requests_are_answered_by_rule": [request_is_answered_500, request_is_refused_without_reason],
-    "replays_are_equal": [replay_differs],
+    "replays_are_equal": [replay_differs, replay_makes_another_chat],
     "no_process_ends_by_itself": [process_ends_by_itself],
     "stopped_processes_end_in_order": [process_fails_when_stopped, process_hangs_when_stopped],
     "logs_have_no_exception": [traceback_is_logged, task_exception_is_never_retrieved],
