@@ -8,6 +8,7 @@ DROP TABLE chat_parts;
 DROP TABLE chat_events;
 DROP TABLE chat_queued_messages;
 DROP TABLE chat_messages;
+DROP FUNCTION chat_message_id (bigint, bigint);
 DROP FUNCTION chat_messages_usage (jsonb);
 DROP FUNCTION chat_message_rows (jsonb);
 DROP FUNCTION chat_owner_refusal (text, jsonb);

@@ -197,9 +197,16 @@ LANGUAGE sql VOLATILE STRICT AS $$
                ELSE chat_active_count_serialized(owner, max_active) >= max_active END
 $$;
 
+-- The id of the n-th message that a transition of a chat stores. Ids rise within a chat, and say
+-- nothing about any other chat. A transition stores fewer than a million messages.
+CREATE FUNCTION chat_message_id(version bigint, n bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT version * 1000000 + n
+$$;
+
 CREATE TABLE chat_messages (
     chat_id             uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
-    id                  bigint GENERATED ALWAYS AS IDENTITY,
+    id                  bigint NOT NULL,              -- of chat_message_id
     version             bigint NOT NULL,              -- the transition that stored it
     role                text NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
     content             jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
@@ -215,7 +222,9 @@ CREATE TABLE chat_messages (
     cache_write_tokens  integer,
     reasoning_tokens    integer,
     created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (chat_id, id)
+    PRIMARY KEY (chat_id, id),
+    CONSTRAINT chat_messages_id_of_version CHECK (
+        id >= chat_message_id(version, 1) AND id < chat_message_id(version + 1, 0))
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 
 -- Rows for chat_messages, in order, from a jsonb array of new messages.
@@ -248,7 +257,7 @@ $$;
 
 CREATE TABLE chat_queued_messages (
     chat_id              uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
-    id                   bigint GENERATED ALWAYS AS IDENTITY,
+    id                   bigint NOT NULL,             -- the version of the transition that queued it
     position             bigint NOT NULL,             -- lowest first; ties are ordered by id
     content              jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
     model_config_id      uuid NOT NULL REFERENCES chat_model_configs,
@@ -260,14 +269,16 @@ CREATE TABLE chat_queued_messages (
 -- The journal: one row for each transition, in the order of `version` and without a gap. Streams
 -- are made of it.
 CREATE TABLE chat_events (
-    chat_id     uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
-    version     bigint NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    transition  text NOT NULL,
-    status      text NOT NULL,
-    epoch       bigint NOT NULL,
-    worker_id   uuid,
-    data        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
+    chat_id         uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
+    version         bigint NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    transition      text NOT NULL,
+    status          text NOT NULL,
+    epoch           bigint NOT NULL,
+    worker_id       uuid,
+    actor_owner_id  text,                             -- who acted for the owner, or null
+    actor_token_id  uuid,                             -- the token of a caller's request
+    data            jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
     PRIMARY KEY (chat_id, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 

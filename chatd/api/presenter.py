@@ -101,13 +101,18 @@ class Presenter:
             created_at=message.created_at,
         )
 
-    def journal_entry(self, entry: JournalEntry) -> resources.JournalEntry:
+    def journal_entry(self, entry: JournalEntry, *, for_operator: bool) -> resources.JournalEntry:
+        """Return an entry. Only an operator sees the actor who acted for the owner."""
+        actor = None if entry.acted_for and not for_operator else entry.actor
         return resources.JournalEntry(
             version=entry.version,
             created_at=entry.created_at,
             transition=entry.transition,
             status=entry.status,
             epoch=entry.epoch,
+            actor=None
+            if actor is None
+            else resources.JournalActor(owner_id=actor.owner_id, token_id=actor.token_id),
             worker_id=entry.worker_id,
             data=dict(entry.data),
         )

@@ -334,7 +334,10 @@ class Explanation(TypedDict):
     at: str
     chat_id: str
     chats_ahead: int | None
-    """Pending chats that will be claimed before this one. At most 10,000 are counted."""
+    """Pending chats that will be claimed before this one.
+
+    At most 10,000 are counted. For operators only.
+    """
     epoch: int
     last_failure: FailureDetail | None
     lease_left_seconds: float | None
@@ -346,7 +349,9 @@ class Explanation(TypedDict):
     status: Status
     version: int
     worker: WorkerInfo | None
-    workers: WorkerCapacity
+    """For operators only."""
+    workers: WorkerCapacity | None
+    """For operators only."""
 
 
 class FieldProblem(TypedDict):
@@ -391,9 +396,24 @@ class HistoryResetData(TypedDict):
     from_message_id: int
 
 
+class JournalActor(TypedDict):
+    """The credential that a request came with."""
+
+    owner_id: str
+    """The owner of the token or of the JWT."""
+    token_id: str | None
+    """The id of the token, unless it was a JWT."""
+
+
 class JournalEntry(TypedDict):
     """A row of the chat's journal: one transition."""
 
+    actor: JournalActor | None
+    """The credential of the request.
+
+    Null if the transition is a worker's. If others acted for the owner, only operators (scope
+    ``read-all``) see it.
+    """
     created_at: str
     data: dict[str, Any]
     epoch: int

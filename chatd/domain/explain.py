@@ -1,14 +1,15 @@
-"""Reasons for a chat's state, in words for an operator on call.
+"""Reasons for a chat's state, in words for its owner, and in more of them for an operator on call.
 
 A pure function of what the database knows, so every replica gives the same reasons, and a test can show
 that every state has one. The chat's activity comes from its worker's last heartbeat, and the text says
 how old that is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import ChatDiagnostics
@@ -45,19 +46,22 @@ class Reason:
     text: str
 
 
-def reasons(chat: ChatDiagnostics) -> tuple[Reason, ...]:
-    """Return every reason for the chat's state: at least one."""
-    return tuple(_iter_reasons(chat))
+def reasons(chat: ChatDiagnostics, *, for_operator: bool = True) -> tuple[Reason, ...]:
+    """Return every reason for the chat's state: at least one.
+
+    Only an operator sees the load of other owners and the number of workers.
+    """
+    return tuple(_iter_reasons(chat, for_operator=for_operator))
 
 
-def _iter_reasons(chat: ChatDiagnostics) -> Iterator[Reason]:
+def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reason]:
     if not chat.status.is_known:
         yield _status_unknown(chat)
     match chat.status:
         case Status.WAITING:
             yield from _waiting(chat)
         case Status.PENDING:
-            yield _pending(chat)
+            yield _pending(chat, for_operator=for_operator)
         case Status.RUNNING | Status.INTERRUPTING:
             yield from _leased(chat)
         case Status.REQUIRES_ACTION:
@@ -82,7 +86,23 @@ def _waiting(chat: ChatDiagnostics) -> Iterator[Reason]:
     )
 
 
-def _pending(chat: ChatDiagnostics) -> Reason:
+_PENDING_TEXTS: Final[Mapping[ReasonCode, str]] = {
+    ReasonCode.NO_WORKER: "no worker is running",
+    ReasonCode.NO_FREE_SLOTS: "no worker has a free slot",
+    ReasonCode.CHATS_AHEAD: "other chats are ahead of it",
+    ReasonCode.CLAIM_EXPECTED: "a worker should claim it soon",
+}
+"""Texts for owners, without a word about other owners and the number of workers."""
+
+
+def _pending(chat: ChatDiagnostics, *, for_operator: bool) -> Reason:
+    reason = _awaited_worker(chat)
+    text = reason.text if for_operator else _PENDING_TEXTS[reason.code]
+    pending = f"pending for {_age(chat, chat.pending_since)}" if chat.pending_since else "pending"
+    return Reason(reason.code, f"{pending}: {text}")
+
+
+def _awaited_worker(chat: ChatDiagnostics) -> Reason:
     workers = chat.workers
     if not workers.alive:
         code, text = ReasonCode.NO_WORKER, "no worker is known to have ever sent a heartbeat"
@@ -102,8 +122,7 @@ def _pending(chat: ChatDiagnostics) -> Reason:
             f"{_count(workers.with_free_slots, 'worker')} with free slots should claim it at the "
             "next poll; if not, see their logs"
         )
-    pending = f"pending for {_age(chat, chat.pending_since)}" if chat.pending_since else "pending"
-    return Reason(code, f"{pending}: {text}")
+    return Reason(code, text)
 
 
 def _leased(chat: ChatDiagnostics) -> Iterator[Reason]:

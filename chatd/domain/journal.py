@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chatd.domain.chat import Status
 from chatd.domain.message import Message
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.transitions import Transition
 
 
@@ -23,4 +24,8 @@ class JournalEntry:
     epoch: int
     worker_id: UUID | None
     data: Mapping[str, Any]
+    actor: RequestActor | None = None
+    """The actor of the request that made the transition. None if none did, or if it was not read."""
+    acted_for: bool = False
+    """True if the actor acted for the owner of the chat."""
     messages: tuple[Message, ...] = ()

@@ -7,6 +7,7 @@ from uuid import UUID
 from chatd.domain.chat import BusyBehavior
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.message import Content, NewMessage, Role
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
@@ -24,8 +25,9 @@ _Q = sql.load("chats")
 class Chats:
     """Store for callers that create, change and delete chats.
 
-    A chat of an owner other than ``owner_id`` is ``ChatNotFound``; None stands for any owner. With a
-    ``key``, a repeated request changes nothing and returns the first response.
+    A chat of an owner other than ``owner_id`` is ``ChatNotFound``. The journal names the ``actor`` of the
+    request (None: the owner). With a ``key``, a repeated request changes nothing and returns the first
+    response.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Chats:
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Create a chat: pending if it has ``content``, which is answered, else waiting.
@@ -68,6 +71,7 @@ class Chats:
         return await self._executor.execute(
             Transition.CREATE,
             _Q["create"],
+            actor=actor,
             key=key,
             owner_id=owner_id,
             title=replace_unstorable(title),
@@ -84,10 +88,11 @@ class Chats:
         self,
         chat_id: UUID,
         *,
-        owner_id: str | None,
+        owner_id: str,
         content: Content,
         model_config_id: UUID | None = None,
         busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Send a message of the user. The result has a ``queued_message`` if it was queued.
@@ -99,6 +104,7 @@ class Chats:
         return await self._executor.execute(
             Transition.SEND,
             _Q["send"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -111,15 +117,30 @@ class Chats:
         )
 
     async def interrupt(
-        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Stop the running turn. Safe to repeat: an idle chat is left as it is."""
         return await self._executor.execute(
-            Transition.INTERRUPT, _Q["interrupt"], key=key, chat_id=chat_id, owner_id=owner_id
+            Transition.INTERRUPT,
+            _Q["interrupt"],
+            actor=actor,
+            key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
         )
 
     async def retry(
-        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Run a failed turn again, without a new message.
 
@@ -129,6 +150,7 @@ class Chats:
         return await self._executor.execute(
             Transition.RETRY,
             _Q["retry"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -140,15 +162,17 @@ class Chats:
         self,
         chat_id: UUID,
         *,
-        owner_id: str | None,
+        owner_id: str,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Change title or labels, in any status."""
         return await self._executor.execute(
             Transition.DESCRIBE,
             _Q["describe"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -159,10 +183,11 @@ class Chats:
         self,
         chat_id: UUID,
         *,
-        owner_id: str | None,
+        owner_id: str,
         archived: bool = True,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> list[TransitionResult]:
         """Archive or unarchive a chat with its descendants, all or none. Its result comes first.
@@ -175,6 +200,7 @@ class Chats:
         return await self._executor.execute_many(
             Transition.ARCHIVE if archived else Transition.UNARCHIVE,
             _Q["archive"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -182,7 +208,7 @@ class Chats:
             **_title_and_labels(title, labels),
         )
 
-    async def delete(self, chat_id: UUID, *, owner_id: str | None) -> list[tuple[UUID, int]]:
+    async def delete(self, chat_id: UUID, *, owner_id: str) -> list[tuple[UUID, int]]:
         """Delete a chat and its descendants with everything stored of them. Return ids and versions.
 
         Raises:

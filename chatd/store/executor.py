@@ -1,7 +1,7 @@
 """Executor of callers' transitions: repeats stale statements, honours keys, translates refusals."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +23,7 @@ from chatd.domain.errors import (
     ToolResultsMissing,
     TooManyActiveChats,
 )
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.transitions import Transition
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
@@ -56,6 +57,19 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """Bounds on the ids in the message of a refusal, because the caller chose them."""
 
 
+NO_ACTOR: Final[Mapping[str, None]] = {"actor_owner_id": None, "actor_token_id": None}
+
+
+def actor_arguments(actor: RequestActor | None, owner_id: object) -> Mapping[str, object]:
+    """Return the parameters that name the actor. The chat's own owner is not named again."""
+    if actor is None:
+        return NO_ACTOR
+    return {
+        "actor_owner_id": None if actor.owner_id == owner_id else actor.owner_id,
+        "actor_token_id": actor.token_id,
+    }
+
+
 class TransitionExecutor:
     """Executor of the statements of callers' transitions, with the parameters of an idempotency key."""
 
@@ -65,14 +79,26 @@ class TransitionExecutor:
         self._idempotency = IdempotencyStore(database)
 
     async def execute(
-        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
+        self,
+        transition: Transition,
+        query: Query,
+        *,
+        actor: RequestActor | None,
+        key: IdempotencyKey | None,
+        **values: object,
     ) -> TransitionResult:
         """Run the statement of a transition of one chat."""
-        (result,) = await self.execute_many(transition, query, key=key, **values)
+        (result,) = await self.execute_many(transition, query, actor=actor, key=key, **values)
         return result
 
     async def execute_many(
-        self, transition: Transition, query: Query, *, key: IdempotencyKey | None, **values: object
+        self,
+        transition: Transition,
+        query: Query,
+        *,
+        actor: RequestActor | None,
+        key: IdempotencyKey | None,
+        **values: object,
     ) -> list[TransitionResult]:
         """Run the statement of a transition of a chat and others. The first result is the chat's own.
 
@@ -80,6 +106,7 @@ class TransitionExecutor:
         are now. Rejections are not stored. A request that succeeded once is never rejected on repeat, but
         with ``ChatNotFound`` once its chat is deleted.
         """
+        values |= actor_arguments(actor, values["owner_id"])
         while True:
             try:
                 rows = await self._run(query, **values, **key_arguments(key))
@@ -96,9 +123,10 @@ class TransitionExecutor:
                 return [self._listener.replayed(first, transition, tuple(content))]
 
     async def execute_without_key(
-        self, transition: Transition, query: Query, **values: object
+        self, transition: Transition, query: Query, *, actor: RequestActor | None, **values: object
     ) -> TransitionResult:
         """Run a statement that takes no key, because repeating it does no harm."""
+        values |= actor_arguments(actor, values["owner_id"])
         (row,) = await self._run(query, **values)
         return self._listener.committed(row, transition)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.message import Content
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
@@ -36,8 +37,9 @@ class Messages:
         chat_id: UUID,
         message_id: int,
         *,
-        owner_id: str | None,
+        owner_id: str,
         content: Content,
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Replace a message of the user, supersede everything after it, and have it answered again.
@@ -50,6 +52,7 @@ class Messages:
         return await self._executor.execute(
             Transition.EDIT,
             _Q["edit"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -60,7 +63,12 @@ class Messages:
         )
 
     async def clear(
-        self, chat_id: UUID, *, owner_id: str | None, key: IdempotencyKey | None = None
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Supersede the history except the system prompt, and drop the queue and an error.
 
@@ -68,5 +76,5 @@ class Messages:
             ChatNotFound, ChatArchived, ChatBusy
         """
         return await self._executor.execute(
-            Transition.CLEAR, _Q["clear"], key=key, chat_id=chat_id, owner_id=owner_id
+            Transition.CLEAR, _Q["clear"], actor=actor, key=key, chat_id=chat_id, owner_id=owner_id
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from uuid import UUID
 
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -29,7 +30,7 @@ class Queue:
         self._limits = limits
 
     async def remove(
-        self, chat_id: UUID, queued_id: int, *, owner_id: str | None
+        self, chat_id: UUID, queued_id: int, *, owner_id: str, actor: RequestActor | None = None
     ) -> TransitionResult:
         """Remove a message from the queue.
 
@@ -39,6 +40,7 @@ class Queue:
         return await self._executor.execute_without_key(
             Transition.REMOVE_QUEUED,
             _Q["remove"],
+            actor=actor,
             chat_id=chat_id,
             owner_id=owner_id,
             queued_id=queued_id,
@@ -49,7 +51,8 @@ class Queue:
         chat_id: UUID,
         queued_id: int,
         *,
-        owner_id: str | None,
+        owner_id: str,
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Move a queued message to the head of the queue. A running turn is interrupted for it.
@@ -60,6 +63,7 @@ class Queue:
         return await self._executor.execute(
             Transition.PROMOTE,
             _Q["promote"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,

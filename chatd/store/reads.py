@@ -58,7 +58,7 @@ class ChatReader:
         rows = await self._database.fetch(
             _Q["journal"], chat_id=chat_id, version=after, limit=limit
         )
-        return [records.journal_entry(row) for row in rows]
+        return [records.journal_entry_with_actor(row) for row in rows]
 
     async def explain(
         self, chat_id: UUID, *, owner_id: str | None, lease_seconds: float

@@ -1,7 +1,7 @@
 """Rows of the database as values of the domain, and new messages as rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,8 +20,9 @@ from chatd.domain.message import (
     Role,
     Visibility,
 )
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
-from chatd.domain.transitions import Transition
+from chatd.domain.transitions import Actor, Transition
 from chatd.store.columns import PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 
 Row = asyncpg.Record | Mapping[str, Any]
@@ -165,6 +166,19 @@ def journal_entry(row: Row) -> JournalEntry:
         worker_id=_uuid(row["worker_id"]),
         data=row["data"],
         messages=tuple(map(message, row.get("messages") or ())),
+    )
+
+
+def journal_entry_with_actor(row: Row) -> JournalEntry:
+    """Return a row of the query ``journal``, which has the owner of the chat, as a value."""
+    entry = journal_entry(row)
+    if entry.transition.rule.actor is not Actor.CALLER:
+        return entry
+    acting_owner_id = row["actor_owner_id"]
+    return replace(
+        entry,
+        actor=RequestActor(acting_owner_id or row["owner_id"], row["actor_token_id"]),
+        acted_for=acting_owner_id is not None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
@@ -46,8 +47,9 @@ class ToolCalls:
         self,
         chat_id: UUID,
         *,
-        owner_id: str | None,
+        owner_id: str,
         results: Sequence[ToolResult],
+        actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Store the results of all pending calls of a chat, so that the turn goes on.
@@ -58,6 +60,7 @@ class ToolCalls:
         return await self._executor.execute(
             Transition.SUBMIT_TOOL_RESULTS,
             _Q["submit_tool_results"],
+            actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,

@@ -9,7 +9,6 @@ from uuid import UUID
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon, running_daemons
 from support.providers import FunctionProvider, finished, scripted, text_delta
-from support.requests import assert_problem
 
 from chatd import __version__
 from chatd.llm.errors import ProviderError
@@ -203,11 +202,3 @@ async def test_chat_that_requires_action(dsn: str, database: Database) -> None:
         explanation = await explained(chatd, chat_id)
         assert codes(explanation) == ["awaiting_tool_results"]
         assert explanation["action_deadline"] in (await chatd.api.chat(chat_id)).values()
-
-
-async def test_explain_of_another_owners_chat_is_404(dsn: str, database: Database) -> None:
-    async with running_daemon(dsn) as chatd:
-        chat_id = (await chatd.api.create())["id"]
-        await database.fetch("UPDATE chats SET owner_id = 'another'")
-        answer = await chatd.api.http.get(f"/api/v1/chats/{chat_id}/explain")
-        assert_problem(answer, 404, "chat_not_found")

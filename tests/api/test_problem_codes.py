@@ -14,6 +14,7 @@ from support.requests import (
     assert_problem,
     chat_operations,
 )
+from support.stored_messages import insert_message
 
 from chatd.api.errors.codes import PROBLEMS
 from chatd.domain.chat import Chat, Status
@@ -175,7 +176,9 @@ async def test_requests_refused_by_the_state_of_the_chat(dsn: str, database: Dat
 
 async def stored_scene(database: Database, case: Case) -> tuple[Chat, dict[str, str]]:
     """Store the chat of a case. Return it, and the values of path parameters."""
-    other = await chat_with_status(database, Status.ERROR, queued=1, owner_id=LOCAL_OWNER)
+    other = await chat_with_status(database, Status.ERROR, queued=2, owner_id=LOCAL_OWNER)
+    for _ in range(2):  # more messages than the chat has, as ids are those of one chat
+        await insert_message(database, other, "user", "not of this chat")
     chat = await chat_with_status(
         database,
         case.status,
@@ -184,7 +187,8 @@ async def stored_scene(database: Database, case: Case) -> tuple[Chat, dict[str, 
         archived=case.archived,
     )
     await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " SELECT $1, max(id) + 1, 1, 'assistant', $2 FROM chat_messages WHERE chat_id = $1",
         chat.id,
         text_content("hi"),
     )
@@ -193,8 +197,8 @@ async def stored_scene(database: Database, case: Case) -> tuple[Chat, dict[str, 
     target = other if case.message == "of another chat" else chat
     role = "assistant" if case.message == "answer" else "user"
     row = await database.fetchrow(
-        "SELECT (SELECT min(id) FROM chat_messages WHERE chat_id = $1 AND role = $2) AS message,"
-        " (SELECT min(id) FROM chat_queued_messages WHERE chat_id = $1) AS queued",
+        "SELECT (SELECT max(id) FROM chat_messages WHERE chat_id = $1 AND role = $2) AS message,"
+        " (SELECT max(id) FROM chat_queued_messages WHERE chat_id = $1) AS queued",
         target.id,
         role,
     )

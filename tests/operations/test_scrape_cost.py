@@ -21,7 +21,8 @@ WITH made AS (
     FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $2::int) n) numbered
     RETURNING id
 )
-INSERT INTO chat_messages (chat_id, version, role, content) SELECT id, 1, 'user', $3 FROM made
+INSERT INTO chat_messages (chat_id, id, version, role, content)
+SELECT id, chat_message_id(1, 1), 1, 'user', $3 FROM made
 """
 
 

@@ -12,6 +12,7 @@ from chatd.domain.errors import TooManyActiveChats
 from chatd.store import sql
 from chatd.store.chats import Chats
 from chatd.store.database import Database
+from chatd.store.executor import NO_ACTOR
 from chatd.store.idempotency import NO_KEY
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
@@ -33,7 +34,10 @@ async def test_limit_is_exact_for_concurrent_requests(wide: Database, limit: int
             chats.create(owner_id=OWNER, model_config_id=MODEL, content=text_content("go"))
             for _ in range(limit)
         ),
-        *(chats.send(chat.id, owner_id=None, content=text_content("go")) for chat in rest + failed),
+        *(
+            chats.send(chat.id, owner_id=chat.owner_id, content=text_content("go"))
+            for chat in rest + failed
+        ),
     ]
     await all_connected(wide)
     answers = await asyncio.gather(*requests, return_exceptions=True)
@@ -69,6 +73,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         limits={"max_active_chats": max_active_chats},
         request_traceparent=None,
         **NO_KEY,
+        **NO_ACTOR,
     )
 
 

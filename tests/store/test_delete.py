@@ -65,7 +65,7 @@ async def test_delete_removes_descendants_and_keeps_ancestors(database: Database
     assert remaining["id"] == root.id
     with pytest.raises(ChatNotFound):
         await Chats(database).delete(root.id, owner_id="bob")
-    await Chats(database).delete(root.id, owner_id=None)
+    await Chats(database).delete(root.id, owner_id=root.owner_id)
     assert await database.fetch("SELECT FROM chats") == []
 
 

@@ -93,7 +93,8 @@ async def test_edit_of_any_other_than_a_user_message_is_refused(database: Databa
     other = await chat_with_status(database, Status.WAITING)
     answered = await insert_message(database, chat, "assistant", "hi")
     system = await insert_message(database, chat, "system", "be brief")
-    elsewhere = await insert_message(database, other, "user", "not yours")
+    for _ in range(3):  # more messages than the chat has, as ids are those of one chat
+        elsewhere = await insert_message(database, other, "user", "not yours")
     messages = Messages(database)
     for message_id, refusal in (
         (answered, NotAUserMessage),
@@ -123,8 +124,8 @@ async def test_edit_that_waited_supersedes_messages_stored_meanwhile(wide: Datab
             waiting = asyncio.ensure_future(edit())
             await wait_until_blocked(connection)
             await connection.execute(
-                "INSERT INTO chat_messages (chat_id, version, role, content)"
-                " VALUES ($1, 2, 'assistant', $2)",
+                "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+                " VALUES ($1, chat_message_id(2, 1), 2, 'assistant', $2)",
                 chat.id,
                 text_content("an answer"),
             )

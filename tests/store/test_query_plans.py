@@ -13,6 +13,7 @@ from support.query_plans import BOTH, indexes, kinds, nodes, plan, plan_of, scan
 from chatd.store import sql
 from chatd.store.connector import Connection
 from chatd.store.database import Database
+from chatd.store.executor import NO_ACTOR
 from chatd.store.idempotency import NO_KEY
 
 FILL = """
@@ -27,8 +28,8 @@ SELECT id, id, CASE WHEN n % 10 = 0 THEN '{owner}' ELSE 'owner ' || n % 40 END, 
 FROM (SELECT n, gen_random_uuid() AS id,
              CASE n % 100 WHEN 1 THEN 'pending' WHEN 2 THEN 'running' ELSE 'waiting' END AS status
       FROM generate_series(1, 6000) n) made;
-INSERT INTO chat_messages (chat_id, version, role, content)
-SELECT id, 1, 'user', '[]' FROM chats, generate_series(1, 5);
+INSERT INTO chat_messages (chat_id, id, version, role, content)
+SELECT id, chat_message_id(1, n), 1, 'user', '[]' FROM chats, generate_series(1, 5) n;
 INSERT INTO chat_events (chat_id, version, transition, status, epoch)
 SELECT id, n, 'send', 'waiting', 1 FROM chats, generate_series(1, 5) n;
 ANALYZE;
@@ -163,13 +164,14 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     cursors = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0], "limit": 200}
     finished = {"transition": "finish_turn", "from_status": "running", "keep_lease": True}
     ask: dict[tuple[str, str], dict[str, Any]] = {
-        ("chats", "send"): {**caller, **sent, **NO_KEY},
-        ("chats", "interrupt"): {**caller, **NO_KEY},
+        ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
+        ("chats", "interrupt"): {**caller, **NO_KEY, **NO_ACTOR},
         ("tool_calls", "submit_tool_results"): {
             **caller,
             "results": [],
             "request_traceparent": None,
             **NO_KEY,
+            **NO_ACTOR,
         },
         ("tool_calls", "require_action"): {**step, "timeout_seconds": 60.0, "calls": []},
         ("turns", "history"): {"chat_id": chat_id},

@@ -21,8 +21,9 @@ async def test_snapshot_has_what_a_person_sees(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2)
     for visibility, superseded in (("user", None), ("model", None), ("both", 1)):
         await database.fetch(
-            "INSERT INTO chat_messages (chat_id, version, role, content, visibility,"
-            " superseded_version) VALUES ($1, 1, 'assistant', $2, $3, $4)",
+            "INSERT INTO chat_messages (chat_id, id, version, role, content, visibility,"
+            " superseded_version) SELECT $1, max(id) + 1, 1, 'assistant', $2, $3, $4"
+            " FROM chat_messages WHERE chat_id = $1",
             chat.id,
             text_content(visibility),
             visibility,

@@ -87,8 +87,9 @@ async def test_message_that_only_a_newer_version_shows_is_hidden(database: Datab
         await connection.execute(
             "ALTER TABLE chat_messages DROP CONSTRAINT chat_messages_visibility_check;"
             "ALTER TABLE chat_messages DROP CONSTRAINT chat_messages_role_check;"
-            "INSERT INTO chat_messages (chat_id, version, role, content, visibility)"
-            f" VALUES ('{chat.id}', 1, 'critic', '[]', 'nobody'), ('{chat.id}', 1, 'critic', '[]', 'both')"
+            "INSERT INTO chat_messages (chat_id, id, version, role, content, visibility)"
+            f" VALUES ('{chat.id}', chat_message_id(1, 8), 1, 'critic', '[]', 'nobody'),"
+            f" ('{chat.id}', chat_message_id(1, 9), 1, 'critic', '[]', 'both')"
         )
     reads = ChatReader(database)
     assert (await reads.chat(chat.id, owner_id=OWNER)).status == "parked"

@@ -27,8 +27,8 @@ ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 async def queue_message(connection: Any, chat: Chat, text: str, position: int) -> None:
     """Queue a message as a send does: insert a row in another table, and raise the version."""
     await connection.execute(
-        "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
-        " VALUES ($1, $2, $3, $4)",
+        "INSERT INTO chat_queued_messages (chat_id, id, position, content, model_config_id)"
+        " SELECT $1, version + 1, $2, $3, $4 FROM chats WHERE id = $1",
         chat.id,
         position,
         text_content(text),

@@ -82,8 +82,9 @@ async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int
     """Insert a message with open tool calls. Return its id. The ledger is filled from its end."""
     message_id: int = (
         await database.fetch(
-            "INSERT INTO chat_messages (chat_id, version, role, content)"
-            " VALUES ($1, 1, 'assistant', $2) RETURNING id",
+            "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+            " SELECT $1, COALESCE(max(id) + 1, chat_message_id(1, 1)), 1, 'assistant', $2"
+            " FROM chat_messages WHERE chat_id = $1 RETURNING id",
             chat_id,
             tool_call_content(*ids),
         )
@@ -111,7 +112,8 @@ async def chat_with_status(
     await insert_models(database)
     chat = await insert_chat(database, **(columns_for(status) | {"queue_length": queued} | more))
     await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'user', $2)",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " VALUES ($1, chat_message_id(1, 1), 1, 'user', $2)",
         chat.id,
         text_content("hello"),
     )
@@ -119,8 +121,8 @@ async def chat_with_status(
         await insert_tool_calls(database, chat.id, *PENDING_CALL_IDS)
     for number in range(queued):
         await database.fetch(
-            "INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id)"
-            " VALUES ($1, $2, $3, $4)",
+            "INSERT INTO chat_queued_messages (chat_id, id, position, content, model_config_id)"
+            " VALUES ($1, 1000 + $2, $2, $3, $4)",
             chat.id,
             number + 1,
             text_content(f"queued {number}"),

@@ -25,9 +25,9 @@ WITH parked AS (
         heartbeat_at = clock_timestamp() - interval '1 hour'
     WHERE id = $1 RETURNING *
 ), message AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, finish_reason)
-    SELECT id, version, 'critic', '[{"type": "text", "text": "Doubtful."}, {"type": "diagram", "svg": []}]',
-           'criticized'
+    INSERT INTO chat_messages (chat_id, id, version, role, content, finish_reason)
+    SELECT id, chat_message_id(version, 1), version, 'critic',
+           '[{"type": "text", "text": "Doubtful."}, {"type": "diagram", "svg": []}]', 'criticized'
     FROM parked RETURNING id
 )
 INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)

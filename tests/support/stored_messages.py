@@ -15,8 +15,9 @@ async def visible_texts(database: Database, chat: Chat) -> list[str]:
 async def insert_message(database: Database, chat: Chat, role: str, text: str) -> int:
     """Insert a message without a transition. Return its id."""
     row = await database.fetchrow(
-        "INSERT INTO chat_messages (chat_id, version, role, content)"
-        " VALUES ($1, 1, $2, $3) RETURNING id",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " SELECT $1, COALESCE(max(id) + 1, chat_message_id(1, 1)), 1, $2, $3"
+        " FROM chat_messages WHERE chat_id = $1 RETURNING id",
         chat.id,
         role,
         text_content(text),

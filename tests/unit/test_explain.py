@@ -300,3 +300,14 @@ def test_activity_of_an_earlier_epoch_is_ignored(chat: ChatDiagnostics) -> None:
     assert (chat.lease_left_seconds is None) == (
         chat.status not in LEASED or chat.heartbeat_at is None
     )
+
+
+@pytest.mark.parametrize(
+    "capacity",
+    [workers(0, 0, 0), workers(0, 0, 0, None), workers(3, 0, 0), workers(), workers(7, 5, 1)],
+)
+def test_owner_is_told_the_code_and_no_number(capacity: WorkerCapacity) -> None:
+    chat = facts(Status.PENDING, workers=capacity, chats_ahead=17, pending_since=None)
+    (told,), (seen,) = reasons(chat, for_operator=False), reasons(chat)
+    assert told.code is seen.code
+    assert not any(letter.isdigit() for letter in told.text), told.text

@@ -240,7 +240,8 @@ async def test_chat_claimed_with_open_calls_waits_again(dsn: str, database: Data
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go", tools=TOOLS)
     await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " SELECT $1, max(id) + 1, 1, 'assistant', $2 FROM chat_messages WHERE chat_id = $1",
         chat["id"],
         [tool_call_delta("no such", "c0").part, tool_call_delta("weather", "c1").part],
     )
@@ -269,8 +270,8 @@ async def test_interrupt_of_a_chat_claimed_with_open_calls_closes_them(
         chatd.daemon.chat_tasks.stop_claiming()
         chat = await chatd.api.create("go", tools=TOOLS)
         await database.fetch(
-            "INSERT INTO chat_messages (chat_id, version, role, content)"
-            " VALUES ($1, 1, 'assistant', $2)",
+            "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+            " SELECT $1, max(id) + 1, 1, 'assistant', $2 FROM chat_messages WHERE chat_id = $1",
             chat["id"],
             [tool_call_delta("weather", "c1").part],
         )

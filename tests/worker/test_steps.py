@@ -154,7 +154,8 @@ async def test_next_worker_answers_open_calls_before_the_model_call(
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
     await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " SELECT $1, max(id) + 1, 1, 'assistant', $2 FROM chat_messages WHERE chat_id = $1",
         chat["id"],
         [{"type": "tool-call", "tool_call_id": "x", "tool_name": "t", "args": "{}"}],
     )
@@ -169,7 +170,8 @@ async def test_completely_stored_turn_is_only_finished(dsn: str, database: Datab
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("go")
     await database.fetch(
-        "INSERT INTO chat_messages (chat_id, version, role, content) VALUES ($1, 1, 'assistant', $2)",
+        "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+        " SELECT $1, max(id) + 1, 1, 'assistant', $2 FROM chat_messages WHERE chat_id = $1",
         chat["id"],
         [{"type": "text", "text": "answered"}],
     )

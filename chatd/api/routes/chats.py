@@ -48,6 +48,7 @@ async def create_chat(
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     result = await context.store.chats.create(
         owner_id=caller.owner_id,
+        actor=caller.actor,
         model_config_id=model.id,
         content=None
         if body.content is None
@@ -84,6 +85,7 @@ async def update_chat(
         results = await context.store.chats.archive(
             chat_id,
             owner_id=caller.owner_id,
+            actor=caller.actor,
             archived=body.archived,
             title=body.title,
             labels=context.limits.check_labels(body.labels),
@@ -99,6 +101,7 @@ async def update_chat(
     result = await context.store.chats.describe(
         chat_id,
         owner_id=caller.owner_id,
+        actor=caller.actor,
         title=body.title,
         labels=context.limits.check_labels(body.labels),
         key=key,
@@ -127,7 +130,9 @@ async def interrupt_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Stop the running turn. The answer so far is kept. Safe to repeat."""
-    result = await context.store.chats.interrupt(chat_id, owner_id=caller.owner_id, key=key)
+    result = await context.store.chats.interrupt(
+        chat_id, owner_id=caller.owner_id, actor=caller.actor, key=key
+    )
     return await context.present_chat(result.chat)
 
 
@@ -141,7 +146,9 @@ async def retry_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Retry the failed turn without a new message."""
-    result = await context.store.chats.retry(chat_id, owner_id=caller.owner_id, key=key)
+    result = await context.store.chats.retry(
+        chat_id, owner_id=caller.owner_id, actor=caller.actor, key=key
+    )
     return await context.present_chat(result.chat)
 
 
@@ -153,7 +160,9 @@ async def clear_chat(
     chat_id: UUID, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
-    result = await context.store.messages.clear(chat_id, owner_id=caller.owner_id, key=key)
+    result = await context.store.messages.clear(
+        chat_id, owner_id=caller.owner_id, actor=caller.actor, key=key
+    )
     return await context.present_chat(result.chat)
 
 
@@ -174,7 +183,10 @@ async def list_events(
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     entries = await context.store.reads.journal_entries(chat_id, after=after, limit=limit + 1)
     return Page(
-        items=[context.present.journal_entry(entry) for entry in entries[:limit]],
+        items=[
+            context.present.journal_entry(entry, for_operator=caller.is_operator)
+            for entry in entries[:limit]
+        ],
         next_cursor=str(entries[limit - 1].version) if len(entries) > limit else None,
     )
 

@@ -18,7 +18,10 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> explanation.Explanation:
-    """Explain the state of a chat. Names its worker, its activity, and what it waits for."""
+    """Explain the state of a chat: its activity, and what it waits for.
+
+    An operator (scope `operate` or `read-all`) also sees its worker and the load of all workers.
+    """
     diagnostics = await context.store.reads.explain(
         chat_id, owner_id=caller.owner_filter, lease_seconds=context.lease_seconds
     )
@@ -30,9 +33,9 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         epoch=diagnostics.epoch,
         reasons=[
             explanation.Reason(code=reason.code, text=reason.text)
-            for reason in reasons(diagnostics)
+            for reason in reasons(diagnostics, for_operator=caller.is_operator)
         ],
-        worker=_worker_info(diagnostics),
+        worker=_worker_info(diagnostics) if caller.is_operator else None,
         lease_left_seconds=diagnostics.lease_left_seconds,
         activity=_activity(diagnostics, diagnostics.activity),
         retry=_retry(diagnostics),
@@ -40,14 +43,20 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         recoveries=diagnostics.recoveries,
         queue_length=diagnostics.queue_length,
         pending_since=diagnostics.pending_since,
-        chats_ahead=diagnostics.chats_ahead if diagnostics.status is Status.PENDING else None,
+        chats_ahead=diagnostics.chats_ahead
+        if caller.is_operator and diagnostics.status is Status.PENDING
+        else None,
         action_deadline=diagnostics.action_deadline,
-        workers=explanation.WorkerCapacity(
-            alive=diagnostics.workers.alive,
-            with_free_slots=diagnostics.workers.with_free_slots,
-            free_slots=diagnostics.workers.free_slots,
-            last_heartbeat_at=diagnostics.workers.last_heartbeat_at,
-        ),
+        workers=_worker_capacity(diagnostics) if caller.is_operator else None,
+    )
+
+
+def _worker_capacity(diagnostics: ChatDiagnostics) -> explanation.WorkerCapacity:
+    return explanation.WorkerCapacity(
+        alive=diagnostics.workers.alive,
+        with_free_slots=diagnostics.workers.with_free_slots,
+        free_slots=diagnostics.workers.free_slots,
+        last_heartbeat_at=diagnostics.workers.last_heartbeat_at,
     )
 
 

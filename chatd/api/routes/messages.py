@@ -94,6 +94,7 @@ async def send_message(
     result = await context.store.chats.send(
         chat_id,
         owner_id=caller.owner_id,
+        actor=caller.actor,
         content=content,
         model_config_id=model_id,
         busy_behavior=body.busy_behavior,
@@ -142,6 +143,7 @@ async def edit_message(
         chat_id,
         message_id,
         owner_id=caller.owner_id,
+        actor=caller.actor,
         content=content,
         key=key,
     )

@@ -32,7 +32,9 @@ async def delete_queued_message(
     chat_id: UUID, queued_id: MessageId, caller: Caller, context: Context
 ) -> None:
     """Remove a queued message."""
-    await context.store.queue.remove(chat_id, queued_id, owner_id=caller.owner_id)
+    await context.store.queue.remove(
+        chat_id, queued_id, owner_id=caller.owner_id, actor=caller.actor
+    )
 
 
 @router.post(
@@ -50,6 +52,6 @@ async def promote_queued_message(
 ) -> Chat:
     """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
     result = await context.store.queue.promote(
-        chat_id, queued_id, owner_id=caller.owner_id, key=key
+        chat_id, queued_id, owner_id=caller.owner_id, actor=caller.actor, key=key
     )
     return await context.present_chat(result.chat)

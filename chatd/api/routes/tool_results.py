@@ -31,6 +31,7 @@ async def submit_tool_results(
     result = await context.store.tool_calls.submit(
         chat_id,
         owner_id=caller.owner_id,
+        actor=caller.actor,
         results=[result.to_domain() for result in body.results],
         key=key,
     )

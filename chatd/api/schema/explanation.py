@@ -68,7 +68,7 @@ class Explanation(BaseModel):
     version: int = Field(examples=[3])
     epoch: int
     reasons: list[Reason]
-    worker: WorkerInfo | None
+    worker: WorkerInfo | None = Field(description="For operators only.")
     lease_left_seconds: float | None
     activity: Activity | None
     retry: Retry | None
@@ -77,7 +77,8 @@ class Explanation(BaseModel):
     queue_length: int = Field(examples=[0])
     pending_since: datetime | None
     chats_ahead: int | None = Field(
-        description="Pending chats that will be claimed before this one. At most 10,000 are counted."
+        description="Pending chats that will be claimed before this one. At most 10,000 are counted. "
+        "For operators only."
     )
     action_deadline: datetime | None
-    workers: WorkerCapacity
+    workers: WorkerCapacity | None = Field(description="For operators only.")

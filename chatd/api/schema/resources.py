@@ -198,6 +198,13 @@ class SendMessageResult(BaseModel):
     chat: Chat
 
 
+class JournalActor(BaseModel):
+    """The credential that a request came with."""
+
+    owner_id: str = Field(description="The owner of the token or of the JWT.", examples=["local"])
+    token_id: UUID | None = Field(description="The id of the token, unless it was a JWT.")
+
+
 class JournalEntry(BaseModel):
     """A row of the chat's journal: one transition."""
 
@@ -206,6 +213,10 @@ class JournalEntry(BaseModel):
     transition: str = Field(examples=["finish_turn"])
     status: Status = Field(examples=["waiting"])
     epoch: int
+    actor: JournalActor | None = Field(
+        description="The credential of the request. Null if the transition is a worker's. If others acted "
+        "for the owner, only operators (scope `read-all`) see it."
+    )
     worker_id: UUID | None = Field(examples=["b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"])
     data: dict[str, Any] = Field(examples=[{"messages": [2], "settled_part": 4, "queue_length": 0}])
 

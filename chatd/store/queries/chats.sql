@@ -7,9 +7,10 @@
 -- that decides by the locked row, because an UPDATE checks constraints on the row of its
 -- snapshot before it turns to the newer one.
 --
--- The owner is null for a caller that may act on everybody's chats. With an idempotency key (not
--- null) the statement also stores under it which rows its response was made of; a concurrent
--- duplicate fails on the primary key and changes nothing. `:limits` is the argument of
+-- Another owner's chat is not found. The journal entry names the actor, whose credential the
+-- request came with: its owner unless that is the chat's own, and its token. With an idempotency
+-- key (not null) the statement also stores under it which rows its response was made of; a
+-- concurrent duplicate fails on the primary key and changes nothing. `:limits` is the argument of
 -- chat_owner_refusal.
 
 -- name: create
@@ -30,13 +31,16 @@ WITH decision AS MATERIALIZED (
     INSERT INTO chat_tools (chat_id, tools)
     SELECT created.id, :tools FROM created WHERE :tools::jsonb <> '[]'
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id)
-    SELECT created.id, created.version, m.role, m.content, m.visibility, m.model_config_id
-    FROM created, chat_message_rows(:messages) m ORDER BY m.n
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id)
+    SELECT created.id, chat_message_id(created.version, m.n), created.version, m.role, m.content,
+           m.visibility, m.model_config_id
+    FROM created, chat_message_rows(:messages) m
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT created.id, created.version, 'create', created.status, created.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT created.id, created.version, 'create', created.status, created.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_build_object(
                'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted))
     FROM created
@@ -60,10 +64,11 @@ SELECT * FROM response;
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), decision AS MATERIALIZED (
-    SELECT locked.id, COALESCE(:model_config_id, locked.last_model_config_id) AS model_config_id,
+    SELECT locked.id, locked.version + 1 AS version,
+           COALESCE(:model_config_id, locked.last_model_config_id) AS model_config_id,
            CASE
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN locked.archived THEN 'chat_archived'
@@ -86,9 +91,9 @@ WITH snapshot AS MATERIALIZED (
     DELETE FROM chat_queued_messages q USING queue_head
     WHERE q.chat_id = queue_head.chat_id AND q.id = queue_head.id
 ), enqueued AS (
-    INSERT INTO chat_queued_messages (chat_id, position, content, model_config_id,
+    INSERT INTO chat_queued_messages (chat_id, id, position, content, model_config_id,
                                       request_traceparent)
-    SELECT decision.id,
+    SELECT decision.id, decision.version,
            CASE decision.plan
                WHEN 'interrupt' THEN (SELECT COALESCE(min(position), 0) - 1
                                       FROM chat_queued_messages WHERE chat_id = :chat_id)
@@ -131,8 +136,9 @@ WITH snapshot AS MATERIALIZED (
       AND decision.plan IN ('append', 'append_and_dequeue', 'enqueue', 'interrupt')
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
-    SELECT updated.id, updated.version, m.role, m.content, m.model_config_id
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.model_config_id
     FROM updated, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(
                    chat_tool_result(tool_call_id, tool_name, '"cancelled"', true)
@@ -144,11 +150,13 @@ WITH snapshot AS MATERIALIZED (
         FROM decision WHERE decision.plan = 'append'
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
-    ) m ORDER BY m.n
+    ) m
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT updated.id, updated.version, 'send', updated.status, updated.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'send', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
                'queued', (SELECT id FROM enqueued),
@@ -181,7 +189,7 @@ SELECT * FROM response;
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), decision AS MATERIALIZED (
     SELECT locked.id,
@@ -228,8 +236,9 @@ WITH snapshot AS MATERIALIZED (
     WHERE c.id = decision.id AND decision.plan IN ('request_interrupt', 'stop')
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
-    SELECT updated.id, updated.version, m.role, m.content, m.model_config_id
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.model_config_id
     FROM updated, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(
                    chat_tool_result(tool_call_id, tool_name, '"cancelled"', true)
@@ -238,11 +247,13 @@ WITH snapshot AS MATERIALIZED (
         FROM closed_tool_calls HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
-    ) m ORDER BY m.n
+    ) m
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT updated.id, updated.version, 'interrupt', updated.status, updated.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'interrupt', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
                'promoted', (SELECT id FROM queue_head),
@@ -273,7 +284,7 @@ SELECT * FROM response;
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), decision AS MATERIALIZED (
     SELECT locked.id, CASE WHEN locked.version <> snapshot.version THEN 'stale'
@@ -294,8 +305,10 @@ WITH snapshot AS MATERIALIZED (
     FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch)
-    SELECT id, version, 'retry', status, epoch FROM updated
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id)
+    SELECT id, version, 'retry', status, epoch, :actor_owner_id, :actor_token_id::uuid
+    FROM updated
     RETURNING created_at, data
 ), response AS (
     SELECT decision.outcome, chat_columns(updated),
@@ -318,11 +331,12 @@ WITH updated AS (
         updated_at = clock_timestamp(),
         title = COALESCE(:title, title),
         labels = COALESCE(:labels, labels)
-    WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    WHERE id = :chat_id AND owner_id = :owner_id
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT id, version, 'describe', status, epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT id, version, 'describe', status, epoch, :actor_owner_id, :actor_token_id::uuid,
            jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
     FROM updated
     RETURNING created_at, data
@@ -346,7 +360,7 @@ SELECT * FROM response;
 -- in the way.
 WITH target AS MATERIALIZED (
     SELECT root_chat_id FROM chats
-    WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    WHERE id = :chat_id AND owner_id = :owner_id
 ), tree AS MATERIALIZED (
     SELECT count(*) AS size FROM chats c, target WHERE c.root_chat_id = target.root_chat_id
 ), locked AS MATERIALIZED (
@@ -370,8 +384,10 @@ WITH target AS MATERIALIZED (
            OR c.id = :chat_id AND (:title::text IS NOT NULL OR :labels::jsonb IS NOT NULL))
     RETURNING c.*
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
     SELECT id, version, CASE WHEN :archived THEN 'archive' ELSE 'unarchive' END, status, epoch,
+           :actor_owner_id, :actor_token_id::uuid,
            jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
     FROM updated
     RETURNING chat_id, created_at, data
@@ -398,7 +414,7 @@ SELECT * FROM response ORDER BY id <> :chat_id;
 -- one has no row left to write to. A subscriber of the list finds a tombstone, and a request
 -- that is repeated with its idempotency key finds the key without a chat.
 WITH RECURSIVE tree AS (
-    SELECT id FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT id FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     UNION ALL
     SELECT c.id FROM chats c JOIN tree ON c.parent_chat_id = tree.id
 ), locked AS MATERIALIZED (

@@ -7,7 +7,7 @@
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), target_message AS MATERIALIZED (
     SELECT role FROM chat_messages
@@ -65,12 +65,15 @@ WITH snapshot AS MATERIALIZED (
     FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
-    SELECT id, version, 'user', :content, last_model_config_id FROM updated
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
+    SELECT id, chat_message_id(version, 1), version, 'user', :content, last_model_config_id
+    FROM updated
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT updated.id, updated.version, 'edit', updated.status, updated.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'edit', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'reset_from', :message_id::bigint,
                'messages', (SELECT jsonb_agg(id) FROM inserted),
@@ -97,7 +100,7 @@ SELECT * FROM response;
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), decision AS MATERIALIZED (
     SELECT locked.id,
@@ -129,8 +132,10 @@ WITH snapshot AS MATERIALIZED (
     FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT updated.id, updated.version, 'clear', updated.status, updated.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'clear', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'reset_from', (SELECT min(id) FROM superseded),
                'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),

@@ -6,7 +6,7 @@
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING locked, snapshot
@@ -20,9 +20,11 @@ WITH snapshot AS MATERIALIZED (
     FROM dequeued WHERE c.id = :chat_id
     RETURNING c.*
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT id, version, 'remove_queued', status, epoch, jsonb_build_object(
-        'removed', jsonb_build_array(:queued_id::bigint), 'queue_length', queue_length)
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT id, version, 'remove_queued', status, epoch, :actor_owner_id, :actor_token_id::uuid,
+           jsonb_build_object('removed', jsonb_build_array(:queued_id::bigint),
+                              'queue_length', queue_length)
     FROM updated
     RETURNING created_at, data
 )
@@ -41,7 +43,7 @@ FROM locked CROSS JOIN snapshot LEFT JOIN updated ON true LEFT JOIN journal_entr
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), target AS MATERIALIZED (
     SELECT * FROM chat_queued_messages WHERE chat_id = :chat_id AND id = :queued_id
@@ -97,8 +99,9 @@ WITH snapshot AS MATERIALIZED (
     WHERE c.id = decision.id AND decision.plan IN ('append_queued', 'interrupt', 'move_to_front')
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, model_config_id)
-    SELECT updated.id, updated.version, m.role, m.content, m.model_config_id
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.model_config_id
     FROM updated, (
         SELECT 1 AS n, 'tool' AS role, jsonb_agg(
                    chat_tool_result(tool_call_id, tool_name, '"cancelled"', true)
@@ -107,11 +110,13 @@ WITH snapshot AS MATERIALIZED (
         FROM closed_tool_calls HAVING count(*) > 0
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
-    ) m ORDER BY m.n
+    ) m
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-    SELECT updated.id, updated.version, 'promote', updated.status, updated.epoch,
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'promote', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
                'promoted', (SELECT id FROM queue_head),

@@ -25,8 +25,9 @@ SELECT chat_id, id, content, model_config_id, created_at FROM chat_queued_messag
 WHERE chat_id = :chat_id ORDER BY position, id;
 
 -- name: journal
-SELECT * FROM chat_events WHERE chat_id = :chat_id AND version > :version
-ORDER BY version LIMIT :limit;
+SELECT e.*, c.owner_id FROM chat_events e JOIN chats c ON c.id = e.chat_id
+WHERE e.chat_id = :chat_id AND e.version > :version
+ORDER BY e.version LIMIT :limit;
 
 -- name: explain
 -- Read everything that says why a chat is in its status, as of one moment. Pending chats ahead

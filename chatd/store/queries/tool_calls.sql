@@ -33,13 +33,13 @@ WITH updated AS (
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
                                cache_write_tokens, reasoning_tokens)
-    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
-           m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
-           m.cache_write_tokens, m.reasoning_tokens
-    FROM updated, chat_message_rows(:messages) m ORDER BY m.n
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
+    FROM updated, chat_message_rows(:messages) m
     RETURNING *
 ), opened_tool_calls AS (
     INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, position, executor,
@@ -77,7 +77,7 @@ FROM updated, journal_entry;
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), input AS MATERIALIZED (
     SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
@@ -124,14 +124,16 @@ WITH snapshot AS MATERIALIZED (
     WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content)
-    SELECT updated.id, updated.version, 'tool',
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool',
            (SELECT jsonb_agg(part ORDER BY message_id, position) FROM closed_tool_calls)
     FROM updated
     RETURNING *
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
     SELECT updated.id, updated.version, 'submit_tool_results', updated.status, updated.epoch,
+           :actor_owner_id, :actor_token_id::uuid,
            jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM inserted))
     FROM updated
     RETURNING created_at, data
@@ -176,8 +178,9 @@ WITH overdue AS MATERIALIZED (
     FROM locked WHERE c.id = locked.id
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content)
-    SELECT updated.id, updated.version, 'tool', jsonb_agg(t.part ORDER BY t.message_id, t.position)
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool',
+           jsonb_agg(t.part ORDER BY t.message_id, t.position)
     FROM updated JOIN closed_tool_calls t ON t.chat_id = updated.id
     GROUP BY updated.id, updated.version
     RETURNING *

@@ -53,13 +53,13 @@ WITH updated AS (
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
                                cache_write_tokens, reasoning_tokens)
-    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
-           m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
-           m.cache_write_tokens, m.reasoning_tokens
-    FROM updated, chat_message_rows(:messages) m ORDER BY m.n
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
+    FROM updated, chat_message_rows(:messages) m
     RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
@@ -134,19 +134,19 @@ WITH snapshot AS MATERIALIZED (
     WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, version, role, content, visibility, model_config_id,
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
                                cache_write_tokens, reasoning_tokens)
-    SELECT updated.id, updated.version, m.role, m.content, m.visibility, m.model_config_id,
-           m.finish_reason, m.input_tokens, m.output_tokens, m.cache_read_tokens,
-           m.cache_write_tokens, m.reasoning_tokens
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
     FROM updated, (
         SELECT * FROM chat_message_rows(:messages)
         UNION ALL
-        SELECT 1000000, 'user', queue_head.content, 'both', queue_head.model_config_id,
-               NULL, NULL, NULL, NULL, NULL, NULL
+        SELECT jsonb_array_length(:messages) + 1, 'user', queue_head.content, 'both',
+               queue_head.model_config_id, NULL, NULL, NULL, NULL, NULL, NULL
         FROM queue_head
-    ) m ORDER BY m.n
+    ) m
     RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id

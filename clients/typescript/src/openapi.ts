@@ -140,8 +140,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Explain the state of a chat
-         * @description Explain the state of a chat. Names its worker, its activity, and what it waits for.
+         * Explain the state of a chat: its activity, and what it waits for
+         * @description Explain the state of a chat: its activity, and what it waits for.
+         *
+         *     An operator (scope `operate` or `read-all`) also sees its worker and the load of all workers.
          */
         get: operations["explain_chat"];
         put?: never;
@@ -1172,12 +1174,7 @@ export interface components {
          *       "status": "waiting",
          *       "version": 3,
          *       "worker": null,
-         *       "workers": {
-         *         "alive": 2,
-         *         "free_slots": 199,
-         *         "last_heartbeat_at": "2026-03-01T09:30:02.480000Z",
-         *         "with_free_slots": 2
-         *       }
+         *       "workers": null
          *     }
          */
         Explanation: {
@@ -1196,7 +1193,7 @@ export interface components {
             chat_id: string;
             /**
              * Chats Ahead
-             * @description Pending chats that will be claimed before this one. At most 10,000 are counted.
+             * @description Pending chats that will be claimed before this one. At most 10,000 are counted. For operators only.
              */
             chats_ahead: number | null;
             /** Epoch */
@@ -1264,8 +1261,10 @@ export interface components {
              * @example 3
              */
             version: number;
+            /** @description For operators only. */
             worker: components["schemas"]["WorkerInfo"] | null;
-            workers: components["schemas"]["WorkerCapacity"];
+            /** @description For operators only. */
+            workers: components["schemas"]["WorkerCapacity"] | null;
         };
         /**
          * FailureDetail
@@ -1504,9 +1503,31 @@ export interface components {
             from_message_id: number;
         };
         /**
+         * JournalActor
+         * @description The credential that a request came with.
+         * @example {
+         *       "owner_id": "local",
+         *       "token_id": null
+         *     }
+         */
+        JournalActor: {
+            /**
+             * Owner Id
+             * @description The owner of the token or of the JWT.
+             * @example local
+             */
+            owner_id: string;
+            /**
+             * Token Id
+             * @description The id of the token, unless it was a JWT.
+             */
+            token_id: string | null;
+        };
+        /**
          * JournalEntry
          * @description A row of the chat's journal: one transition.
          * @example {
+         *       "actor": null,
          *       "created_at": "2026-03-01T09:30:02.480000Z",
          *       "data": {
          *         "messages": [
@@ -1523,6 +1544,8 @@ export interface components {
          *     }
          */
         JournalEntry: {
+            /** @description The credential of the request. Null if the transition is a worker's. If others acted for the owner, only operators (scope `read-all`) see it. */
+            actor: components["schemas"]["JournalActor"] | null;
             /**
              * Created At
              * Format: date-time
@@ -1567,6 +1590,7 @@ export interface components {
          * @example {
          *       "items": [
          *         {
+         *           "actor": null,
          *           "created_at": "2026-03-01T09:30:02.480000Z",
          *           "data": {
          *             "messages": [
