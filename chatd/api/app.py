@@ -61,6 +61,7 @@ def create_app(
     authenticator: Authenticator | None = None,
     operations: Operations | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
+    database_reachable: Callable[[], bool] = lambda: True,
     cors_origins: Sequence[str] = (),
 ) -> FastAPI:
     """Return the application. Without a ``context`` it can only describe itself.
@@ -81,6 +82,7 @@ def create_app(
     app.state.context = context
     app.state.operations = operations
     app.state.not_ready = not_ready
+    app.state.database_reachable = database_reachable
     problems.install(app)
     docs.install(app)
     for router in _ROUTERS:

@@ -23,6 +23,7 @@ notification is sent before the database is closed::
     ├── chat poller       reads for the streams of chats
     ├── list poller       reads for the streams of chat lists
     ├── authenticator     keeps tokens or signing keys current
+    ├── database probe    asks what /readyz says of the database
     ├── http              serves
     ├── stats collector   counts over the whole database
     └── provider preload  imports the SDKs of providers, and ends
@@ -30,7 +31,7 @@ notification is sent before the database is closed::
 ``daemon`` is the life of the process around the tree. Beside the tree, from the first moment to the last,
 run ``systemd_notifier`` (reports to ``systemd``), ``loop_monitor`` (logs what blocks the event loop) and
 ``reload``. Before it come ``startup`` (schema and models) and, for ``chatd config check``, ``preflight``.
-``process``, ``process_status`` and ``stats_collector`` hold the facts that operators see.
+``process``, ``process_status``, ``database_probe`` and ``stats_collector`` hold what operators see.
 """
 
 import gc

@@ -46,6 +46,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("chat poller",      actors.chat_poller.run),
         _row("list poller",      actors.list_poller.run),
         _row("authenticator",    auth.run),
+        _row("database probe",   actors.database_probe.run),
         _row("http",             actors.server.run, shutdown=drain),
         # No other row relies on these.
         _row("stats collector",  actors.stats_collector.run),

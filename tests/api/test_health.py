@@ -39,6 +39,36 @@ async def test_livez_and_readyz_of_a_running_daemon(chatd: InProcessDaemon) -> N
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_probes_answer_head(chatd: InProcessDaemon, path: str) -> None:
+    answer = await chatd.api.http.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    other = await chatd.api.http.post(path)
+    assert (other.status_code, other.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_readyz_never_waits_for_the_pool(dsn: str) -> None:
+    """It answers at once while every connection is taken, and fails when no ping is answered."""
+    async with running_daemon(dsn, worker={"enabled": False}) as chatd:
+        used = chatd.daemon.services.database
+        probe = chatd.daemon.actors.database_probe
+        async with asyncio.TaskGroup() as group:
+            running = [
+                group.create_task(used.fetch("SELECT pg_sleep(60)")) for _ in range(used.pool_size)
+            ]
+            await eventually(lambda: used.connections_in_use == used.pool_size)
+            began = time.monotonic()
+            statements = used.statement_count
+            for _ in range(20):
+                assert (await ready(chatd)).status_code == 200
+            assert time.monotonic() - began < probe._max_age_seconds
+            assert used.statement_count - statements < 10, "a probe costs no statement"
+            probe._max_age_seconds = 0.0
+            assert_problem(await ready(chatd), 503, "database_unavailable")
+            for task in running:
+                task.cancel()
+
+
 async def test_readyz_fails_while_stopping(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         chatd.daemon.services.hub.drain()
@@ -63,6 +93,8 @@ async def test_readyz_follows_a_database_outage(stoppable_server: Postgres) -> N
         await chatd.api.wait_for_status(chat_id, "waiting")
         before = await chatd.api.messages(chat_id)
         await stoppable_server.stop("immediate")
+        requests.remove(("get", "/readyz"))
+        await eventually(lambda: is_unavailable(chatd))
         for method, path in requests * 2:  # first with dead connections, then without any
             began = time.monotonic()
             answer = await request_operation(chatd, method, path, chat_id)
@@ -85,6 +117,14 @@ async def test_readyz_follows_a_database_outage(stoppable_server: Postgres) -> N
         await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["You said: before", "You said: after"]
         assert not chatd.logged("http.unexpected")
+
+
+async def is_unavailable(chatd: InProcessDaemon) -> bool:
+    answer = await ready(chatd)
+    if answer.status_code == 200:
+        return False
+    assert_problem(answer, 503, "database_unavailable")
+    return True
 
 
 async def is_ready(chatd: InProcessDaemon) -> bool:

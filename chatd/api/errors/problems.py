@@ -217,7 +217,8 @@ def _allow_header(request: Request) -> Mapping[str, str]:
     matching = [
         route
         for route in routes
-        if route.include_in_schema and route.matches(request.scope)[0] != Match.NONE
+        if (route.include_in_schema or route.methods == {"HEAD"})
+        and route.matches(request.scope)[0] != Match.NONE
     ]
     # A fixed path wins over a parameter: "stream" is not a chat's id.
     exact = [route for route in matching if route.path == request.url.path]

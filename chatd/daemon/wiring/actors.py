@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from chatd.api.app import create_app
 from chatd.api.server import Server
+from chatd.daemon.database_probe import DatabaseProbe
 from chatd.daemon.process import Process
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
@@ -38,6 +39,7 @@ class Actors:
     chat_poller: ChatStreamPoller
     list_poller: ChatListPoller
     auth: AuthActor
+    database_probe: DatabaseProbe
     server: Server
     stats_collector: StatsCollector
     preload_providers: StartFunction
@@ -50,6 +52,7 @@ def build_actors(
     worker = build_worker(settings, services, config) if settings.worker.enabled else None
     auth = build_auth(settings.auth, services.database)
     stats_collector = build_stats_collector(settings, services)
+    database_probe = DatabaseProbe(services.store.reads.ping)
     app = create_app(
         build_api_context(settings, services, config),
         authenticator=auth.authenticator,
@@ -61,6 +64,7 @@ def build_actors(
             stats_collector=stats_collector,
         ),
         not_ready=process.state.not_ready_reason,
+        database_reachable=lambda: database_probe.reachable,
         cors_origins=settings.http.cors_origins,
     )
     poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
@@ -88,6 +92,7 @@ def build_actors(
             containment_metrics=services.metrics.containment,
         ),
         auth=auth,
+        database_probe=database_probe,
         server=_build_server(settings, services, app, process.systemd),
         stats_collector=stats_collector,
         preload_providers=partial(preload_providers, config.current.catalog),

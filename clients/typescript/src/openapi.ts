@@ -414,6 +414,8 @@ export interface paths {
         /**
          * Check readiness
          * @description Report whether all actors are up, the database answers, and the process is not stopping.
+         *
+         *     The process asks the database by itself, every two seconds, so this never waits for it.
          */
         get: operations["readyz"];
         put?: never;
