@@ -88,6 +88,7 @@ CREATE TABLE chats (
     cache_read_tokens     bigint NOT NULL DEFAULT 0,
     cache_write_tokens    bigint NOT NULL DEFAULT 0,
     reasoning_tokens      bigint NOT NULL DEFAULT 0,
+    stored_bytes          bigint NOT NULL DEFAULT 0 CHECK (stored_bytes >= 0),
     created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
 
@@ -139,6 +140,9 @@ CREATE INDEX chats_owner_updated_idx ON chats (owner_id, updated_at DESC, id DES
 CREATE INDEX chats_parent_updated_idx ON chats (parent_chat_id, updated_at DESC, id DESC)
     WHERE parent_chat_id IS NOT NULL;
 CREATE INDEX chats_root_idx ON chats (root_chat_id);
+-- Adding up what an owner has stored. A small chat is not in it, so the index has at most as many
+-- entries of an owner as the limit has times 64 KiB.
+CREATE INDEX chats_large_idx ON chats (owner_id) INCLUDE (stored_bytes) WHERE stored_bytes >= 65536;
 
 -- The tools of a chat that its client runs. Only the worker reads them, once per claim. In a row of
 -- their own they are neither written again with each transition nor read with the chat. A chat
@@ -204,6 +208,53 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT version * 1000000 + n
 $$;
 
+-- The bytes of an owner's large chats.
+CREATE FUNCTION chat_owner_bytes(owner text) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT COALESCE(sum(stored_bytes), 0)::bigint FROM chats
+    WHERE owner_id = owner AND stored_bytes >= 65536
+$$;
+
+-- The reason why a chat that has `stored` bytes may not store `added` more, or null when it may.
+-- `limits` is an object with "max_chat_bytes" and "max_owner_bytes", as in chat_owner_refusal.
+--
+-- The sum of an owner is compared for large additions only. So a text is as cheap as before, and an
+-- owner who has no space left can still talk.
+CREATE FUNCTION chat_bytes_refusal(owner text, limits jsonb, stored bigint, added bigint)
+RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN stored + added > (limits->>'max_chat_bytes')::bigint THEN 'chat_full'
+        WHEN added >= 65536 AND limits ? 'max_owner_bytes'
+             AND chat_owner_bytes(owner) + added > (limits->>'max_owner_bytes')::bigint
+        THEN 'storage_full'
+    END
+$$;
+
+-- Files of messages, which refer to them by id. An id is a hash of all columns of the file, so a
+-- file never changes, and a chat has the same one once. The bytes are rarely worth compressing, and
+-- uncompressed a part of them can be read without the rest.
+CREATE TABLE chat_files (
+    chat_id     uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
+    id          uuid NOT NULL,
+    media_type  text NOT NULL,
+    name        text,
+    size        integer NOT NULL,
+    data        bytea NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (chat_id, id)
+);
+ALTER TABLE chat_files ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- The bytes of those of these files that the chat does not have yet. A new chat is null.
+CREATE FUNCTION chat_new_file_bytes(chat uuid, ids uuid[], contents bytea[]) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF cardinality(ids) = 0 THEN
+        RETURN 0;  -- most transitions
+    END IF;
+    RETURN (SELECT COALESCE(sum(length(f.data)), 0) FROM unnest(ids, contents) AS f (id, data)
+            WHERE NOT EXISTS (SELECT FROM chat_files e WHERE e.chat_id = chat AND e.id = f.id));
+END $$;
+
 CREATE TABLE chat_messages (
     chat_id             uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
     id                  bigint NOT NULL,              -- of chat_message_id
@@ -262,6 +313,7 @@ CREATE TABLE chat_queued_messages (
     content              jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
     model_config_id      uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent  text,                        -- becomes the chat's when it is dequeued
+    bytes                integer NOT NULL DEFAULT 0,  -- part of the chat's `stored_bytes`
     created_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (chat_id, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);

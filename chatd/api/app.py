@@ -27,6 +27,7 @@ from chatd.api.routes import (
     chats,
     docs,
     explain,
+    files,
     health,
     messages,
     queue,
@@ -49,8 +50,8 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 _ROUTERS = tuple(
     module.router
     for module in (
-        chat_stream, messages, chat_list_stream, chats, chat_list, explain, queue, tool_results, health,
-        operations_routes,
+        chat_stream, messages, chat_list_stream, chats, chat_list, explain, files, queue, tool_results,
+        health, operations_routes,
     )
 )  # fmt: skip
 

@@ -13,9 +13,9 @@ from chatd.api.config import ApiConfig
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
+from chatd.api.schema.content import SentContent
 from chatd.domain.chat import Chat
 from chatd.domain.errors import ModelNotFound
-from chatd.domain.message import Content
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
@@ -58,25 +58,25 @@ class ApiContext:
 
     async def check_content(
         self,
-        content: Content,
+        content: SentContent,
         *,
         model_id: UUID | None,
         chat_id: UUID | None = None,
         owner_id: str | None = None,
-    ) -> Content:
+    ) -> SentContent:
         """Check the number of parts of a message, and that the model that will answer it takes its files.
 
         That is the model with this id, or else the last one of the chat. Raise ``HttpProblem``.
         """
-        content = self.limits.check_content(content)
-        if all(part["type"] != "file" for part in content):
+        self.limits.check_content(content.parts)
+        if not content.files:
             return content
         if model_id is None and chat_id is not None:
             chat = await self.store.reads.chat(chat_id, owner_id=owner_id)
             model_id = chat.last_model_config_id
         with suppress(ModelNotFound):  # another replica may be configured with it
             model = self.catalog.by_id(model_id) if model_id else self.catalog.default
-            check_files(content, self.catalog.provider_of(model).file_refusal)
+            check_files(content.parts, self.catalog.provider_of(model).file_refusal)
         return content
 
     async def present_chat(self, chat: Chat) -> resources.Chat:

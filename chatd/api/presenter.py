@@ -49,6 +49,7 @@ class Presenter:
             version=chat.version,
             queue_length=chat.queue_length,
             usage=resources.Usage.from_domain(chat.usage),
+            stored_bytes=chat.stored_bytes,
             created_at=chat.created_at,
             updated_at=chat.updated_at,
         )
@@ -85,7 +86,7 @@ class Presenter:
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
-            content=[_public_part(part) for part in message.content],
+            content=[_public_part(part, message.chat_id) for part in message.content],
             model=self._model_name(message.model_config_id),
             usage=resources.Usage.from_domain(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
@@ -96,7 +97,7 @@ class Presenter:
         return resources.QueuedMessage(
             id=message.id,
             chat_id=message.chat_id,
-            content=[_public_part(part) for part in message.content],
+            content=[_public_part(part, message.chat_id) for part in message.content],
             model=self._model_name(message.model_config_id),
             created_at=message.created_at,
         )
@@ -118,17 +119,21 @@ class Presenter:
         )
 
 
-def _public_part(part: Part) -> dict[str, Any]:
-    """Return a part without the provider's own data."""
-    return (
-        dict(part)
-        if _PROVIDER_DATA not in part
-        else {key: part[key] for key in part if key != _PROVIDER_DATA}
-    )
+def _public_part(part: Part, chat_id: UUID) -> dict[str, Any]:
+    """Return a part of a stored message without the provider's own data, and a file with its URL."""
+    if part["type"] == "file":
+        return {**part, "url": f"/api/v1/chats/{chat_id}/files/{part['file_id']}"}
+    return _without_provider_data(part)
+
+
+def _without_provider_data(part: Part) -> dict[str, Any]:
+    return {key: part[key] for key in part if key != _PROVIDER_DATA}
 
 
 def _public_delta(delta: Part) -> Part | None:
     """Return a delta without the provider's own data. None if there is nothing else in it."""
     if _PROVIDER_DATA not in delta:
         return delta
-    return None if delta.keys() == {"index", "type", _PROVIDER_DATA} else _public_part(delta)
+    return (
+        None if delta.keys() == {"index", "type", _PROVIDER_DATA} else _without_provider_data(delta)
+    )

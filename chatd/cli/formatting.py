@@ -56,5 +56,6 @@ def _part_text(part: "Part") -> str:
         verb = "failed with" if part.get("is_error") else "returned"
         return f"[{part.get('tool_name') or 'tool'} {verb} {part.get('result')}]"
     if part["type"] == "file":
-        return f"[a file, {part.get('media_type')}]"
+        name = part.get("name") or "a file"
+        return f"[{name}, {part.get('media_type')}, {part.get('size')} bytes]"
     return ""

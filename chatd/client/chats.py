@@ -258,6 +258,11 @@ class Messages:
         )
         return message
 
+    async def file(self, chat_id: str, file_id: str) -> bytes:
+        """Return the bytes of a file that a message of the chat refers to."""
+        data: bytes = await self._http.request("GET", f"/chats/{chat_id}/files/{file_id}", raw=True)
+        return data
+
 
 class Queue:
     """Methods for the queued messages of a chat, as ``client.queue``."""

@@ -59,8 +59,9 @@ class Http:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        raw: bool = False,
     ) -> Any:
-        """Return the JSON of the response, or None if it has no body.
+        """Return the JSON of the response, or None if it has no body. With ``raw``, return its bytes.
 
         The request is repeated while the connection fails or the server requests a retry. A POST or PATCH
         carries the same key each time, so that it is executed once.
@@ -75,7 +76,7 @@ class Http:
         while True:
             try:
                 return await self._send_once(
-                    method, path, json=json, params=params, headers=key_header
+                    method, path, raw=raw, json=json, params=params, headers=key_header
                 )
             except NotFound:
                 if repeated and method == "DELETE":
@@ -88,11 +89,13 @@ class Http:
             await anyio.sleep(delay)
             repeated = True
 
-    async def _send_once(self, method: str, path: str, **options: Any) -> Any:
+    async def _send_once(self, method: str, path: str, *, raw: bool, **options: Any) -> Any:
         with self._translate_errors():
             response = await self._http.request(method, path, **options)
         if not response.is_success:
             raise _http_error(response)
+        if raw:
+            return response.content
         if not response.content:
             return None
         try:

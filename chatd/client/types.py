@@ -157,6 +157,8 @@ class Chat(TypedDict):
     queue_length: int
     root_chat_id: str
     status: Status
+    stored_bytes: int
+    """Size of the messages, tools and files. ``limits.max_chat_bytes`` is about it."""
     title: str
     updated_at: str
     usage: Usage
@@ -199,11 +201,12 @@ class ChatUpdatedData(TypedDict):
 
 
 class FileInput(TypedDict):
-    """A file part of a message to send, inline."""
+    """A file part of a message to send, inline. Responses have a ``FilePart`` in its place."""
 
     data: str
     """base64"""
     media_type: str
+    name: NotRequired[str | None]
     type: Literal["file"]
 
 
@@ -362,23 +365,29 @@ class FieldProblem(TypedDict):
 
 
 class FileDelta(TypedDict):
-    """A complete file."""
+    """A complete file, which is served once the message is stored."""
 
-    data: str
-    """base64"""
+    file_id: str
     index: int
     """The index of the content part that this adds to."""
     media_type: str
+    name: str | None
+    size: int
+    """In bytes."""
     type: Literal["file"]
 
 
 class FilePart(TypedDict):
-    """A file, inline."""
+    """A file of the chat, which ``url`` serves."""
 
-    data: str
-    """base64"""
+    file_id: str
     media_type: str
+    name: str | None
+    size: int
+    """In bytes."""
     type: Literal["file"]
+    url: str
+    """Path of the file on this server."""
 
 
 class Health(TypedDict):
@@ -618,11 +627,13 @@ class Problem(TypedDict):
         "body_too_large",
         "chat_archived",
         "chat_busy",
+        "chat_full",
         "chat_not_found",
         "chat_tree_busy",
         "chat_unreadable",
         "conflicting_parameters",
         "database_unavailable",
+        "file_not_found",
         "idempotency_key_reused",
         "insufficient_scope",
         "internal",
@@ -641,6 +652,7 @@ class Problem(TypedDict):
         "queued_message_not_found",
         "search_unavailable",
         "status_unknown",
+        "storage_full",
         "too_many_active_chats",
         "too_many_labels",
         "too_many_parts",

@@ -69,6 +69,8 @@ class Chat:
     whose commit got no response can tell whether it took effect. ``settled_part`` is the number of the
     last live part of this epoch that is settled: stored in a message, or discarded.
 
+    ``stored_bytes`` is the size of the messages, tools and files that are stored of it.
+
     ``request_traceparent`` and ``claim_traceparent`` are trace contexts: of the request that asked for
     the pending answer, and of its first claim.
     """
@@ -98,6 +100,7 @@ class Chat:
     labels: Mapping[str, str]
     last_model_config_id: UUID
     usage: Usage
+    stored_bytes: int
     created_at: datetime
     updated_at: datetime
     request_traceparent: str | None = None

@@ -104,6 +104,24 @@ class ToolResultsMissing(Refused):
     code = "tool_results_missing"
 
 
+class FileNotFoundInChat(Refused):
+    """The chat has no file with this id."""
+
+    code = "file_not_found"
+
+
+class ChatFull(Refused):
+    """The chat has no space left for this (limits.max_chat_bytes)."""
+
+    code = "chat_full"
+
+
+class StorageFull(Refused):
+    """The owner has no space left for this (limits.max_owner_bytes)."""
+
+    code = "storage_full"
+
+
 class ModelNotFound(Refused):
     """No model of this name is configured."""
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.chat import Usage
+from chatd.domain.files import File
 from chatd.domain.stored_word import StoredWord
 
 Part = Mapping[str, Any]
@@ -53,6 +54,8 @@ class NewMessage:
     visibility: Visibility = Visibility.BOTH
     usage: Usage | None = None
     finish_reason: str | None = None
+    files: tuple[File, ...] = ()
+    """The files that ``content`` refers to, as far as the chat may not have them yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

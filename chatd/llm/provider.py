@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chatd.domain.chat import Usage
+from chatd.domain.files import ReadFiles, read_no_files
 from chatd.domain.message import Message, Part
 
 
@@ -14,7 +15,8 @@ class PartDelta:
     """Streamed piece of a response, shaped as in ``domain.message``: ``index``, ``type`` and the piece.
 
     The last delta of a part may carry ``provider``: data that the provider wants back with the part (an id,
-    a signature). It is opaque, it is stored with the part, and only that provider is ever sent it.
+    a signature). It is opaque, it is stored with the part, and only that provider is ever sent it. A
+    part of type ``file`` comes whole, with ``media_type`` and ``data``, its bytes.
     """
 
     part: Part
@@ -50,7 +52,8 @@ class ModelRequest:
     """One call of one model. ``messages`` is the whole history, oldest first.
 
     ``on_bytes`` is called whenever bytes of the response arrive, also those of no delta: a comment that
-    keeps the connection open, or an event that says that the model is thinking.
+    keeps the connection open, or an event that says that the model is thinking. ``read_files`` returns
+    bytes of the files that the messages refer to.
     """
 
     model: str
@@ -59,6 +62,7 @@ class ModelRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] = ()
     on_bytes: Callable[[], None] = field(default=_ignore_bytes, repr=False, compare=False)
+    read_files: ReadFiles = field(default=read_no_files, repr=False, compare=False)
 
 
 class Provider(Protocol):

@@ -126,6 +126,12 @@ class LimitSettings(Section):
 
     max_content_parts: NonNegativeInt = 100
     """Maximum parts of one message."""
+    max_chat_bytes: NonNegativeInt = 128 * 1024 * 1024
+    """Maximum size of the messages, tools and files of one chat. A message that does not fit gets 413. The
+    model's answers count too, and are always stored."""
+    max_owner_bytes: NonNegativeInt = 10 * 1024 * 1024 * 1024
+    """Maximum size of all large chats of one owner, those of at least 64 KiB. It is checked when a message
+    or a result brings 64 KiB or more. Deleted chats give their space back."""
     max_labels: NonNegativeInt = 64
     """Maximum labels of one chat."""
     max_active_chats: int = Field(1000, ge=0, le=1_000_000)

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     SecretStr,
     StringConstraints,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -39,6 +40,8 @@ STRICT = ConfigDict(
 
 _MAX_NUMBER = 2**31 - 1
 """Largest number of a setting: PostgreSQL's integer holds it, and every timer (as seconds: 68 years)."""
+_MAX_BYTES = 2**53 - 1
+"""Largest size in bytes: JSON of any reader holds it."""
 _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 """Names that fit a TOML key, a variable and a file name."""
 
@@ -50,9 +53,11 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _check_magnitude(cls, value: Any) -> Any:
-        if isinstance(value, int | float) and value > _MAX_NUMBER:
-            raise ValueError(f"must be at most {_MAX_NUMBER}")
+    def _check_magnitude(cls, value: Any, info: ValidationInfo) -> Any:
+        is_size = (info.field_name or "").endswith("_bytes")
+        largest = _MAX_BYTES if is_size else _MAX_NUMBER
+        if isinstance(value, int | float) and value > largest:
+            raise ValueError(f"must be at most {largest}")
         return value
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior
 from chatd.domain.errors import ChatNotFound
+from chatd.domain.files import File
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
@@ -14,6 +15,7 @@ from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
+from chatd.store.files import file_parameters
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
@@ -48,6 +50,7 @@ class Chats:
         owner_id: str,
         model_config_id: UUID,
         content: Content | None = None,
+        files: Sequence[File] = (),
         title: str = "",
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -58,7 +61,7 @@ class Chats:
         """Create a chat: pending if it has ``content``, which is answered, else waiting.
 
         Raises:
-            TooManyActiveChats
+            TooManyActiveChats, ChatFull, StorageFull
         """
         messages = []
         if system_prompt is not None:
@@ -80,6 +83,7 @@ class Chats:
             messages=message_rows(messages),
             starts_turn=content is not None,
             tools=replace_unstorable_json(tools),
+            **file_parameters(files),
             limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
@@ -90,6 +94,7 @@ class Chats:
         *,
         owner_id: str,
         content: Content,
+        files: Sequence[File] = (),
         model_config_id: UUID | None = None,
         busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
         actor: RequestActor | None = None,
@@ -97,9 +102,11 @@ class Chats:
     ) -> TransitionResult:
         """Send a message of the user. The result has a ``queued_message`` if it was queued.
 
+        ``files`` are those that ``content`` refers to.
+
         Raises:
             ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull,
-            TooManyActiveChats
+            TooManyActiveChats, ChatFull, StorageFull
         """
         return await self._executor.execute(
             Transition.SEND,
@@ -109,6 +116,7 @@ class Chats:
             chat_id=chat_id,
             owner_id=owner_id,
             content=replace_unstorable_json(content),
+            **file_parameters(files),
             model_config_id=model_config_id,
             busy_behavior=busy_behavior.value,
             max_queued=self._limits().max_queued_messages or None,

@@ -15,6 +15,7 @@ from chatd.domain.message import NewMessage, PendingToolCall
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.files import FILE_PARAMETERS, file_parameters
 from chatd.store.records import message_rows
 from chatd.store.sql import Query
 
@@ -103,6 +104,10 @@ class _StoreMessages(WorkerCommand):
 
     messages: Sequence[NewMessage] = field(metadata=_MESSAGES)
     settled_part: int
+
+    def parameters(self) -> dict[str, object]:
+        files = (file for message in self.messages for file in message.files)
+        return {**WorkerCommand.parameters(self), **file_parameters(files)}
 
     def is_applied(self, chat: Chat) -> bool:
         return chat.committed_steps > self.step
@@ -224,4 +229,5 @@ WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
 )
 
 for _command in WORKER_COMMANDS:
-    _command.query.check([*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command)])
+    _files = FILE_PARAMETERS if issubclass(_command, _StoreMessages) else ()
+    _command.query.check([*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command), *_files])

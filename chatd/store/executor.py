@@ -9,6 +9,7 @@ import asyncpg
 from chatd.domain.errors import (
     ChatArchived,
     ChatBusy,
+    ChatFull,
     ChatNotFound,
     ChatTreeBusy,
     MessageNotFound,
@@ -19,6 +20,7 @@ from chatd.domain.errors import (
     QueueFull,
     Refused,
     StatusUnknown,
+    StorageFull,
     ToolCallUnknown,
     ToolResultsMissing,
     TooManyActiveChats,
@@ -36,6 +38,7 @@ _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
     for error in (
         ChatArchived,
         ChatBusy,
+        ChatFull,
         ChatTreeBusy,
         MessageNotFound,
         NoActionRequired,
@@ -44,6 +47,7 @@ _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
         QueueFull,
         QueuedMessageNotFound,
         StatusUnknown,
+        StorageFull,
         TooManyActiveChats,
         ToolCallUnknown,
         ToolResultsMissing,

@@ -13,8 +13,17 @@ class ChatLimits:
     max_active_chats: int = 0
     """Chats of one owner that are pending, running, interrupting or waiting for tool results."""
 
+    max_chat_bytes: int = 0
+    """Bytes of the messages, tools and files of one chat."""
+    max_owner_bytes: int = 0
+    """Bytes of the large chats of one owner."""
+
     @property
     def of_owner(self) -> Mapping[str, int] | None:
-        """The limits that ``chat_owner_refusal`` applies; None is no limit."""
-        limit = self.max_active_chats
-        return {"max_active_chats": limit} if limit else None
+        """The limits that ``chat_owner_refusal`` and ``chat_bytes_refusal`` apply; None is no limit."""
+        limits = {
+            "max_active_chats": self.max_active_chats,
+            "max_chat_bytes": self.max_chat_bytes,
+            "max_owner_bytes": self.max_owner_bytes,
+        }
+        return {name: limit for name, limit in limits.items() if limit} or None

@@ -1,8 +1,9 @@
 """Transitions by which a caller changes the history of a chat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from chatd.domain.files import File
 from chatd.domain.message import Content
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
@@ -11,6 +12,7 @@ from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
+from chatd.store.files import file_parameters
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -40,6 +42,7 @@ class Messages:
         owner_id: str,
         content: Content,
         actor: RequestActor | None = None,
+        files: Sequence[File] = (),
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
         """Replace a message of the user, supersede everything after it, and have it answered again.
@@ -47,7 +50,8 @@ class Messages:
         A worker that runs a turn of the chat is fenced: it loses the lease.
 
         Raises:
-            ChatNotFound, MessageNotFound, NotAUserMessage, ChatArchived, TooManyActiveChats
+            ChatNotFound, MessageNotFound, NotAUserMessage, ChatArchived, TooManyActiveChats, ChatFull,
+            StorageFull
         """
         return await self._executor.execute(
             Transition.EDIT,
@@ -58,6 +62,7 @@ class Messages:
             owner_id=owner_id,
             message_id=message_id,
             content=replace_unstorable_json(content),
+            **file_parameters(files),
             limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )

@@ -8,6 +8,7 @@ from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
+from chatd.store.files import Files
 from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
@@ -39,6 +40,7 @@ class Store:
     leases: Leases
     reads: ChatReader
     chat_lists: ChatLists
+    files: Files
     stream_reads: StreamStore
     idempotency: IdempotencyStore
     models: Models
@@ -63,11 +65,12 @@ def build_store(
         chats=Chats(database, limits=limits, listener=listener),
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
-        tool_calls=ToolCalls(database, listener=listener),
+        tool_calls=ToolCalls(database, limits=limits, listener=listener),
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),
         chat_lists=ChatLists(database, searches=searches, containment_metrics=containment_metrics),
+        files=Files(database),
         stream_reads=StreamStore(database, listener=listener),
         idempotency=IdempotencyStore(database),
         models=Models(database),

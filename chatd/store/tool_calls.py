@@ -1,6 +1,6 @@
 """Transitions that end the wait for a client's tools: its results, or its time-out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
 
@@ -38,9 +39,16 @@ class ToolResult:
 class ToolCalls:
     """Store for the results of the tool calls that a chat waits for."""
 
-    def __init__(self, database: Database, *, listener: CommitListener = NO_LISTENER) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        limits: Callable[[], ChatLimits] = ChatLimits,
+        listener: CommitListener = NO_LISTENER,
+    ) -> None:
         self._database = database
         self._listener = listener
+        self._limits = limits
         self._executor = TransitionExecutor(database, listener)
 
     async def submit(
@@ -55,7 +63,7 @@ class ToolCalls:
         """Store the results of all pending calls of a chat, so that the turn goes on.
 
         Raises:
-            ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing
+            ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing, ChatFull, StorageFull
         """
         return await self._executor.execute(
             Transition.SUBMIT_TOOL_RESULTS,
@@ -65,6 +73,7 @@ class ToolCalls:
             chat_id=chat_id,
             owner_id=owner_id,
             results=[result.to_json() for result in results],
+            limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 

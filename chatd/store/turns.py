@@ -11,6 +11,7 @@ from uuid import UUID
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import LeaseLost
+from chatd.domain.files import FileSpan
 from chatd.domain.message import Message
 from chatd.domain.outcomes import LossReason
 from chatd.domain.transitions import Transition
@@ -18,6 +19,7 @@ from chatd.store import records, sql
 from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.files import Files
 from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import LeaseMetrics
 
@@ -61,6 +63,7 @@ class Turns:
         listener: CommitListener = NO_LISTENER,
     ) -> None:
         self._database = database
+        self._files = Files(database)
         self._metrics = metrics or LeaseMetrics()
         self._listener = listener
 
@@ -88,6 +91,10 @@ class Turns:
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
         tools = rows[0]["tools"] if rows else None
         return ChatHistory(tuple(map(records.message, rows)), tools or ())
+
+    async def read_files(self, chat_id: UUID, spans: Sequence[FileSpan]) -> list[bytes]:
+        """Return spans of bytes of the chat's files. Raises ``FileNotFoundInChat``."""
+        return await self._files.read(chat_id, spans)
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """Return the chat as it is now, whichever worker has it. None: it was deleted."""

@@ -5,15 +5,16 @@ a model that thinks for minutes behind a server that sends comments or pings is 
 ends without a finish reason is a failure, and so is an answer with nothing in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import anyio
 
 from chatd.domain.failure import Failure, FailureKind
-from chatd.domain.message import Content, fold
-from chatd.domain.sanitize import replace_unstorable_json
+from chatd.domain.files import File, FileSpan, ReadFiles, new_file
+from chatd.domain.message import Content, Part, fold
+from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
@@ -35,6 +36,8 @@ class ModelResponse:
 
     content: Content
     finished: Finished
+    files: tuple[File, ...]
+    """The files that ``content`` refers to."""
 
 
 class ModelCall:
@@ -56,6 +59,7 @@ class ModelCall:
         limits: TurnLimits,
         lease: Lease,
         model: ModelConfig,
+        read_files: ReadFiles,
     ) -> None:
         self._provider = catalog.provider_of(model)
         self._hub = hub
@@ -63,6 +67,9 @@ class ModelCall:
         self._limits = limits
         self._lease = lease
         self._model = model
+        self._read_files = read_files
+        self._read_error: Exception | None = None
+        self._files: dict[str, File] = {}
         self._tool_call_ids = ToolCallIds()
         self.first_part_at: float | None = None
 
@@ -89,6 +96,7 @@ class ModelCall:
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
             tools=tuple(map(_tool_spec, history.tools)),
+            read_files=self._read_for_provider,
         )
         with tracing.model_call_span(
             chat=self._lease.chat,
@@ -110,6 +118,8 @@ class ModelCall:
         except StageTimeout as timeout:
             return self._failure(_TIMEOUT_KINDS[timeout.stage], str(timeout))
         except Exception as error:
+            if self._read_error is not None:  # the SDK reports it as an error of the network
+                raise self._read_error from None
             failure = classify(error, provider=self._provider.name, model=self._model.name)
             if failure is None:
                 raise
@@ -119,7 +129,8 @@ class ModelCall:
         content = storable_content(self.content, reason=finished.reason)
         if rejection := reason_to_reject(content, reason=finished.reason):
             return self._failure(*rejection)
-        return ModelResponse(content=content, finished=finished)
+        files = tuple(self._files[part["file_id"]] for part in content if part["type"] == "file")
+        return ModelResponse(content=content, finished=finished, files=files)
 
     async def _stream(self, request: ModelRequest) -> Finished | None:
         progress, limits = self._lease.progress, self._limits
@@ -134,6 +145,8 @@ class ModelCall:
                 async for delta in deltas:
                     stream.mark("streaming")
                     match delta:
+                        case PartDelta({"type": "file"} as part):
+                            self._publish(self._file_reference(part))
                         case PartDelta(part):
                             self._publish(
                                 self._tool_call_ids.with_unique_id(replace_unstorable_json(part))
@@ -147,6 +160,19 @@ class ModelCall:
             self.first_part_at = anyio.current_time()
         self._hub.publish_part(self._lease.chat.id, self.preview, part)
         self._flusher.add_bytes(len(str(part.get("text", ""))))
+
+    def _file_reference(self, part: Part) -> dict[str, object]:
+        """Keep the bytes of a file until the answer is stored, and return what stands for it."""
+        file = new_file(part["data"], media_type=replace_unstorable(part["media_type"]))
+        self._files[str(file.id)] = file
+        return {"index": part["index"], **file.reference()}
+
+    async def _read_for_provider(self, spans: Sequence[FileSpan]) -> Sequence[bytes]:
+        try:
+            return await self._read_files(spans)
+        except Exception as error:
+            self._read_error = error
+            raise
 
     def _failure(self, kind: FailureKind, message: str) -> Failure:
         return Failure(

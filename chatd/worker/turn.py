@@ -216,6 +216,7 @@ class Turn:
             limits=self._config.limits,
             lease=self._lease,
             model=model,
+            read_files=self._writer.read_files,
         ) as call:
             self._call = call
             counts.provider_calls.add(model.name)
@@ -231,6 +232,7 @@ class Turn:
         self._response = message = NewMessage(
             role=Role.ASSISTANT,
             content=response.content,
+            files=response.files,
             model_config_id=model.id,
             usage=response.finished.usage,
             finish_reason=response.finished.reason,

@@ -1,13 +1,14 @@
 """Durable writes of a leased chat: retried during an outage, and never applied twice."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import random
 from typing import TypeVar
 
 import anyio
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, LeaseLost
+from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, FileNotFoundInChat, LeaseLost
+from chatd.domain.files import FileSpan
 from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.commands import WorkerCommand
@@ -62,6 +63,18 @@ class Writer:
                     lambda: self._turns.history(self._lease.chat.id)
                 )
         return self._history
+
+    async def read_files(self, spans: Sequence[FileSpan]) -> Sequence[bytes]:
+        """Return bytes of the chat's files. Raise ``LeaseLost`` if the chat was deleted with them."""
+        fence = self._lease.fence
+        try:
+            return await self._retry_until_lease_expires(
+                lambda: self._turns.read_files(fence.chat_id, spans)
+            )
+        except FileNotFoundInChat:
+            if await self._turns.current(fence.chat_id) is None:
+                raise LeaseLost(chat_id=fence.chat_id, epoch=fence.epoch) from None
+            raise
 
     async def apply(self, command: WorkerCommand) -> None:
         """Make a transition, and update the chat of the lease. Raise ``Interrupted`` or ``LeaseLost``."""

@@ -14,6 +14,7 @@ from chatd.llm.provider import ModelRequest
 HANG = scripted([{"text": "I begin"}, {"hang": True}])
 
 CHAT = {
+    "stored_bytes",
     "id",
     "owner_id",
     "parent_chat_id",

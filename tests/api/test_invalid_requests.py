@@ -251,7 +251,7 @@ async def test_unexpected_error_hides_its_details(
         chat_id = (await chatd.api.create())["id"]
         store = chatd.daemon.services.store
         commands = (store.chats, store.messages, store.queue, store.tool_calls)
-        for part in (store.reads, store.chat_lists, store.stream_reads, *commands):
+        for part in (store.reads, store.files, store.chat_lists, store.stream_reads, *commands):
             for name, method in inspect.getmembers(part, inspect.iscoroutinefunction):
                 if not name.startswith("_") and method.__name__ not in _ACTOR_METHODS:
                     monkeypatch.setattr(part, name, broken)

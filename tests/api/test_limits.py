@@ -71,6 +71,8 @@ async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
     none = dict.fromkeys(
         (
             "max_content_parts",
+            "max_chat_bytes",
+            "max_owner_bytes",
             "max_labels",
             "max_active_chats",
             "max_streams",
@@ -93,6 +95,35 @@ async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
         for n in range(30):
             assert (await chatd.api.send(busy["id"], str(n)))["queued"]
         assert chat["labels"] == labels
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [("max_chat_bytes", "chat_full"), ("max_owner_bytes", "storage_full")]
+)
+async def test_what_does_not_fit_is_refused_where_it_is_sent(
+    limit: str, code: str, dsn: str
+) -> None:
+    large = "x" * 65_536
+    provider = scripted([{"tool_call": {"name": "f", "id": "a"}, "calls": [1]}, {"text": "Done."}])
+    async with running_daemon(dsn, provider, limits={limit: 65_536}) as chatd:
+        tools = [{"name": "f", "parameters": {"type": "object"}}]
+        chat = await chatd.api.create("go", tools=tools)
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        url, [message, _] = f"{CHATS}/{chat['id']}", await chatd.api.messages(chat["id"])
+        for method, path, body in (
+            ("POST", CHATS, {"content": large}),
+            ("POST", f"{url}/messages", {"content": large}),
+            ("PATCH", f"{url}/messages/{message['id']}", {"content": large}),
+            (
+                "POST",
+                f"{url}/tool-results",
+                {"results": [{"tool_call_id": "a", "result": large}]},
+            ),
+        ):
+            answer = await chatd.api.http.request(method, path, json=body)
+            assert_problem(answer, 413, code, f"limits.{limit}")
+        await chatd.api.submit_tool_results(chat["id"], {"a": "small"})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
 
 
 async def test_active_chat_limit_holds_across_replicas(dsn: str) -> None:

@@ -148,9 +148,15 @@ async def test_content_parts_are_stored_and_returned(chatd: InProcessDaemon) -> 
     ]
     chat_id = (await chatd.api.create())["id"]
     sent = await chatd.api.send(chat_id, content)  # type: ignore[arg-type]
-    assert sent["message"]["content"] == content
+    stored = sent["message"]["content"]
+    assert stored[::2] == content[::2]
+    assert stored[1].items() >= {"media_type": "image/png", "name": None, "size": 8}.items()
     await chatd.api.wait_for_status(chat_id, "waiting")
-    assert (await chatd.api.messages(chat_id))[0]["content"] == content
+    assert (await chatd.api.messages(chat_id))[0]["content"] == stored
     other = await chatd.api.create(content)  # type: ignore[arg-type]
     await chatd.api.wait_for_status(other["id"], "waiting")
-    assert (await chatd.api.messages(other["id"]))[0]["content"] == content
+    [_, file, _] = (await chatd.api.messages(other["id"]))[0]["content"]
+    assert (file["file_id"], file["url"]) == (
+        stored[1]["file_id"],
+        f"/api/v1/chats/{other['id']}/files/{file['file_id']}",
+    )

@@ -84,6 +84,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "promote_queued_message": {"status_unknown": "faults/test_rolling_upgrade.py"},
     "create_chat": {
         "model_not_found": "api/test_messages.py",
+        "chat_full": "api/test_limits.py",
+        "storage_full": "api/test_limits.py",
         "too_many_active_chats": "api/test_limits.py",
         "too_many_labels": "api/test_limits.py",
         "too_many_parts": "api/test_limits.py",
@@ -98,6 +100,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "list_messages": {"conflicting_parameters": "api/test_messages.py"},
     "send_message": {
         "chat_busy": "api/test_messages.py",
+        "chat_full": "api/test_limits.py",
+        "storage_full": "api/test_limits.py",
         "model_not_found": "api/test_messages.py",
         "queue_full": "api/test_messages.py",
         "too_many_parts": "api/test_limits.py",
@@ -105,10 +109,15 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     },
     "edit_message": {
         "status_unknown": "faults/test_rolling_upgrade.py",
+        "chat_full": "api/test_limits.py",
+        "storage_full": "api/test_limits.py",
         "too_many_parts": "api/test_limits.py",
         "unsupported_file": "api/test_message_content.py",
     },
+    "get_file": {"file_not_found": "api/test_files.py"},
     "submit_tool_results": {
+        "chat_full": "api/test_limits.py",
+        "storage_full": "api/test_limits.py",
         "no_action_required": "api/test_client_tools.py",
         "tool_call_unknown": "api/test_client_tools.py",
         "tool_results_missing": "api/test_client_tools.py",

@@ -1,11 +1,11 @@
 """Requests on the wire: what is stored, however it came about, becomes what the provider accepts."""
 
-import base64
 import json
 from typing import Any
 
 import pytest
 from support.captured_requests import CapturingProvider
+from support.files import file_part
 from support.provider_cases import message, text_part
 from support.request_rules import DIALECTS, violations
 
@@ -34,11 +34,6 @@ def call(id_: str = "call_1", name: str = "weather", args: str = "{}") -> Part:
 def results(*given: tuple[str, Any]) -> Message:
     parts = [{"type": "tool-result", "tool_call_id": id_, "result": value} for id_, value in given]
     return message(1, Role.TOOL, *parts)
-
-
-def file(media_type: str, data: bytes) -> Part:
-    encoded = base64.b64encode(data).decode()
-    return {"type": "file", "media_type": media_type, "data": encoded}
 
 
 def signed(provider: str = "acme", **state: Any) -> Part:
@@ -189,7 +184,7 @@ async def test_schema_of_a_tool_arrives_as_given(kind: str) -> None:
     ],
 )
 async def test_text_file_goes_as_text(kind: str, media_type: str, data: bytes) -> None:
-    body = await body_of(kind, user(file(media_type, data)))
+    body = await body_of(kind, user(file_part(media_type, data)))
     assert "a;\u00fc" in json.dumps(body, ensure_ascii=False)
 
 
@@ -197,7 +192,7 @@ async def test_text_file_goes_as_text(kind: str, media_type: str, data: bytes) -
 async def test_every_file_that_a_kind_takes_is_sent(kind: str) -> None:
     provider = CapturingProvider(kind, name="acme")
     for media_type in provider.file_types:
-        await body_of(kind, user("Look.", file(media_type, b"\x01\x02\x03")))
+        await body_of(kind, user("Look.", file_part(media_type, b"\x01\x02\x03")))
     await provider.aclose()
 
 
@@ -206,7 +201,7 @@ async def test_every_file_that_a_kind_takes_is_sent(kind: str) -> None:
     "media_type", ["video/mp4", "audio/ogg", "application/zip", "image/tiff", ""]
 )
 async def test_file_that_is_not_taken_fails_once(kind: str, media_type: str) -> None:
-    look = user("Look.", file(media_type, b"\x01"))
+    look = user("Look.", file_part(media_type, b"\x01"))
     with pytest.raises(UnsupportedContent, match=r"Part 2") as caught:
         await body_of(kind, look)
     assert (media_type or "application/octet-stream") in str(caught.value)
@@ -219,13 +214,13 @@ async def test_file_that_is_not_taken_fails_once(kind: str, media_type: str) -> 
 
 
 async def test_image_is_declared_as_what_it_is() -> None:
-    body = await body_of("anthropic", user(file("image/png", b"\xff\xd8\xff\xe0")))
+    body = await body_of("anthropic", user(file_part("image/png", b"\xff\xd8\xff\xe0")))
     [image] = body["messages"][0]["content"]
     assert image["source"]["media_type"] == "image/jpeg"
 
 
 async def test_image_that_is_too_large_fails_once() -> None:
-    large = user(file("image/png", bytes(4_000_000)))
+    large = user(file_part("image/png", bytes(4_000_000)))
     with pytest.raises(UnsupportedContent, match=r"image/png of 4000000 bytes"):
         await body_of("anthropic", large)
     await body_of("anthropic", large, user("Never mind."))

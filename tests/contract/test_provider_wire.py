@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.files import file_part, read_files
 from support.model_server import End, ModelResponse, ModelServer, model_server
 from support.provider_cases import (
     StreamResult,
@@ -246,10 +247,13 @@ async def test_history_is_sent_with_signed_reasoning(dialect: WireFormat) -> Non
                 7,
                 Role.USER,
                 text_part("And now?"),
-                {"type": "file", "media_type": "image/png", "data": "aGk="},
+                file_part("image/png", b"hi"),
             ),
         )
-        await collect(provider, request(dialect.kind, *more, max_output_tokens=77))
+        await collect(
+            provider,
+            request(dialect.kind, *more, max_output_tokens=77, read_files=read_files),
+        )
         first_request, sent = (_text(sent.body) for sent in server.requests)
         await provider.aclose()
     assert '"weather"' in first_request

@@ -1,6 +1,7 @@
 """Every method of the Python client, against a daemon."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from chatd.client import (
     ChatListSnapshot,
     Client,
     Conflict,
+    Content,
     InvalidRequest,
     NotFound,
     Tool,
@@ -178,3 +180,25 @@ async def test_follow_all_reports_every_change(dsn: str) -> None:
             assert heard[-1].data["id"] == old["id"]
         why = await client.chats.explain(new["id"])
         assert why["reasons"][0]["text"]
+
+
+async def test_file_of_a_message_is_fetched_as_bytes(dsn: str) -> None:
+    data = bytes(range(256))
+    async with calling(dsn) as client:
+        content: Content = [
+            {"type": "text", "text": "Look."},
+            {
+                "type": "file",
+                "media_type": "application/pdf",
+                "name": "a.pdf",
+                "data": b64encode(data).decode(),
+            },
+        ]
+        chat = await client.chats.create(content)
+        [message, *_] = [message async for message in client.messages.list(chat["id"])]
+        [_, part] = message["content"]
+        assert part["type"] == "file"
+        assert (part["name"], part["size"]) == ("a.pdf", 256)
+        assert await client.messages.file(chat["id"], part["file_id"]) == data
+        with pytest.raises(NotFound):
+            await client.messages.file(chat["id"], chat["id"])

@@ -13,6 +13,7 @@ from chatd.store import sql
 from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.executor import NO_ACTOR
+from chatd.store.files import file_parameters
 from chatd.store.idempotency import NO_KEY
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
@@ -72,6 +73,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         tools=[],
         limits={"max_active_chats": max_active_chats},
         request_traceparent=None,
+        **file_parameters([]),
         **NO_KEY,
         **NO_ACTOR,
     )

@@ -14,6 +14,7 @@ from chatd.store import sql
 from chatd.store.connector import Connection
 from chatd.store.database import Database
 from chatd.store.executor import NO_ACTOR
+from chatd.store.files import file_parameters
 from chatd.store.idempotency import NO_KEY
 
 FILL = """
@@ -32,6 +33,8 @@ INSERT INTO chat_messages (chat_id, id, version, role, content)
 SELECT id, chat_message_id(1, n), 1, 'user', '[]' FROM chats, generate_series(1, 5) n;
 INSERT INTO chat_events (chat_id, version, transition, status, epoch)
 SELECT id, n, 'send', 'waiting', 1 FROM chats, generate_series(1, 5) n;
+INSERT INTO chat_files (chat_id, id, media_type, size, data)
+SELECT id, gen_random_uuid(), 'image/png', 1, '!' FROM chats;
 ANALYZE;
 """
 
@@ -152,13 +155,14 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     caller = {"chat_id": chat_id, "owner_id": OWNER}
     fence = {"chat_id": chat_id, "worker_id": WORKER, "epoch": 1}
-    step = {**fence, "step": 0, "messages": [], "settled_part": 0}
+    step = {**fence, "step": 0, "messages": [], "settled_part": 0, **file_parameters([])}
     sent = {
         "content": [],
         "model_config_id": None,
         "busy_behavior": "queue",
         "max_queued": 20,
-        "limits": {"max_active_chats": 1000},
+        "limits": {"max_active_chats": 1000, "max_owner_bytes": 10**9},
+        **file_parameters([]),
         "request_traceparent": None,
     }
     cursors = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0], "limit": 200}
@@ -169,12 +173,15 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("tool_calls", "submit_tool_results"): {
             **caller,
             "results": [],
+            "limits": None,
             "request_traceparent": None,
             **NO_KEY,
             **NO_ACTOR,
         },
         ("tool_calls", "require_action"): {**step, "timeout_seconds": 60.0, "calls": []},
         ("turns", "history"): {"chat_id": chat_id},
+        ("files", "file"): {**caller, "file_id": chat_id},
+        ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
         ("turns", "commit_step"): step,
         ("turns", "finish"): {**step, **finished},
         ("stream_reads", "snapshot"): caller,
@@ -185,7 +192,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     }
     for (file, name), values in ask.items():
         result = await plan(filled, file, name, **values, generic=generic)
-        assert not scanned(result) & {"chats", "chat_messages", "chat_events"}, name
+        assert not scanned(result) & {"chats", "chat_messages", "chat_events", "chat_files"}, name
 
 
 async def test_no_index_has_the_heartbeat(filled: Connection) -> None:
@@ -213,6 +220,17 @@ async def test_active_chats_are_counted_by_their_index(filled: Connection, gener
     result = await plan_of(filled, query, OWNER, 1000, generic=generic)
     assert indexes(result) == {"chats_active_idx"}
     assert scanned(result) == set()
+
+
+@BOTH
+async def test_space_of_an_owner_is_added_up_in_its_index(
+    filled: Connection, generic: bool
+) -> None:
+    await filled.execute("UPDATE chats SET stored_bytes = 65536 WHERE status = 'pending'")
+    body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_owner_bytes'")
+    result = await plan_of(filled, body.replace("= owner", "= $1"), OWNER, generic=generic)
+    assert indexes(result) == {"chats_large_idx"}
+    assert kinds(result) == {"Aggregate", "Index Only Scan"}
 
 
 async def test_stats_read_no_table(dsn: str, database: Database) -> None:

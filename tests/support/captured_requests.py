@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 
+from chatd.domain.files import ReadFiles
 from chatd.domain.message import Message
 from chatd.llm.provider import ModelRequest, ToolSpec
 from chatd.llm.vendors import PROVIDER_KINDS
@@ -14,6 +15,7 @@ from chatd.llm.vendors.client import ProviderClient, ProviderEndpoint
 from chatd.llm.vendors.history_rules import HistoryRules
 from chatd.llm.vendors.openai import connect_compatible, connect_openai
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
+from support.files import read_files
 from support.provider_cases import MODELS
 
 
@@ -61,11 +63,20 @@ class CapturingProvider:
         return CONNECTORS[self.kind](endpoint)
 
     async def body(
-        self, messages: Sequence[Message], *, tools: tuple[ToolSpec, ...] = (), **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: tuple[ToolSpec, ...] = (),
+        read_files: ReadFiles = read_files,
+        **settings: Any,
     ) -> dict[str, Any]:
         """Return the body of the request for this history. Raise what the client raises before it."""
         request = ModelRequest(
-            model=self.model, messages=tuple(messages), tools=tools, settings=settings
+            model=self.model,
+            messages=tuple(messages),
+            tools=tools,
+            settings=settings,
+            read_files=read_files,
         )
         _bodies.clear()
         try:

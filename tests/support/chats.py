@@ -38,6 +38,7 @@ def leased_chat(**changes: Any) -> Chat:
         "labels": {},
         "last_model_config_id": UUID(int=2),
         "usage": Usage(),
+        "stored_bytes": 0,
         "created_at": _NOW,
         "updated_at": _NOW,
     }

@@ -17,6 +17,7 @@ from chatd.daemon import openapi
 SCHEMA_REF_PREFIX = "#/components/schemas/"
 EVENT_STREAM = "text/event-stream"
 PLAIN_TEXT = "text/plain"
+ANY_MEDIA_TYPE = "*/*"
 
 
 @cache
@@ -86,10 +87,10 @@ async def assert_documented(response: httpx2.Response) -> None:
     assert described is not None, f"{request_line} is not documented"
     media_type = response.headers.get("content-type", "").partition(";")[0]
     contents = described.get("content", {})
-    assert media_type in contents or not contents, (
+    assert media_type in contents or ANY_MEDIA_TYPE in contents or not contents, (
         f"{request_line} is not documented as {media_type}"
     )
-    if media_type in {EVENT_STREAM, PLAIN_TEXT} or not contents:
+    if media_type in {EVENT_STREAM, PLAIN_TEXT} or media_type not in contents:
         return
     await response.aread()
     wrong = mismatches(response.json(), contents[media_type]["schema"])

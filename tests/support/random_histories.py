@@ -4,7 +4,6 @@ A ``RandomChat`` makes the transitions of ``domain.transitions``, and stores the
 and the store build, with their own functions. Only the database is left out.
 """
 
-import base64
 import random
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition, target_status
 from chatd.worker.next_step import AwaitClientTools, CallModel, Finish, next_step
 from chatd.worker.tool_call_ids import ToolCallIds
+from support.files import file_part
 from support.provider_cases import message
 
 PROVIDERS = {
@@ -276,7 +276,7 @@ class RandomChat:
 
     def _file(self) -> Part:
         media_type, data = self._random.choice(_FILES)
-        return {"type": "file", "media_type": media_type, "data": base64.b64encode(data).decode()}
+        return file_part(media_type, data)
 
     def deltas(self) -> list[Part]:
         """Return a response in pieces: parts in any order, the state of the provider at the end."""

@@ -85,6 +85,7 @@ async def request_operation(
 def fill_path(template: str, chat_id: str | None = None) -> str:
     """Return a path of this template, for that chat or for one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
+    path = path.replace("{file_id}", str(uuid4()))
     return re.sub(r"\{\w+\}", "1", path)  # an id that does not exist
 
 

@@ -1,6 +1,7 @@
 """Answers of models: what is stored of one, and which are failures."""
 
 import pytest
+from support.files import file_part
 
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Part
@@ -9,7 +10,7 @@ from chatd.worker.answers import reason_to_reject, storable_content
 TEXT = {"type": "text", "text": "Hi"}
 BLANK = {"type": "text", "text": " \n"}
 THOUGHT = {"type": "reasoning", "text": "Hm."}
-FILE = {"type": "file", "media_type": "image/png", "data": "aGk="}
+FILE = file_part("image/png", b"hi")
 
 
 def call(args: str = "{}", name: str = "f") -> Part:

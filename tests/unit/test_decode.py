@@ -3,15 +3,19 @@
 import pytest
 
 from chatd.domain.failure import FailureKind
+from chatd.domain.files import read_no_files
 from chatd.llm.errors import InvalidProviderResponse, ProviderConfigError, ProviderError
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished
 from chatd.llm.vendors.decode import EventDecoder, translate_provider_errors
 from chatd.llm.vendors.wire.record import AnswerRecord
+from chatd.llm.vendors.wire.uploads import Uploads
+
+NO_UPLOADS = Uploads(read_no_files, on_bytes=lambda: None)
 
 
 def answer(*words: object, responded: bool = True) -> AnswerRecord:
-    record = AnswerRecord(on_bytes=lambda: None, responded=responded)
+    record = AnswerRecord(on_bytes=lambda: None, uploads=NO_UPLOADS, responded=responded)
     for word in words:
         record.end(word)
     return record

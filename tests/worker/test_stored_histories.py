@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 from support.captured_requests import CapturingProvider, rules_of
+from support.files import as_input
 from support.in_process import InProcessDaemon, running_daemon
 from support.providers import FunctionProvider, finished
 from support.random_histories import PROVIDERS, RandomChat
@@ -38,7 +39,9 @@ class CheckingModel:
 
     async def answer(self, request: ModelRequest) -> AsyncIterator[Delta]:
         for provider in self._providers:
-            body = await provider.body(request.messages, tools=(ToolSpec(**TOOL),))
+            body = await provider.body(
+                request.messages, tools=(ToolSpec(**TOOL),), read_files=request.read_files
+            )
             self.breaches += violations(body, DIALECTS[provider.kind])
             self.checked += 1
         self.writer.provider = self._random.choice(tuple(PROVIDERS))
@@ -78,7 +81,7 @@ async def test_requests_of_stored_histories_are_acceptable(dsn: str) -> None:
             chat = await chatd.api.create(tools=[TOOL], system_prompt="Be kind.")
             url = f"/api/v1/chats/{chat['id']}"
             for _ in range(STEPS):
-                content = [dict(part) for part in model.writer.user_content("claude")]
+                content = [as_input(part) for part in model.writer.user_content("claude")]
                 content = [p for p in content if p.get("text") != "" and p.get("media_type") != ""]
                 action = choose(("send", "send", "stop", "edit", "results"))
                 users = [

@@ -31,6 +31,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "list_events": _READ,
     "explain_chat": _EXPLAIN,
     "list_messages": _READ,
+    "get_file": _READ,
     "send_message": _OWN,
     "edit_message": _OWN,
     "list_queue": _READ,

@@ -43,7 +43,12 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     },
     (404, "Not Found"): {
         "not_found": "No such path.",
-        **_described(errors.ChatNotFound, errors.MessageNotFound, errors.QueuedMessageNotFound),
+        **_described(
+            errors.ChatNotFound,
+            errors.FileNotFoundInChat,
+            errors.MessageNotFound,
+            errors.QueuedMessageNotFound,
+        ),
     },
     (405, "Method Not Allowed"): {"method_not_allowed": "This path does not support this method."},
     (409, "Conflict"): _described(
@@ -54,7 +59,8 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         errors.NothingToRetry,
     ),
     (413, "Content Too Large"): {
-        "body_too_large": "The body is larger than `http.max_body_bytes`."
+        "body_too_large": "The body is larger than `http.max_body_bytes`.",
+        **_described(errors.ChatFull, errors.StorageFull),
     },
     (422, "Unprocessable Content"): {
         "conflicting_parameters": "Two of the parameters exclude each other.",

@@ -12,7 +12,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.content import content_parts
+from chatd.api.schema.content import sent_content
 from chatd.api.schema.resources import (
     Chat,
     CreateChat,
@@ -32,8 +32,10 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
     "/chats",
     status_code=HTTPStatus.CREATED,
     responses=problem_responses(
+        "chat_full",
         "chat_not_found",
         "model_not_found",
+        "storage_full",
         "too_many_active_chats",
         "too_many_labels",
         "too_many_parts",
@@ -46,13 +48,15 @@ async def create_chat(
 ) -> Chat:
     """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
+    content = None
+    if body.content is not None:
+        content = await context.check_content(sent_content(body.content), model_id=model.id)
     result = await context.store.chats.create(
         owner_id=caller.owner_id,
         actor=caller.actor,
         model_config_id=model.id,
-        content=None
-        if body.content is None
-        else await context.check_content(content_parts(body.content), model_id=model.id),
+        content=content.parts if content else None,
+        files=content.files if content else (),
         title=body.title,
         system_prompt=body.system_prompt,
         labels=context.limits.check_labels(body.labels),

@@ -12,7 +12,7 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.content import content_parts
+from chatd.api.schema.content import sent_content
 from chatd.api.schema.resources import (
     EditMessage,
     Message,
@@ -73,8 +73,10 @@ async def list_messages(
         "chat_not_found",
         "chat_archived",
         "chat_busy",
+        "chat_full",
         "model_not_found",
         "queue_full",
+        "storage_full",
         "too_many_active_chats",
         "too_many_parts",
         "unsupported_file",
@@ -86,7 +88,7 @@ async def send_message(
     """Send a message. An idle chat answers it. A busy one follows `busy_behavior`."""
     model_id = context.model_id(body.model)
     content = await context.check_content(
-        content_parts(body.content),
+        sent_content(body.content),
         model_id=model_id,
         chat_id=chat_id,
         owner_id=caller.owner_id,
@@ -95,7 +97,8 @@ async def send_message(
         chat_id,
         owner_id=caller.owner_id,
         actor=caller.actor,
-        content=content,
+        content=content.parts,
+        files=content.files,
         model_config_id=model_id,
         busy_behavior=body.busy_behavior,
         key=key,
@@ -118,6 +121,8 @@ async def send_message(
         "not_a_user_message",
         "chat_archived",
         "status_unknown",
+        "chat_full",
+        "storage_full",
         "too_many_active_chats",
         "too_many_parts",
         "unsupported_file",
@@ -137,14 +142,15 @@ async def edit_message(
     running turn ends, and nothing more of it is stored.
     """
     content = await context.check_content(
-        content_parts(body.content), model_id=None, chat_id=chat_id, owner_id=caller.owner_id
+        sent_content(body.content), model_id=None, chat_id=chat_id, owner_id=caller.owner_id
     )
     result = await context.store.messages.edit(
         chat_id,
         message_id,
         owner_id=caller.owner_id,
         actor=caller.actor,
-        content=content,
+        content=content.parts,
+        files=content.files,
         key=key,
     )
     message = result.messages[-1]

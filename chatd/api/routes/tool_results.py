@@ -17,7 +17,12 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 @router.post(
     "/chats/{chat_id}/tool-results",
     responses=problem_responses(
-        "chat_not_found", "no_action_required", "tool_call_unknown", "tool_results_missing"
+        "chat_not_found",
+        "chat_full",
+        "no_action_required",
+        "storage_full",
+        "tool_call_unknown",
+        "tool_results_missing",
     ),
 )
 async def submit_tool_results(

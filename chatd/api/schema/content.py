@@ -1,10 +1,12 @@
 """The content of a message to send: a text, or a list of text and file parts."""
 
 import base64
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
@@ -14,16 +16,9 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from chatd.api.schema.types import MAX_ITEMS, FewItems, RequestModel, Sanitized, Text
+from chatd.domain.files import File, new_file
 from chatd.domain.message import Content as StoredContent
-
-
-def _check_base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("must be base64, as in RFC 4648") from None
-    return value
-
+from chatd.domain.message import Part
 
 _BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 """Only shown in the document. Decoding a large file is faster than matching a pattern."""
@@ -31,11 +26,19 @@ _BASE64_PATTERN = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=
 MAX_FILE_LENGTH = 64 * 1024 * 1024
 """Of a file of up to 48 MB. No provider takes a larger one in a message."""
 
+
+def _decode_base64(value: object) -> bytes:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_FILE_LENGTH:
+        raise ValueError(f"must be a string of 1 to {MAX_FILE_LENGTH} characters")
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("must be base64, as in RFC 4648") from None
+
+
 Base64 = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=MAX_FILE_LENGTH),
-    Sanitized,
-    AfterValidator(_check_base64),
+    bytes,
+    BeforeValidator(_decode_base64),
     WithJsonSchema(
         {
             "type": "string",
@@ -52,6 +55,10 @@ MediaType = Annotated[str, StringConstraints(min_length=1, max_length=255), Sani
 """Type and subtype have at most 127 characters each (RFC 6838). Parameters may follow."""
 
 
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), Sanitized]
+"""File systems take no longer ones."""
+
+
 class TextInput(RequestModel):
     """A text part of a message to send."""
 
@@ -60,10 +67,11 @@ class TextInput(RequestModel):
 
 
 class FileInput(RequestModel):
-    """A file part of a message to send, inline."""
+    """A file part of a message to send, inline. Responses have a `FilePart` in its place."""
 
     type: Literal["file"]
     media_type: MediaType = Field(examples=["image/png"])
+    name: FileName | None = Field(default=None, examples=["sky.png"])
     data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
@@ -127,8 +135,24 @@ Content = TypeAliasType(
 )
 
 
-def content_parts(content: str | list[TextInput | FileInput]) -> StoredContent:
-    """Return the content of a request as parts to store. A string becomes one text part."""
+@dataclass(frozen=True, slots=True)
+class SentContent:
+    """Content of a request as parts to store, and the files that they refer to."""
+
+    parts: StoredContent
+    files: tuple[File, ...] = ()
+
+
+def sent_content(content: str | list[TextInput | FileInput]) -> SentContent:
+    """Return the content of a request. A string becomes one text part."""
     if isinstance(content, str):
-        return ({"type": "text", "text": content},)
-    return tuple(part.model_dump() for part in content)
+        return SentContent(({"type": "text", "text": content},))
+    parts: list[Part] = []
+    files: list[File] = []
+    for part in content:
+        if isinstance(part, FileInput):
+            files.append(new_file(part.data, media_type=part.media_type, name=part.name))
+            parts.append(files[-1].reference())
+        else:
+            parts.append(part.model_dump())
+    return SentContent(tuple(parts), tuple(files))

@@ -5,11 +5,14 @@ beyond these are kept, and a stream does not pay for types.
 """
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
+
+_ID = "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
 
 
 class DocumentedAs:
@@ -68,12 +71,21 @@ class SourcePart(BaseModel):
     title: str | None = None
 
 
-class FilePart(BaseModel):
-    """A file, inline."""
-
+class _File(BaseModel):
     type: Literal["file"]
+    file_id: UUID
     media_type: str = Field(examples=["image/png"])
-    data: str = Field(description="base64", examples=["aGVsbG8="])
+    name: str | None = Field(examples=["sky.png"])
+    size: int = Field(description="In bytes.", examples=[5])
+
+
+class FilePart(_File):
+    """A file of the chat, which `url` serves."""
+
+    url: str = Field(
+        description="Path of the file on this server.",
+        examples=[f"/api/v1/chats/{_ID}/files/{_ID}"],
+    )
 
 
 Part = TypeAliasType(
@@ -123,8 +135,8 @@ class SourceDelta(_Delta, SourcePart):
     """A complete source."""
 
 
-class FileDelta(_Delta, FilePart):
-    """A complete file."""
+class FileDelta(_Delta, _File):
+    """A complete file, which is served once the message is stored."""
 
 
 PartDelta = TypeAliasType(

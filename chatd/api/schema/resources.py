@@ -156,6 +156,10 @@ class Chat(BaseModel):
     version: int = Field(examples=[3])
     queue_length: int = Field(examples=[0])
     usage: Usage
+    stored_bytes: int = Field(
+        description="Size of the messages, tools and files. `limits.max_chat_bytes` is about it.",
+        examples=[1480],
+    )
     created_at: datetime = Field(examples=[_STARTED_AT])
     updated_at: datetime
 

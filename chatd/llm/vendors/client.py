@@ -1,7 +1,7 @@
 """Connected API of a provider: an HTTP client, the models on it, and a call. Imported late."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,15 +12,18 @@ from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
-from chatd.llm.errors import ProviderConfigError
+from chatd.domain.message import Message
+from chatd.llm.errors import ProviderConfigError, ProviderError
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
 from chatd.llm.vendors.decode import decode_stream, translate_provider_errors
 from chatd.llm.vendors.encode import encode_history, without_notes
+from chatd.llm.vendors.files import read_text_files, text_length
 from chatd.llm.vendors.history import acceptable_history
 from chatd.llm.vendors.history_rules import HistoryRules
 from chatd.llm.vendors.thinking_tags import split_thinking
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from chatd.llm.vendors.wire.record import AnswerRecord, current_answer
+from chatd.llm.vendors.wire.uploads import Uploads
 
 AS_GIVEN_PROFILE = ModelProfile(json_schema_transformer=None)
 """Part of the profile of every model: a tool's schema is sent as the caller gave it.
@@ -28,6 +31,8 @@ AS_GIVEN_PROFILE = ModelProfile(json_schema_transformer=None)
 pydantic-ai's transformers add ``additionalProperties: false``, by which ``{"type": "object"}`` becomes an
 object that may hold nothing.
 """
+MAX_TEXT_LENGTH = 16 * 1024 * 1024
+"""Most characters of one request. To encode them blocks the event loop, and no model takes so many."""
 NO_THINKING_TAGS = ("", "")
 """Tags that no text holds. pydantic-ai would take ``<think>`` anywhere in an answer for reasoning."""
 
@@ -82,14 +87,22 @@ class ProviderClient:
         tools = ModelRequestParameters(
             function_tools=[_tool_definition(spec) for spec in request.tools]
         )
-        history = acceptable_history(request.messages, provider=self._name, rules=self._rules)
+        _check_text_length(request.messages)
+        uploads = Uploads(request.read_files, on_bytes=request.on_bytes)
+        texts = await read_text_files(request.messages, request.read_files)
+        history = acceptable_history(
+            request.messages, provider=self._name, rules=self._rules, file_texts=texts
+        )
         encoded = encode_history(
-            history, system=model.system, text_as_string=self._rules.text_as_string
+            history,
+            system=model.system,
+            text_as_string=self._rules.text_as_string,
+            placeholder=uploads.placeholder,
         )
         messages = without_notes(model.prepare_messages(encoded, tools))
         settings = self._settings(request)
         async with AsyncExitStack() as stack:
-            record = AnswerRecord(on_bytes=request.on_bytes)
+            record = AnswerRecord(on_bytes=request.on_bytes, uploads=uploads)
             current_answer.set(record)
             stream = model.request_stream(messages, settings, tools)
             with translate_provider_errors(record):
@@ -113,6 +126,15 @@ class ProviderClient:
     async def aclose(self) -> None:
         """Close the HTTP connections."""
         await self._http.aclose()
+
+
+def _check_text_length(messages: Iterable[Message]) -> None:
+    length = sum(text_length(part) for message in messages for part in message.content)
+    if length > MAX_TEXT_LENGTH:
+        raise ProviderError(
+            f"its texts have {length} characters, and no model takes {MAX_TEXT_LENGTH}",
+            code="context_length_exceeded",
+        )
 
 
 def _tool_definition(spec: ToolSpec) -> ToolDefinition:

@@ -129,8 +129,8 @@ def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
                 "args": _args(part.args),
             }
         case FilePart():
-            data = part.content.base64
-            return {"type": "file", "media_type": part.content.media_type, "data": data}
+            file = part.content
+            return {"type": "file", "media_type": _text(file.media_type), "data": file.data}
         case _:
             return None
 

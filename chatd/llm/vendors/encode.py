@@ -1,7 +1,9 @@
 """Encoder: an acceptable history → pydantic-ai's messages. Imported late, see ``pydantic_ai``."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
+from uuid import UUID
 
 from pydantic_ai.messages import (
     BinaryContent,
@@ -25,7 +27,13 @@ _OURS = datetime.fromtimestamp(0, UTC)
 """Timestamp of the parts that come from the chat, which sets them apart from those of pydantic-ai."""
 
 
-def encode_history(history: History, *, system: str, text_as_string: bool) -> list[ModelMessage]:
+Placeholder: TypeAlias = Callable[[UUID, int], bytes]
+"""Function that returns what stands for a file of this id and size until the request is sent."""
+
+
+def encode_history(
+    history: History, *, system: str, text_as_string: bool, placeholder: Placeholder
+) -> list[ModelMessage]:
     """Return the history as alternating requests and responses.
 
     The results of tools and what the user says next are one request.
@@ -37,7 +45,7 @@ def encode_history(history: History, *, system: str, text_as_string: bool) -> li
     for turn in history.turns:
         match turn:
             case UserTurn(parts):
-                prompt = _user_prompt(parts, text_as_string=text_as_string)
+                prompt = _user_prompt(parts, placeholder, text_as_string=text_as_string)
                 if encoded and isinstance(results := encoded[-1], ModelRequest):
                     results.parts = [*results.parts, prompt]
                 else:
@@ -69,17 +77,20 @@ def without_notes(messages: list[ModelMessage]) -> list[ModelMessage]:
     ]
 
 
-def _user_prompt(parts: list[Part], *, text_as_string: bool) -> UserPromptPart:
+def _user_prompt(
+    parts: list[Part], placeholder: Placeholder, *, text_as_string: bool
+) -> UserPromptPart:
     text = joined_text(parts) if text_as_string else None
-    content = [_user_content(part) for part in parts] if text is None else text
+    content = [_user_content(part, placeholder) for part in parts] if text is None else text
     return UserPromptPart(content=content, timestamp=_OURS)
 
 
-def _user_content(part: Part) -> UserContent:
+def _user_content(part: Part, placeholder: Placeholder) -> UserContent:
     if part["type"] == "text":
         text: str = part["text"]
         return text
-    return BinaryContent(data=part["data"], media_type=part["media_type"])
+    data = placeholder(UUID(part["file_id"]), part["size"])
+    return BinaryContent(data=data, media_type=part["media_type"])
 
 
 def _tool_return(part: Part) -> ToolReturnPart:

@@ -4,13 +4,13 @@ A file of text goes to every provider as text, whatever its charset. Any other f
 kind of provider takes its media type.
 """
 
-import base64
-import binascii
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.message import Message as MimeHeader
+from uuid import UUID
 
-from chatd.domain.message import Part
+from chatd.domain.files import ReadFiles, span_batches
+from chatd.domain.message import Message, Part, Role
 from chatd.domain.sanitize import replace_unstorable
 
 _ALIASES = {
@@ -40,35 +40,13 @@ _BYTE_ORDER_MARKS = (
 )
 _NOT_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
 """Python's codecs that are no charsets. Some of them take quadratic time."""
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
-_SIGNATURE_LENGTH = 16
-"""Base64 characters of an image that are looked at."""
 
 
 def media_type_of(part: Part) -> str:
-    """Return the media type of a file part: without parameters, and as its bytes say if it is an image."""
+    """Return the media type of a file part, without parameters."""
     declared = str(part.get("media_type") or "application/octet-stream")
     name = declared.partition(";")[0].strip().lower()
-    name = _ALIASES.get(name, name)
-    if name.startswith("image/"):
-        return _image_type(part["data"]) or name
-    return name
-
-
-def _image_type(data: str) -> str | None:
-    """Return the type of an image by its first bytes. Anthropic refuses one that is declared as another."""
-    try:
-        head = base64.b64decode(data[:_SIGNATURE_LENGTH])
-    except binascii.Error:
-        return None
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+    return _ALIASES.get(name, name)
 
 
 def is_text(media_type: str) -> bool:
@@ -87,8 +65,7 @@ def refusal(part: Part, *, file_types: Mapping[str, int]) -> str | None:
         return None
     if (limit := file_types.get(media_type)) is None:
         return f"a file of type {media_type}, which the model's provider does not take"
-    data = part["data"]
-    size = len(data) * 3 // 4 - data[-2:].count("=")
+    size = part["size"]
     if size > limit:
         return (
             f"a file of type {media_type} of {size} bytes, and the model's provider takes {limit}"
@@ -96,16 +73,38 @@ def refusal(part: Part, *, file_types: Mapping[str, int]) -> str | None:
     return None
 
 
-def text_of_file(part: Part) -> str:
+def text_length(part: Part) -> int:
+    """Return about how many characters a part adds to a request."""
+    if part["type"] == "file":
+        return int(part["size"]) if is_text(media_type_of(part)) else 0
+    texts = (part.get(key) for key in ("text", "args", "result"))
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+async def read_text_files(messages: Iterable[Message], read_files: ReadFiles) -> dict[str, str]:
+    """Return the texts of the text files of users' messages, by the ids of the files."""
+    parts = {
+        UUID(part["file_id"]): part
+        for message in messages
+        if message.role is Role.USER
+        for part in message.content
+        if part["type"] == "file" and is_text(media_type_of(part))
+    }
+    pieces: dict[UUID, list[bytes]] = {file_id: [] for file_id in parts}
+    for batch in span_batches((file_id, part["size"]) for file_id, part in parts.items()):
+        for span, data in zip(batch, await read_files(batch), strict=True):
+            pieces[span.file_id].append(data)
+    return {
+        part["file_id"]: _text_of(b"".join(pieces[file_id]), part["media_type"])
+        for file_id, part in parts.items()
+    }
+
+
+def _text_of(data: bytes, media_type: str) -> str:
     """Return the text of a file, headed by its media type."""
-    media_type = media_type_of(part)
-    text = replace_unstorable(_decode(file_bytes(part), declared=_charset(part["media_type"])))
-    return f"File ({media_type}):\n\n{text}" if text.strip() else f"File ({media_type}): empty"
-
-
-def file_bytes(part: Part) -> bytes:
-    """Return the bytes of a file. Raises ``ValueError`` for data that is not base64."""
-    return base64.b64decode(part["data"], validate=True)
+    name = media_type_of({"media_type": media_type})
+    text = replace_unstorable(_decode(data, declared=_charset(media_type)))
+    return f"File ({name}):\n\n{text}" if text.strip() else f"File ({name}): empty"
 
 
 def _charset(media_type: str) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from chatd.domain.message import Message, Part, Role, text_of
 from chatd.llm.errors import UnsupportedContent
-from chatd.llm.vendors.files import file_bytes, is_text, media_type_of, refusal, text_of_file
+from chatd.llm.vendors.files import is_text, media_type_of, refusal
 from chatd.llm.vendors.history_rules import HistoryRules, ReasoningReplay
 
 NO_MESSAGE = "(no message)"
@@ -62,24 +62,37 @@ class History:
 
 
 def acceptable_history(
-    messages: Sequence[Message], *, provider: str, rules: HistoryRules
+    messages: Sequence[Message],
+    *,
+    provider: str,
+    rules: HistoryRules,
+    file_texts: Mapping[str, str],
 ) -> History:
     """Return the history as turns that the provider accepts.
 
-    ``provider`` is its configured name, to which state of parts belongs. Raises ``UnsupportedContent`` if
-    the latest user message holds a file that the provider does not take. In an earlier message such a file
-    is replaced by words, so that the chat can go on.
+    ``provider`` is its configured name, to which state of parts belongs. ``file_texts`` are the texts of
+    files by their ids. Raises ``UnsupportedContent`` if the latest user message holds a file that the
+    provider does not take. In an earlier message such a file is replaced by words, so that the chat can go
+    on.
     """
-    return _HistoryBuilder(messages, provider=provider, rules=rules).build()
+    return _HistoryBuilder(messages, provider=provider, rules=rules, file_texts=file_texts).build()
 
 
 class _HistoryBuilder:
     """Builder of the turns of one request, message by message."""
 
-    def __init__(self, messages: Sequence[Message], *, provider: str, rules: HistoryRules) -> None:
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        *,
+        provider: str,
+        rules: HistoryRules,
+        file_texts: Mapping[str, str],
+    ) -> None:
         self._messages = messages
         self._provider = provider
         self._rules = rules
+        self._file_texts = file_texts
         self._ids = _ToolCallIds(rules)
         self._turns: list[UserTurn | AnswerTurn] = []
         self._item_ids: set[str] = set()
@@ -128,14 +141,10 @@ class _HistoryBuilder:
 
     def _file_part(self, part: Part, number: int, *, latest: bool) -> Part:
         reason = refusal(part, file_types=self._rules.file_types)
-        try:
-            if reason is None and is_text(media_type_of(part)):
-                return _text(text_of_file(part))
-            data = b"" if reason else file_bytes(part)
-        except ValueError:
-            reason = f"a file of type {media_type_of(part)} that is not valid base64"
+        if reason is None and is_text(media_type_of(part)):
+            return _text(self._file_texts[part["file_id"]])
         if reason is None:
-            return {"type": "file", "media_type": media_type_of(part), "data": data}
+            return {**part, "media_type": media_type_of(part)}
         if latest:
             raise UnsupportedContent(f"Part {number} of the message is {reason}.")
         return _text(f"(There was {reason}.)")

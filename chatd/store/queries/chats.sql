@@ -11,22 +11,38 @@
 -- request came with: its owner unless that is the chat's own, and its token. With an idempotency
 -- key (not null) the statement also stores under it which rows its response was made of; a
 -- concurrent duplicate fails on the primary key and changes nothing. `:limits` is the argument of
--- chat_owner_refusal.
+-- chat_owner_refusal and of chat_bytes_refusal.
+--
+-- A transition that stores messages also stores their files, given as `:file_ids` and three more
+-- arrays, and adds what it stores to `chats.stored_bytes`. A file that the chat has already is left
+-- out of both. Only callers are refused for want of space: a worker's answer is always stored.
 
 -- name: create
 -- Create a chat: pending when its messages start a turn, else waiting.
-WITH decision AS MATERIALIZED (
-    SELECT CASE WHEN :starts_turn THEN COALESCE(chat_owner_refusal(:owner_id, :limits), 'done')
-                ELSE 'done' END AS outcome,
-           gen_random_uuid() AS id
+WITH added AS MATERIALIZED (
+    SELECT pg_column_size(:messages::jsonb) + pg_column_size(:tools::jsonb)
+           + chat_new_file_bytes(NULL, :file_ids, :file_data) AS bytes
+), decision AS MATERIALIZED (
+    SELECT COALESCE(chat_bytes_refusal(:owner_id, :limits, 0, added.bytes),
+                    CASE WHEN :starts_turn THEN chat_owner_refusal(:owner_id, :limits) END,
+                    'done') AS outcome,
+           gen_random_uuid() AS id, added.bytes AS added_bytes
+    FROM added
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       status, pending_since, request_traceparent)
+                       status, pending_since, request_traceparent, stored_bytes)
     SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
            CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END,
-           CASE WHEN :starts_turn THEN clock_timestamp() END, :request_traceparent
+           CASE WHEN :starts_turn THEN clock_timestamp() END, :request_traceparent,
+           decision.added_bytes
     FROM decision WHERE decision.outcome = 'done'
     RETURNING *
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT created.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM created, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), stored_tools AS (
     INSERT INTO chat_tools (chat_id, tools)
     SELECT created.id, :tools FROM created WHERE :tools::jsonb <> '[]'
@@ -66,12 +82,21 @@ WITH snapshot AS MATERIALIZED (
 ), locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
+), added AS MATERIALIZED (
+    SELECT content_bytes, bytes,
+           chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, bytes) AS refusal
+    FROM locked, (
+        SELECT pg_column_size(:content::jsonb) AS content_bytes,
+               pg_column_size(:content::jsonb)
+               + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
+    ) sizes
 ), decision AS MATERIALIZED (
     SELECT locked.id, locked.version + 1 AS version,
            COALESCE(:model_config_id, locked.last_model_config_id) AS model_config_id,
            CASE
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN locked.archived THEN 'chat_archived'
+               WHEN added.refusal IS NOT NULL THEN added.refusal
                WHEN locked.status IN ('waiting', 'error') THEN COALESCE(
                    chat_owner_refusal(locked.owner_id, :limits),
                    CASE WHEN locked.queue_length = 0 THEN 'append' ELSE 'append_and_dequeue' END)
@@ -82,7 +107,7 @@ WITH snapshot AS MATERIALIZED (
                WHEN :busy_behavior = 'interrupt' AND locked.status = 'running' THEN 'interrupt'
                ELSE 'enqueue'
            END AS plan
-    FROM locked, snapshot
+    FROM locked, snapshot, added
 ), queue_head AS MATERIALIZED (
     SELECT q.* FROM chat_queued_messages q, decision
     WHERE decision.plan = 'append_and_dequeue' AND q.chat_id = decision.id
@@ -92,15 +117,15 @@ WITH snapshot AS MATERIALIZED (
     WHERE q.chat_id = queue_head.chat_id AND q.id = queue_head.id
 ), enqueued AS (
     INSERT INTO chat_queued_messages (chat_id, id, position, content, model_config_id,
-                                      request_traceparent)
+                                      request_traceparent, bytes)
     SELECT decision.id, decision.version,
            CASE decision.plan
                WHEN 'interrupt' THEN (SELECT COALESCE(min(position), 0) - 1
                                       FROM chat_queued_messages WHERE chat_id = :chat_id)
                ELSE (SELECT COALESCE(max(position), 0) + 1
                      FROM chat_queued_messages WHERE chat_id = :chat_id)
-           END, :content, decision.model_config_id, :request_traceparent
-    FROM decision WHERE decision.plan IN ('enqueue', 'interrupt', 'append_and_dequeue')
+           END, :content, decision.model_config_id, :request_traceparent, added.content_bytes
+    FROM decision, added WHERE decision.plan IN ('enqueue', 'interrupt', 'append_and_dequeue')
     RETURNING *
 ), closed_tool_calls AS (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
@@ -130,11 +155,18 @@ WITH snapshot AS MATERIALIZED (
         last_model_config_id = CASE decision.plan
             WHEN 'append' THEN decision.model_config_id
             WHEN 'append_and_dequeue' THEN (SELECT model_config_id FROM queue_head)
-            ELSE c.last_model_config_id END
-    FROM decision
+            ELSE c.last_model_config_id END,
+        stored_bytes = c.stored_bytes + added.bytes
+    FROM decision, added
     WHERE c.id = decision.id
       AND decision.plan IN ('append', 'append_and_dequeue', 'enqueue', 'interrupt')
     RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,

@@ -13,6 +13,9 @@ WITH snapshot AS MATERIALIZED (
     SELECT role FROM chat_messages
     WHERE chat_id = :chat_id AND id = :message_id
       AND superseded_version IS NULL AND visibility IN ('both', 'user')
+), added AS MATERIALIZED (
+    SELECT pg_column_size(:content::jsonb)
+           + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
 ), decision AS MATERIALIZED (
     SELECT locked.id,
            CASE
@@ -20,13 +23,16 @@ WITH snapshot AS MATERIALIZED (
                WHEN NOT EXISTS (SELECT FROM target_message) THEN 'message_not_found'
                WHEN (SELECT role FROM target_message) <> 'user' THEN 'not_a_user_message'
                WHEN locked.archived THEN 'chat_archived'
-               WHEN locked.status IN ('waiting', 'error')
-                   THEN COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
-               WHEN locked.status IN ('pending', 'running', 'interrupting', 'requires_action')
-                   THEN 'done'
-               ELSE 'status_unknown'
+               WHEN locked.status NOT IN ('waiting', 'error', 'pending', 'running',
+                                          'interrupting', 'requires_action')
+                   THEN 'status_unknown'
+               ELSE COALESCE(
+                   chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, added.bytes),
+                   CASE WHEN locked.status IN ('waiting', 'error')
+                        THEN chat_owner_refusal(locked.owner_id, :limits) END,
+                   'done')
            END AS outcome
-    FROM locked, snapshot
+    FROM locked, snapshot, added
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
     FROM decision, locked
@@ -39,7 +45,7 @@ WITH snapshot AS MATERIALIZED (
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING decision
     WHERE decision.outcome = 'done' AND q.chat_id = decision.id
-    RETURNING q.id
+    RETURNING q.id, q.bytes
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING decision
     WHERE decision.outcome = 'done' AND p.chat_id = decision.id
@@ -61,9 +67,17 @@ WITH snapshot AS MATERIALIZED (
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
-        queue_length = 0
-    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
+        queue_length = 0,
+        stored_bytes = c.stored_bytes + added.bytes
+            - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)
+    FROM decision, added WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
     SELECT id, chat_message_id(version, 1), version, 'user', :content, last_model_config_id
@@ -120,7 +134,7 @@ WITH snapshot AS MATERIALIZED (
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING decision
     WHERE decision.outcome = 'done' AND q.chat_id = decision.id
-    RETURNING q.id
+    RETURNING q.id, q.bytes
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -128,7 +142,8 @@ WITH snapshot AS MATERIALIZED (
         status = 'waiting',
         last_error = NULL,
         last_error_detail = NULL,
-        queue_length = 0
+        queue_length = 0,
+        stored_bytes = c.stored_bytes - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)
     FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
 ), journal_entry AS (

@@ -11,12 +11,13 @@ WITH snapshot AS MATERIALIZED (
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING locked, snapshot
     WHERE locked.version = snapshot.version AND q.chat_id = locked.id AND q.id = :queued_id
-    RETURNING q.id
+    RETURNING q.id, q.bytes
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        queue_length = c.queue_length - 1
+        queue_length = c.queue_length - 1,
+        stored_bytes = c.stored_bytes - dequeued.bytes
     FROM dequeued WHERE c.id = :chat_id
     RETURNING c.*
 ), journal_entry AS (

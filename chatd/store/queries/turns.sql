@@ -47,11 +47,19 @@ WITH updated AS (
         output_tokens = c.output_tokens + used.output_tokens,
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
         cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
-        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens
+        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
+        stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
+            + chat_new_file_bytes(c.id, :file_ids, :file_data)
     FROM chat_messages_usage(:messages) used
     WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
@@ -129,10 +137,18 @@ WITH snapshot AS MATERIALIZED (
         output_tokens = c.output_tokens + used.output_tokens,
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
         cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
-        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens
+        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
+        stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
+            + chat_new_file_bytes(c.id, :file_ids, :file_data)
     FROM decision, next_turn, chat_messages_usage(:messages) used
     WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,

@@ -200,6 +200,11 @@ export class Messages {
     const path = `/chats/${chatId}/messages/${messageId}`;
     return this.http.request("PATCH", path, { ...options, body: { content } });
   }
+
+  /** Return a file that a message of the chat refers to. */
+  file(chatId: string, fileId: string, options: RequestOptions = {}): Promise<Blob> {
+    return this.http.download(`/chats/${chatId}/files/${fileId}`, options);
+  }
 }
 
 export class Queue {

@@ -54,7 +54,24 @@ export class Http {
    * Retried when the connection breaks or the server is unavailable. A POST or PATCH carries the same
    * idempotency key each time, so it is executed once.
    */
-  async request<T>(method: string, path: string, data: RequestData = {}): Promise<T> {
+  request<T>(method: string, path: string, data: RequestData = {}): Promise<T> {
+    return this.#repeat(method, path, data, async (response) => {
+      const text = await response.text();
+      return (text === "" ? undefined : this.#parse(text)) as T;
+    });
+  }
+
+  /** Return the bytes of the response, with its media type. Retried like other requests. */
+  download(path: string, data: RequestData = {}): Promise<Blob> {
+    return this.#repeat("GET", path, data, (response) => response.blob());
+  }
+
+  async #repeat<T>(
+    method: string,
+    path: string,
+    data: RequestData,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
     const backoff = new Backoff(this.options.retryTimeoutSeconds ?? 30);
     const headers: Record<string, string> = { accept: "application/json" };
     if (METHODS_WITH_IDEMPOTENCY_KEY.has(method)) {
@@ -63,7 +80,7 @@ export class Http {
     if (data.body !== undefined) headers["content-type"] = "application/json";
     for (let repeated = false; ; repeated = true) {
       try {
-        return await this.#sendOnce<T>(method, path, headers, data);
+        return await this.#sendOnce(method, path, headers, data, read);
       } catch (error) {
         // The attempt whose response was lost has deleted it.
         if (repeated && method === "DELETE" && isNotFound(error)) return undefined as T;
@@ -98,12 +115,17 @@ export class Http {
     }
   }
 
-  async #sendOnce<T>(method: string, path: string, headers: Record<string, string>, data: RequestData) {
+  async #sendOnce<T>(
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    data: RequestData,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
     const timeout = new Timeout(this.options.timeoutSeconds ?? 30, data.signal);
     try {
       const response = await this.#send(method, path, headers, data, timeout);
-      const text = await this.#translateErrors(timeout, () => response.text());
-      return (text === "" ? undefined : this.#parse(text)) as T;
+      return await this.#translateErrors(timeout, () => read(response));
     } finally {
       timeout.stop();
     }
@@ -144,6 +166,7 @@ export class Http {
     try {
       return await act();
     } catch (error) {
+      if (error instanceof ClientError) throw error;
       timeout.outer?.throwIfAborted();
       throw new ConnectFailed(this.#baseUrl, timeout.expired ? "it sends nothing" : String(error), {
         cause: error,

@@ -154,6 +154,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/files/{file_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return the bytes of a file
+         * @description Return the bytes of a file. They never change, so that clients may keep them.
+         */
+        get: operations["get_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/interrupt": {
         parameters: {
             query?: never;
@@ -605,6 +625,7 @@ export interface components {
          *       "queue_length": 0,
          *       "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "status": "waiting",
+         *       "stored_bytes": 1480,
          *       "title": "The sky",
          *       "updated_at": "2026-03-01T09:30:02.480000Z",
          *       "usage": {
@@ -714,6 +735,12 @@ export interface components {
             /** @example waiting */
             status: components["schemas"]["Status"];
             /**
+             * Stored Bytes
+             * @description Size of the messages, tools and files. `limits.max_chat_bytes` is about it.
+             * @example 1480
+             */
+            stored_bytes: number;
+            /**
              * Title
              * @example The sky
              */
@@ -751,6 +778,7 @@ export interface components {
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "status": "waiting",
+         *         "stored_bytes": 1480,
          *         "title": "The sky",
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
@@ -848,6 +876,7 @@ export interface components {
          *             "queue_length": 0,
          *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *             "status": "waiting",
+         *             "stored_bytes": 1480,
          *             "title": "The sky",
          *             "updated_at": "2026-03-01T09:30:02.480000Z",
          *             "usage": {
@@ -900,6 +929,7 @@ export interface components {
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "status": "waiting",
+         *           "stored_bytes": 1480,
          *           "title": "The sky",
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
@@ -946,6 +976,7 @@ export interface components {
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "status": "waiting",
+         *           "stored_bytes": 1480,
          *           "title": "The sky",
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
@@ -1367,21 +1398,22 @@ export interface components {
         };
         /**
          * FileDelta
-         * @description A complete file.
+         * @description A complete file, which is served once the message is stored.
          * @example {
-         *       "data": "aGVsbG8=",
+         *       "file_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "index": 0,
          *       "media_type": "image/png",
+         *       "name": "sky.png",
+         *       "size": 5,
          *       "type": "file"
          *     }
          */
         FileDelta: {
             /**
-             * Data
-             * @description base64
-             * @example aGVsbG8=
+             * File Id
+             * Format: uuid
              */
-            data: string;
+            file_id: string;
             /**
              * Index
              * @description The index of the content part that this adds to.
@@ -1394,6 +1426,17 @@ export interface components {
              */
             media_type: string;
             /**
+             * Name
+             * @example sky.png
+             */
+            name: string | null;
+            /**
+             * Size
+             * @description In bytes.
+             * @example 5
+             */
+            size: number;
+            /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
@@ -1401,10 +1444,11 @@ export interface components {
         };
         /**
          * FileInput
-         * @description A file part of a message to send, inline.
+         * @description A file part of a message to send, inline. Responses have a `FilePart` in its place.
          * @example {
          *       "data": "aGVsbG8=",
          *       "media_type": "image/png",
+         *       "name": "sky.png",
          *       "type": "file"
          *     }
          */
@@ -1421,6 +1465,11 @@ export interface components {
              */
             media_type: string;
             /**
+             * Name
+             * @example sky.png
+             */
+            name?: string | null;
+            /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
@@ -1428,30 +1477,49 @@ export interface components {
         };
         /**
          * FilePart
-         * @description A file, inline.
+         * @description A file of the chat, which `url` serves.
          * @example {
-         *       "data": "aGVsbG8=",
+         *       "file_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "media_type": "image/png",
-         *       "type": "file"
+         *       "name": "sky.png",
+         *       "size": 5,
+         *       "type": "file",
+         *       "url": "/api/v1/chats/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10/files/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
          *     }
          */
         FilePart: {
             /**
-             * Data
-             * @description base64
-             * @example aGVsbG8=
+             * File Id
+             * Format: uuid
              */
-            data: string;
+            file_id: string;
             /**
              * Media Type
              * @example image/png
              */
             media_type: string;
             /**
+             * Name
+             * @example sky.png
+             */
+            name: string | null;
+            /**
+             * Size
+             * @description In bytes.
+             * @example 5
+             */
+            size: number;
+            /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "file";
+            /**
+             * Url
+             * @description Path of the file on this server.
+             * @example /api/v1/chats/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10/files/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10
+             */
+            url: string;
         };
         /**
          * Health
@@ -2056,7 +2124,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -2569,6 +2637,7 @@ export interface components {
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "status": "waiting",
+         *         "stored_bytes": 1480,
          *         "title": "The sky",
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
@@ -2618,6 +2687,7 @@ export interface components {
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "status": "waiting",
+         *           "stored_bytes": 1480,
          *           "title": "The sky",
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
@@ -2708,6 +2778,7 @@ export interface components {
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "status": "waiting",
+         *         "stored_bytes": 1480,
          *         "title": "The sky",
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
@@ -3666,6 +3737,10 @@ export interface operations {
              * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
              */
             413: {
                 headers: {
@@ -3674,7 +3749,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "body_too_large";
+                        code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
                     };
@@ -5081,6 +5156,193 @@ export interface operations {
             };
         };
     };
+    get_file: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes of the file, in its media type. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                };
+            };
+            /** @description The file is the one of `If-None-Match`. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `file_not_found`: The chat has no file with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found" | "file_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
     interrupt_chat: {
         parameters: {
             query?: never;
@@ -5575,6 +5837,10 @@ export interface operations {
              * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
              */
             413: {
                 headers: {
@@ -5583,7 +5849,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "body_too_large";
+                        code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
                     };
@@ -5809,6 +6075,10 @@ export interface operations {
              * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
              */
             413: {
                 headers: {
@@ -5817,7 +6087,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "body_too_large";
+                        code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
                     };
@@ -6992,6 +7262,10 @@ export interface operations {
              * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
              */
             413: {
                 headers: {
@@ -7000,7 +7274,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "body_too_large";
+                        code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
                     };

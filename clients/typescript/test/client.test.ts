@@ -78,6 +78,23 @@ test("a delete whose response was lost succeeds on retry", async () => {
   );
 });
 
+test("a file is fetched as bytes with their media type, and again after a cut", async () => {
+  const bytes = Buffer.from([0x89, 0x50, 0, 0xff]);
+  await withServer(
+    (response, _, count) => {
+      if (count === 0) return void response.destroy();
+      response.writeHead(200, { "content-type": "image/png" });
+      response.end(bytes);
+    },
+    async (url, requests) => {
+      const file = await new Client(url).messages.file("c", "f");
+      assert.deepEqual(Buffer.from(await file.arrayBuffer()), bytes);
+      assert.equal(file.type, "image/png");
+      assert.equal(requests[1]?.url, "/api/v1/chats/c/files/f");
+    },
+  );
+});
+
 test("the retry timeout ends retries, and other servers are recognised", async () => {
   const away = new Client("http://127.0.0.1:9", { retryTimeoutSeconds: 0.3 });
   await assert.rejects(away.chats.get("c"), ConnectFailed);

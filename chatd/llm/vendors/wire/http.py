@@ -63,6 +63,7 @@ class NormalizingClient(httpx2.AsyncClient):
         """Send a request. A redirect is followed only within its origin."""
         record = current_answer.get()
         options |= {"stream": True, "follow_redirects": False}
+        request = record.uploads.fill(request)
         response = await super().send(request, **options)
         for _ in range(_MAX_REDIRECTS):
             if not _is_followed(response, request):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.vendors.wire.endings import Ending, Verdict, ending_of
+from chatd.llm.vendors.wire.uploads import Uploads
 from chatd.llm.vendors.wire.usage import UsageTotals
 
 _IMPLIED = Ending("stop", Verdict.WHOLE)
@@ -18,10 +19,11 @@ class AnswerRecord:
 
     ``responded`` is set once the headers of a response have arrived, ``terminated`` once the terminator of
     the API has (``[DONE]``, ``message_stop``), and ``refused`` once the model has sent a refusal.
-    ``on_bytes`` is called for all bytes that arrive.
+    ``on_bytes`` is called for all bytes that arrive. ``uploads`` are the files of the request.
     """
 
     on_bytes: Callable[[], None]
+    uploads: Uploads
     responded: bool = False
     terminated: bool = False
     refused: bool = False

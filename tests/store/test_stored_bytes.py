@@ -1,0 +1,199 @@
+"""What is stored of a chat is added up on its row, and bounded for callers: per chat and per owner."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.factories import (
+    MODEL,
+    OWNER,
+    WORKER,
+    chat_with_status,
+    insert_models,
+    stored_rows,
+    text_content,
+)
+from support.stored_messages import queued_ids
+
+from chatd.domain.chat import Chat, Status
+from chatd.domain.errors import ChatFull, StorageFull
+from chatd.domain.files import File, new_file
+from chatd.domain.message import NewMessage, Role
+from chatd.store.chats import Chats
+from chatd.store.commands import CommitStep, FinishTurn
+from chatd.store.database import Database
+from chatd.store.limits import ChatLimits
+from chatd.store.messages import Messages
+from chatd.store.queue import Queue
+from chatd.store.reads import ChatReader
+from chatd.store.tool_calls import ToolCalls, ToolResult
+from chatd.store.turns import FencingToken, Turns
+
+KIB = 1024
+LARGE = 64 * KIB
+OVERHEAD = 200
+"""More than the bytes of a small message around its text and its references to files."""
+
+
+def file(size: int, first: int = 0) -> File:
+    return new_file(bytes([first]) * size, media_type="image/png")
+
+
+def limits(**most: int) -> Callable[[], ChatLimits]:
+    return lambda: ChatLimits(**most)
+
+
+async def stored(database: Database, chat: Chat) -> int:
+    return (await ChatReader(database).chat(chat.id, owner_id=None)).stored_bytes
+
+
+def content_of(*files: File) -> Any:
+    return tuple(each.reference() for each in files)
+
+
+async def test_transitions_add_what_they_store(database: Database) -> None:
+    await insert_models(database)
+    chats, picture = Chats(database), file(5 * KIB)
+    tools = [{"name": "f", "description": "x" * 3 * KIB, "parameters": {"type": "object"}}]
+    chat = (
+        await chats.create(
+            owner_id=OWNER,
+            model_config_id=MODEL,
+            content=text_content("x" * 2 * KIB),
+            system_prompt="y" * KIB,
+            tools=tools,
+        )
+    ).chat
+    assert 6 * KIB < chat.stored_bytes < 6 * KIB + 3 * OVERHEAD
+
+    async def sent(*, files: tuple[File, ...]) -> int:
+        before = await stored(database, chat)
+        await chats.send(chat.id, owner_id=OWNER, content=content_of(*files), files=files)
+        return await stored(database, chat) - before
+
+    assert 5 * KIB < await sent(files=(picture,)) < 5 * KIB + OVERHEAD
+    assert await sent(files=(picture,)) < OVERHEAD, "the chat has it already"
+    assert 5 * KIB < await sent(files=(file(5 * KIB, 1), picture)) < 5 * KIB + 2 * OVERHEAD
+
+
+async def test_answer_counts_and_is_stored_beyond_every_limit(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, stored_bytes=10**9)
+    turns, fence = Turns(database), FencingToken(chat.id, WORKER, 1)
+    drawn = file(LARGE)
+    for command, step in ((CommitStep, 0), (FinishTurn, 1)):
+        message = NewMessage(
+            role=Role.ASSISTANT,
+            content=(*text_content("z" * KIB), drawn.reference()),
+            model_config_id=MODEL,
+            files=(drawn,),
+        )
+        before = await stored(database, chat)
+        await turns.apply(fence, command(step=step, messages=[message], settled_part=0))
+        added = await stored(database, chat) - before - KIB - (0 if step else LARGE)
+        assert 0 < added < 3 * OVERHEAD
+    rows = await database.fetch("SELECT size, data FROM chat_files")
+    assert [(row["size"], row["data"]) for row in rows] == [(LARGE, drawn.data)]
+
+
+async def test_space_of_queued_messages_is_given_back(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, stored_bytes=7)
+    chats, long = Chats(database), text_content("x" * KIB)
+    for _ in range(3):
+        await chats.send(chat.id, owner_id=OWNER, content=long)
+    full = await stored(database, chat)
+    assert full > 3 * KIB
+    ids = await queued_ids(database, chat)
+    await Queue(database).remove(chat.id, ids[0], owner_id=OWNER)
+    assert (await stored(database, chat) - 7) * 3 == (full - 7) * 2
+    await Queue(database).promote(chat.id, ids[2], owner_id=OWNER)
+    assert (await stored(database, chat) - 7) * 3 == (full - 7) * 2, "still stored"
+    (message, *_) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    await Messages(database).edit(chat.id, message.id, owner_id=OWNER, content=text_content("x"))
+    assert await stored(database, chat) < 7 + OVERHEAD
+
+    failed = await chat_with_status(database, Status.ERROR, queued=1, stored_bytes=100)
+    await database.fetch("UPDATE chat_queued_messages SET bytes = 60")
+    await Messages(database).clear(failed.id, owner_id=OWNER)
+    assert await stored(database, failed) == 40
+
+
+Request = Callable[[Database, Chat, Callable[[], ChatLimits]], Awaitable[object]]
+
+
+async def send(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
+    picture = file(LARGE)
+    return await Chats(database, limits=most).send(
+        chat.id, owner_id=OWNER, content=content_of(picture), files=[picture]
+    )
+
+
+async def edit(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
+    (message,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    return await Messages(database, limits=most).edit(
+        chat.id, message.id, owner_id=OWNER, content=text_content("x" * LARGE)
+    )
+
+
+async def create(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
+    picture = file(LARGE)
+    return await Chats(database, limits=most).create(
+        owner_id=OWNER,
+        model_config_id=MODEL,
+        content=content_of(picture),
+        files=[picture],
+    )
+
+
+async def submit(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
+    results = [ToolResult(tool_call_id=id_, result="x" * LARGE) for id_ in ("c1", "c2", "c3")]
+    return await ToolCalls(database, limits=most).submit(chat.id, owner_id=OWNER, results=results)
+
+
+REQUESTS = [
+    pytest.param(send, Status.WAITING, id="send"),
+    pytest.param(send, Status.RUNNING, id="queue"),
+    pytest.param(edit, Status.WAITING, id="edit"),
+    pytest.param(create, Status.WAITING, id="create"),
+    pytest.param(submit, Status.REQUIRES_ACTION, id="submit"),
+]
+
+
+@pytest.mark.parametrize(("request_of", "status"), REQUESTS)
+async def test_what_does_not_fit_is_refused_and_changes_nothing(
+    request_of: Request, status: Status, database: Database
+) -> None:
+    held = 0 if request_of is create else LARGE
+    chat = await chat_with_status(database, status, stored_bytes=held)
+    other = await chat_with_status(database, Status.WAITING, stored_bytes=10 * LARGE)
+    before = await stored_rows(database, chat)
+    with pytest.raises(ChatFull):
+        await request_of(database, chat, limits(max_chat_bytes=held + LARGE))
+    with pytest.raises(StorageFull):
+        await request_of(database, chat, limits(max_owner_bytes=11 * LARGE))
+    assert await stored_rows(database, chat) == before
+    assert await database.fetch("SELECT * FROM chat_files") == []
+    await Chats(database).delete(other.id, owner_id=OWNER)
+    await request_of(database, chat, limits(max_chat_bytes=9 * LARGE, max_owner_bytes=11 * LARGE))
+
+
+async def test_space_of_an_owner_is_that_of_large_chats_and_asked_of_large_messages(
+    database: Database,
+) -> None:
+    most = limits(max_owner_bytes=3 * LARGE)
+    chat = await chat_with_status(database, Status.WAITING, stored_bytes=LARGE)
+    for _ in range(3):
+        await chat_with_status(database, Status.WAITING, stored_bytes=LARGE - 1)
+        await chat_with_status(database, Status.WAITING, stored_bytes=9 * LARGE, owner_id="bob")
+    await send(database, chat, most)
+    with pytest.raises(StorageFull):
+        await send_another(database, chat, most)
+    await Chats(database, limits=most).send(
+        chat.id, owner_id=OWNER, content=text_content("A text is no question of space.")
+    )
+
+
+async def send_another(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
+    picture = file(LARGE, first=1)
+    return await Chats(database, limits=most).send(
+        chat.id, owner_id=OWNER, content=content_of(picture), files=[picture]
+    )
