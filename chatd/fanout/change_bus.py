@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.hint import RESYNC, Hint
+from chatd.domain.hint import RESYNC, Hint, hash_owner
 from chatd.domain.journal import JournalEntry
 from chatd.fanout.hub import ChatHub
 
@@ -43,10 +43,10 @@ class ChangeBus:
         """Call ``listener`` for every hint, of this process and of others."""
         self._listeners.append(listener)
 
-    def publish(self, entry: JournalEntry) -> None:
-        """Publish a transition that this process committed."""
+    def publish(self, entry: JournalEntry, owner_id: str) -> None:
+        """Publish a transition that this process committed, of a chat of this owner."""
         self._hub.publish(entry)
-        hint = Hint(entry.chat_id, entry.version, entry.status)
+        hint = Hint(entry.chat_id, entry.version, entry.status, hash_owner(owner_id))
         self._pending.append(hint)
         if self._is_urgent(hint):
             self._send_pending()
@@ -56,11 +56,11 @@ class ChangeBus:
             )
         self._call_listeners(hint)
 
-    def publish_deleted(self, chat_id: UUID, version: int) -> None:
-        """Publish that a chat was deleted, whose last version was ``version``."""
+    def publish_deleted(self, chat_id: UUID, version: int, owner_id: str) -> None:
+        """Publish that a chat of this owner was deleted, whose last version was ``version``."""
         self._hub.mark_deleted(chat_id)
         # A deleted chat has no status. Any that is not RUNNING has workers and lists look at it.
-        hint = Hint(chat_id, version + 1, Status.WAITING)
+        hint = Hint(chat_id, version + 1, Status.WAITING, hash_owner(owner_id))
         self._pending.append(hint)
         self._send_pending()
         self._call_listeners(hint)

@@ -1,13 +1,18 @@
 """The hub of chat lists: one topic for each owner whose list has subscribers in this process."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final
 from uuid import UUID
 
 import anyio
 
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery, SentVersions
-from chatd.domain.hint import RESYNC, Hint
+from chatd.domain.hint import RESYNC, Hint, hash_owner
+
+_LISTS_PER_POLL: Final = 500
+"""Lists that one poll reads, in some 10 ms. Hints name the lists to read; polls find what hints missed."""
 
 
 class ListSubscription:
@@ -128,6 +133,8 @@ class ListHub:
         self.overlap = timedelta(seconds=overlap_seconds)
         self._subscriber_buffer = subscriber_buffer
         self._topics: dict[str, _ListTopic] = {}
+        self._owners_by_hash: dict[int, set[str]] = {}
+        self._stale_owners: set[str] = set()
         self.on_stale: Callable[[], None] = lambda: None
         """Called when there may be something to read."""
         self.refuses: Callable[[str], bool] = lambda _: False
@@ -143,6 +150,7 @@ class ListHub:
         """Return a subscription, to which everything that is read is delivered from now on."""
         subscription = ListSubscription(owner_id, max_pending=self._subscriber_buffer)
         self._topics.setdefault(owner_id, _ListTopic()).subscriptions.add(subscription)
+        self._owners_by_hash.setdefault(hash_owner(owner_id), set()).add(owner_id)
         return subscription
 
     def attach(self, subscription: ListSubscription, read_at: datetime) -> None:
@@ -150,7 +158,7 @@ class ListHub:
         topic = self._topics.get(subscription.owner_id)
         if topic is not None and subscription in topic.subscriptions:
             topic.attach(read_at)
-            self.on_stale()
+            self.mark_stale((subscription.owner_id,))
 
     def unsubscribe(self, subscription: ListSubscription) -> None:
         """Drop a subscription, and with the last one the topic."""
@@ -158,7 +166,7 @@ class ListHub:
         if topic is not None:
             topic.subscriptions.discard(subscription)
             if not topic.subscriptions:
-                del self._topics[subscription.owner_id]
+                self._drop(subscription.owner_id)
 
     def cut(self, owner_id: str) -> None:
         """End the streams of a list that cannot be read."""
@@ -176,14 +184,33 @@ class ListHub:
     # -- reads of the database -----------------------------------------------------------------
 
     def handle_hint(self, hint: Hint) -> None:
-        """Have the lists read, because some chat changed and may be on one of them."""
-        if (hint.status is not None or hint is RESYNC) and self._topics:
+        """Have the lists read on which a chat changed: those of its owner, or all if that is unknown."""
+        if hint.status is None and hint is not RESYNC:
+            return
+        if hint.owner_hash is None:
+            self.mark_stale(self._topics)
+        else:
+            self.mark_stale(self._owners_by_hash.get(hint.owner_hash, ()))
+
+    def mark_stale(self, owner_ids: Collection[str]) -> None:
+        """Have these lists read soon."""
+        if owner_ids:
+            self._stale_owners.update(owner_ids)
             self.on_stale()
 
-    def pending_reads(self) -> list[ListQuery]:
-        """Return the queries to read now."""
+    def pending_reads(self, *, poll: bool = True) -> list[ListQuery]:
+        """Return the queries of the lists that are stale and, in a ``poll``, of some others.
+
+        Those are the lists that no poll has read for longest. Many lists are read by several polls.
+        """
+        owner_ids, self._stale_owners = self._stale_owners & self._topics.keys(), set()
+        if poll:
+            polled = list(islice(self._topics, _LISTS_PER_POLL))
+            for owner_id in polled:
+                self._topics[owner_id] = self._topics.pop(owner_id)  # to the end of the order
+            owner_ids |= {*polled}
         queries = (
-            topic.query(owner_id, overlap=self.overlap) for owner_id, topic in self._topics.items()
+            self._topics[owner_id].query(owner_id, overlap=self.overlap) for owner_id in owner_ids
         )
         return [query for query in queries if query is not None]
 
@@ -194,5 +221,14 @@ class ListHub:
             topic, batch = self._topics.get(query.owner_id), batches.get(query.owner_id)
             if topic is not None and batch is not None:
                 topic.deliver(query, batch, overlap=self.overlap)
-                more = more or (not batch.is_complete and batch.read_at >= query.since)
+                if not batch.is_complete and batch.read_at >= query.since:
+                    self._stale_owners.add(query.owner_id)
+                    more = True
         return more
+
+    def _drop(self, owner_id: str) -> None:
+        del self._topics[owner_id]
+        owner_hash = hash_owner(owner_id)
+        self._owners_by_hash[owner_hash].discard(owner_id)
+        if not self._owners_by_hash[owner_hash]:
+            del self._owners_by_hash[owner_hash]

@@ -226,8 +226,8 @@ class Chats:
         if not rows:
             raise ChatNotFound(chat_id)
         deleted = [(row["id"], row["version"]) for row in rows]
-        for deleted_id, version in deleted:
-            self._listener.on_delete(deleted_id, version)
+        for row in rows:
+            self._listener.on_delete(row["id"], row["version"], row["owner_id"])
         return deleted
 
 

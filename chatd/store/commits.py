@@ -23,14 +23,14 @@ class CommitListener:
     They must neither block nor raise.
     """
 
-    on_commit: Callable[[JournalEntry], None] = _ignore
-    """Called with the journal entry of each transition that changed something.
+    on_commit: Callable[[JournalEntry, str], None] = _ignore
+    """Called with the journal entry of each transition that changed something, and the chat's owner.
 
     A repeated request reports the entry again: the first response may have been lost together with its
     report, and readers skip a version that they have.
     """
-    on_delete: Callable[[UUID, int], None] = _ignore
-    """Called with the id and the last version of each deleted chat."""
+    on_delete: Callable[[UUID, int, str], None] = _ignore
+    """Called with the id, the last version and the owner of each deleted chat."""
     on_flush: Callable[[UUID], None] = _ignore
     """Called with the id of each chat whose live parts were stored."""
     on_replay: Callable[[], None] = _ignore
@@ -52,7 +52,7 @@ class CommitListener:
 
     def _reported(self, result: TransitionResult) -> TransitionResult:
         if result.entry is not None:
-            self.on_commit(result.entry)
+            self.on_commit(result.entry, result.chat.owner_id)
         return result
 
 

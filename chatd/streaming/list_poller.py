@@ -1,7 +1,7 @@
 """The poller of chat lists: one batched read for all list streams of this process.
 
-Any change of any chat may belong to a list that has subscribers, so every hint is a reason to read, and
-hints that arrive close together are one reason. Without subscribers nothing is read.
+A hint names the owner whose list changed, and hints that arrive close together are one reason to read.
+Polls find what hints missed. Without subscribers nothing is read.
 """
 
 from collections import ChainMap
@@ -20,6 +20,8 @@ from chatd.telemetry.metrics import ContainmentMetrics
 
 _MIN_INTERVAL_SECONDS: Final = 0.05
 """Seconds between two reads, however many hints arrive."""
+_POLL_TOLERANCE: Final = 0.9
+"""Share of the interval after which a poll is due."""
 
 
 class ChatListPoller:
@@ -38,6 +40,7 @@ class ChatListPoller:
         self._chat_lists = chat_lists
         self._poll_seconds = poll_seconds
         self._wake_event = anyio.Event()
+        self._polled_at = float("-inf")
         hub.on_stale = self.wake
         hub.refuses = self._containment.fails_again
 
@@ -46,13 +49,24 @@ class ChatListPoller:
         self._wake_event.set()
 
     async def step(self) -> bool:
-        """Read what changed in all lists. Return whether there is more to read at once."""
-        queries = self._hub.pending_reads()
+        """Read what changed in stale lists, and in others if a poll is due.
+
+        Return whether there is more to read at once.
+        """
+        now = anyio.current_time()
+        is_poll = now - self._polled_at >= self._poll_seconds * _POLL_TOLERANCE
+        queries = self._hub.pending_reads(poll=is_poll)
+        if is_poll:
+            self._polled_at = now
         if not queries:
             return False
-        found = await self._containment.run(
-            queries, self._chat_lists.changed_since, key=attrgetter("owner_id")
-        )
+        try:
+            found = await self._containment.run(
+                queries, self._chat_lists.changed_since, key=attrgetter("owner_id")
+            )
+        except BaseException:
+            self._hub.mark_stale([query.owner_id for query in queries])
+            raise
         return self._hub.apply_read(queries, ChainMap(*map(dict, found)))
 
     async def run(self, child: ChildHandle) -> None:

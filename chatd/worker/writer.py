@@ -9,7 +9,7 @@ import anyio
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, FileNotFoundInChat, LeaseLost
 from chatd.domain.files import FileSpan
-from chatd.domain.hint import Hint
+from chatd.domain.hint import Hint, hash_owner
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.commands import WorkerCommand
 from chatd.store.turns import ChatHistory, Turns
@@ -87,7 +87,9 @@ class Writer:
                 )
         except LeaseLost:
             self._lease.chat = chat = await self._reconcile(command)
-            self._change_bus.receive(Hint(chat.id, chat.version, chat.status))
+            self._change_bus.receive(
+                Hint(chat.id, chat.version, chat.status, hash_owner(chat.owner_id))
+            )
         else:
             self._lease.chat = result.chat
             self._history = history and history.with_messages(result.model_messages)

@@ -10,6 +10,7 @@ from support.factories import MODEL, OWNER, insert_models
 from chatd.domain.chat import Chat
 from chatd.domain.chat_list import ChangeBatch, ListQuery
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.hint import RESYNC
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatListSnapshot
 from chatd.domain.stream_events import StreamEvent, StreamEventType
@@ -91,10 +92,13 @@ async def test_changed_and_deleted_chats_are_sent_once(database: Database) -> No
         await rename(database, kept, "renamed")
         await Chats(database).delete(deleted.id, owner_id=OWNER)
         await create(database, "bob's", owner_id="bob")
+        hub.handle_hint(RESYNC)
         await poller.step()
         changed, gone = await anext(batches)
+        hub.handle_hint(RESYNC)
         await poller.step()
         await rename(database, kept, "renamed again")
+        hub.handle_hint(RESYNC)
         await poller.step()
         [again] = await anext(batches)
     assert titles([changed, again]) == ["renamed", "renamed again"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chatd.domain.chat import Status
 from chatd.domain.cursor import Cursor
-from chatd.domain.hint import Hint
+from chatd.domain.hint import Hint, hash_owner
 from chatd.domain.journal import JournalEntry
 from chatd.domain.transitions import Transition
 from chatd.fanout.change_bus import ChangeBus
@@ -29,6 +29,9 @@ def entry(version: int, status: Status = Status.RUNNING) -> JournalEntry:
     )
 
 
+ANN = hash_owner("ann")
+
+
 def subscribed_hub() -> tuple[ChatHub, Subscription]:
     hub = ChatHub(subscriber_buffer=100)
     subscription = hub.subscribe(CHAT)
@@ -42,10 +45,10 @@ async def test_published_entry_reaches_subscribers_listeners_and_replicas() -> N
     received: list[Hint] = []
     bus = ChangeBus(hub, notify_replicas=notified.append)
     bus.subscribe(received.append)
-    bus.publish(entry(2))
-    bus.publish(entry(3, Status.WAITING))
+    bus.publish(entry(2), "ann")
+    bus.publish(entry(3, Status.WAITING), "ann")
     assert [delivered.version for delivered in subscription.take()] == [2, 3]
-    assert received == [Hint(CHAT, 2, Status.RUNNING), Hint(CHAT, 3, Status.WAITING)]
+    assert received == [Hint(CHAT, 2, Status.RUNNING, ANN), Hint(CHAT, 3, Status.WAITING, ANN)]
     assert notified == received, "a coalesced hint is sent with an urgent one"
     bus.publish_parts(CHAT)
     assert notified[2:] == [Hint(CHAT, 0)]
@@ -58,12 +61,14 @@ async def test_coalesced_hint_is_sent_after_a_while() -> None:
     bus = ChangeBus(hub, notify_replicas=notified.put_nowait, coalesce_seconds=0.0)
     bus.claims_locally = lambda: True
     pending = entry(2, Status.PENDING)
-    bus.publish(pending)
+    bus.publish(pending, "ann")
     assert notified.empty()
-    assert await notified.get() == Hint(CHAT, 2, Status.PENDING)
+    assert await notified.get() == Hint(CHAT, 2, Status.PENDING, ANN)
     bus.claims_locally = lambda: False
-    bus.publish(pending)
-    assert notified.get_nowait() == Hint(CHAT, 2, Status.PENDING), "another worker must claim it"
+    bus.publish(pending, "ann")
+    assert notified.get_nowait() == Hint(CHAT, 2, Status.PENDING, ANN), (
+        "another worker must claim it"
+    )
 
 
 def test_received_hint_is_passed_on_locally_only() -> None:

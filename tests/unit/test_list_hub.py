@@ -8,7 +8,8 @@ import pytest
 
 from chatd.domain.chat import Status
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery
-from chatd.domain.hint import Hint
+from chatd.domain.hint import RESYNC, Hint, hash_owner
+from chatd.fanout import list_hub
 from chatd.fanout.list_hub import ListHub, ListSubscription
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -176,3 +177,65 @@ def test_list_is_dropped_with_its_last_subscriber(subscribers: int) -> None:
         hub.unsubscribe(subscription)
         hub.unsubscribe(subscription)
     assert hub._topics == {}
+
+
+def attached(hub: ListHub, *owners: str) -> list[ListSubscription]:
+    subscriptions = [hub.subscribe(owner) for owner in owners]
+    for subscription in subscriptions:
+        hub.attach(subscription, at(0))
+    hub.pending_reads()
+    return subscriptions
+
+
+def stale(hub: ListHub) -> set[str]:
+    return {query.owner_id for query in hub.pending_reads(poll=False)}
+
+
+def test_hint_has_the_list_of_its_owner_read_alone() -> None:
+    hub = new_hub()
+    ann, _ = attached(hub, "ann", "bob")
+    assert stale(hub) == set()
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING, hash_owner("ann")))
+    hub.handle_hint(Hint(UUID(int=2), 2, Status.WAITING, hash_owner("carol")))
+    assert stale(hub) == {"ann"}
+    assert stale(hub) == set()
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING))  # of an unknown owner
+    assert stale(hub) == {"ann", "bob"}
+    hub.handle_hint(RESYNC)
+    assert stale(hub) == {"ann", "bob"}
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING, hash_owner("ann")))
+    hub.unsubscribe(ann)
+    assert stale(hub) == set()
+    assert hub._owners_by_hash.keys() == {hash_owner("bob")}
+
+
+def test_owners_that_share_a_hash_are_both_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_hub, "hash_owner", lambda _: 7)
+    hub = new_hub()
+    ann, _ = attached(hub, "ann", "bob")
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING, 7))
+    assert stale(hub) == {"ann", "bob"}
+    hub.unsubscribe(ann)
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING, 7))
+    assert stale(hub) == {"bob"}
+
+
+def test_polls_read_many_lists_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_hub, "_LISTS_PER_POLL", 3)
+    hub = new_hub()
+    owners = [str(number) for number in range(7)]
+    attached(hub, *owners)
+    polls = [{query.owner_id for query in hub.pending_reads()} for _ in range(7)]
+    assert {len(poll) for poll in polls} == {3}
+    for first, second, third in zip(polls, polls[1:], polls[2:], strict=False):
+        assert first | second | third == {*owners}
+
+
+def test_list_with_more_changes_is_read_again_without_a_poll() -> None:
+    hub = new_hub()
+    attached(hub, "ann", "bob")
+    hub.handle_hint(Hint(UUID(int=1), 2, Status.WAITING, hash_owner("ann")))
+    queries = hub.pending_reads(poll=False)
+    batch = ChangeBatch(at(1), [change(1, 2, 1)], is_complete=False)
+    assert hub.apply_read(queries, {"ann": batch})
+    assert stale(hub) == {"ann"}

@@ -75,9 +75,14 @@ class Listener:
 def decode_payload(payload: str, *, own_sender: str) -> Hint | None:
     """Return the hint in a payload. None: this process sent it, or another version of chatd."""
     try:
-        sender, chat_id, version, status = payload.split(" ")
+        sender, chat_id, version, status, owner = payload.split(" ")
         if sender == own_sender:
             return None
-        return Hint(UUID(chat_id), int(version), None if status == "-" else Status.read(status))
+        return Hint(
+            UUID(chat_id),
+            int(version),
+            None if status == "-" else Status.read(status),
+            None if owner == "-" else int(owner, 16),
+        )
     except ValueError:
         return None

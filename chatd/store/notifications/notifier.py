@@ -80,4 +80,5 @@ class Notifier:
 
 def encode_payload(hint: Hint, sender: str) -> str:
     """Return the payload that announces ``hint``."""
-    return f"{sender} {hint.chat_id} {hint.version} {hint.status or '-'}"
+    owner = "-" if hint.owner_hash is None else f"{hint.owner_hash:x}"
+    return f"{sender} {hint.chat_id} {hint.version} {hint.status or '-'} {owner}"

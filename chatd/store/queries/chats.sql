@@ -459,4 +459,4 @@ WITH RECURSIVE tree AS (
 ), tombstones AS (
     INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM deleted
 )
-SELECT id, version FROM deleted;
+SELECT id, version, owner_id FROM deleted;
