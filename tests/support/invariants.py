@@ -10,6 +10,9 @@ from chatd.store.database import Database
 
 Row = Any
 
+MOST_MESSAGE_BYTES = 2000
+"""More than a transition of a test stores in messages."""
+
 
 def reachable_statuses(transition: Transition, status: Status | None) -> set[Status]:
     """Return every status that the table lets ``transition`` lead to from ``status``."""
@@ -28,7 +31,13 @@ async def check_all(database: Database) -> int:
     messages = await _by_chat(database, "chat_messages", "id")
     queue = await _by_chat(database, "chat_queued_messages", "position, id")
     ledger = await _by_chat(database, "chat_tool_calls", "message_id, position")
+    files = await _files_by_chat(database)
     for chat in chats:
+        check_files(
+            chat,
+            [*messages.get(chat["id"], []), *queue.get(chat["id"], [])],
+            files.get(chat["id"], {}),
+        )
         rows = journal.get(chat["id"], [])
         check_journal(chat, rows)
         check_messages(rows, messages.get(chat["id"], []))
@@ -42,6 +51,29 @@ async def _by_chat(database: Database, table: str, order: str) -> dict[Any, list
     for row in await database.fetch(f"SELECT * FROM {table} ORDER BY chat_id, {order}"):
         found.setdefault(row["chat_id"], []).append(row)
     return found
+
+
+async def _files_by_chat(database: Database) -> dict[Any, dict[str, int]]:
+    found: dict[Any, dict[str, int]] = {}
+    for row in await database.fetch(
+        "SELECT chat_id, id, size, length(data) AS length FROM chat_files"
+    ):
+        assert row["size"] == row["length"]
+        found.setdefault(row["chat_id"], {})[str(row["id"])] = row["size"]
+    return found
+
+
+def check_files(chat: Row, messages: Sequence[Row], sizes: dict[str, int]) -> None:
+    """Check that the files of messages are stored, and that each counts once among the stored bytes."""
+    referred = {
+        part["file_id"]: part["size"]
+        for message in messages
+        for part in message["content"]
+        if part["type"] == "file"
+    }
+    assert referred.items() <= sizes.items()
+    of_messages = chat["stored_bytes"] - sum(sizes.values())
+    assert 0 <= of_messages < MOST_MESSAGE_BYTES * chat["version"]
 
 
 def check_journal(chat: Row, rows: Sequence[Row]) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
+from chatd.domain.files import new_file
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.store.chats import Chats
 from chatd.store.commands import (
@@ -36,6 +37,8 @@ from support.sweeps import delete_expired
 
 Request = Callable[..., Awaitable[object]]
 
+FILES = [new_file(bytes([n]) * 200_000, media_type="image/png") for n in range(3)]
+"""Files that are large beside all the messages of a chat, so that one that counts twice is seen."""
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
@@ -103,7 +106,7 @@ class RandomWorkload:
                 message_id = await self.random_id(
                     "SELECT id FROM chat_messages WHERE chat_id = $1", chat_id
                 )
-                edit = partial(messages.edit, chat_id, message_id, content=text_content(label))
+                edit = partial(messages.edit, chat_id, message_id, **self.random_content(label))
                 return (edit, True) if message_id else (None, False)
             case 7:
                 return partial(messages.clear, chat_id), False
@@ -117,8 +120,14 @@ class RandomWorkload:
                 return None, False
             case _:
                 busy = self.random.choice(list(BusyBehavior))
-                content = text_content(label)
-                return partial(chats.send, chat_id, content=content, busy_behavior=busy), True
+                content = self.random_content(label)
+                return partial(chats.send, chat_id, **content, busy_behavior=busy), True
+
+    def random_content(self, label: str) -> dict[str, Any]:
+        """Return a message of the text ``label`` and perhaps one of a few files."""
+        files = self.random.sample(FILES, self.random.choice((0, 0, 1, 2)))
+        parts = [file.reference() for file in files]
+        return {"content": (*text_content(label), *parts), "files": files}
 
     async def random_id(self, query: str, chat_id: UUID) -> int:
         """Return a random id of the rows of a query. 0: there is no row."""
