@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from chaos.audit import listed
+from chaos.plan import Kind
 from chaos.run import run_chaos
 from chaos.sabotage import SABOTAGES
 
@@ -27,6 +28,7 @@ def main() -> int:
             seed=seed,
             seconds=options.minutes * 60,
             per_minute=options.per_minute,
+            only=sabotage.faults if sabotage else frozenset(Kind),
             source=sabotage.copy_to(Path(folder)) if sabotage else None,
         )
     print("\n".join(report.figures))

@@ -102,10 +102,13 @@ WEIGHTS: dict[Kind, Weight] = {
 """The kinds by weight. Kinds that stop a process or the server are rare, so that work goes on."""
 
 
-def plan(seed: int, seconds: float, per_minute: float) -> list[Fault]:
-    """Return the faults of a run of ``seconds``, in order."""
+def plan(
+    seed: int, seconds: float, per_minute: float, only: frozenset[Kind] = frozenset(Kind)
+) -> list[Fault]:
+    """Return the faults of a run of ``seconds``, in order, of all kinds or of some."""
     choose = random.Random(seed)
-    kinds, weights = list(WEIGHTS), [weight.weight for weight in WEIGHTS.values()]
+    kinds = [kind for kind in WEIGHTS if kind in only]
+    weights = [WEIGHTS[kind].weight for kind in kinds]
     quiet_until = dict.fromkeys((*REPLICAS, "server"), 0.0)
     faults: list[Fault] = []
     at = 0.0

@@ -19,7 +19,7 @@ from chaos.evidence import FINAL_STATUSES, Evidence, read_rows
 from chaos.figures import figures
 from chaos.injector import Injector
 from chaos.model import free_port, model_process
-from chaos.plan import plan
+from chaos.plan import Kind, plan
 from chaos.replicas import Replica, replica_processes, watch
 from chaos.requests import Requester
 from chaos.subscriptions import Subscribers
@@ -98,11 +98,17 @@ class Run:
     """One run, with everything that takes part in it."""
 
     def __init__(
-        self, *, seed: int, seconds: float, per_minute: float, source: Path | None
+        self,
+        *,
+        seed: int,
+        seconds: float,
+        per_minute: float,
+        only: frozenset[Kind],
+        source: Path | None,
     ) -> None:
         self._seed = seed
         self._seconds = seconds
-        self._faults = plan(seed, seconds, per_minute)
+        self._faults = plan(seed, seconds, per_minute, only)
         self._source = source
 
     async def run(self) -> Report:
@@ -171,8 +177,13 @@ class Run:
 
 
 def run_chaos(
-    *, seed: int, seconds: float, per_minute: float, source: Path | None = None
+    *,
+    seed: int,
+    seconds: float,
+    per_minute: float,
+    only: frozenset[Kind] = frozenset(Kind),
+    source: Path | None = None,
 ) -> Report:
     """Run once, on an event loop of its own."""
-    run = Run(seed=seed, seconds=seconds, per_minute=per_minute, source=source)
+    run = Run(seed=seed, seconds=seconds, per_minute=per_minute, only=only, source=source)
     return asyncio.run(run.run())

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.plan import Kind
+
 _ROOT = Path(__file__).parents[2]
 
 
@@ -21,10 +23,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sabotage:
-    """A guarantee that is taken out, and the rules of which at least one has to find it."""
+    """A guarantee that is taken out, and the rules of which at least one has to find it.
+
+    ``faults`` are the kinds that need the guarantee.
+    """
 
     name: str
     edits: tuple[Edit, ...]
+    faults: frozenset[Kind] = frozenset(Kind)
     found_by: frozenset[str]
 
     def copy_to(self, folder: Path) -> Path:
@@ -41,119 +47,117 @@ class Sabotage:
         return folder
 
 
-SABOTAGES = {
-    sabotage.name: sabotage
-    for sabotage in (
-        Sabotage(
-            name="fence",
-            edits=(
-                Edit(
-                    file="chatd/store/queries/turns.sql",
-                    old="""
+_HINTS_LOST = frozenset({Kind.DROP_HINTS})
+_SILENT = frozenset({Kind.PAUSE, Kind.BLACK_HOLE, Kind.CUT_ALL, Kind.TERMINATE_BACKENDS})
+
+_ALL = (
+    Sabotage(
+        name="fence",
+        edits=(
+            Edit(
+                file="chatd/store/queries/turns.sql",
+                old="""
     WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
       AND committed_steps = :step AND status = :from_status
     FOR NO KEY UPDATE""",
-                    new="""
+                new="""
     WHERE id = :chat_id AND (true OR worker_id = :worker_id OR epoch = :epoch)
       AND committed_steps = :step AND status = :from_status
     FOR NO KEY UPDATE""",
-                ),
             ),
-            found_by=frozenset({"epochs_have_one_worker", "answers_come_from_the_lease"}),
-        ),
-        Sabotage(
-            name="polls-of-the-claimer",
-            edits=(
-                Edit(
-                    file="chatd/worker/claimer.py",
-                    old="self.step, interval_seconds=poll_seconds,",
-                    new="self.step, interval_seconds=1e6,",
-                ),
-            ),
-            found_by=frozenset({"nothing_is_left_running"}),
-        ),
-        Sabotage(
-            name="polls-of-streams",
-            edits=(
-                Edit(
-                    file="chatd/streaming/chat_poller.py",
-                    old="is_poll = now - polled_at >= self._poll_seconds * _POLL_TOLERANCE",
-                    new="is_poll = False",
-                ),
-            ),
-            found_by=frozenset({"subscribers_show_what_is_stored"}),
-        ),
-        Sabotage(
-            name="part-of-an-answer",
-            edits=(
-                Edit(
-                    file="chatd/worker/model_call.py",
-                    old="                        case PartDelta(part):\n",
-                    new="                        case PartDelta(part) if hash(str(part)) % 50 == 0:\n"
-                    "                            pass\n"
-                    "                        case PartDelta(part):\n",
-                ),
-            ),
-            found_by=frozenset({"answers_are_what_the_model_sent"}),
-        ),
-        Sabotage(
-            name="part-of-a-stream",
-            edits=(
-                Edit(
-                    file="chatd/streaming/event_reader.py",
-                    old="        for part in self._preview.parts_after(number):\n            number += 1\n",
-                    new="        for part in self._preview.parts_after(number):\n            number += 1\n"
-                    "            if hash(str(part)) % 50 == 0:\n"
-                    "                continue\n",
-                ),
-            ),
-            found_by=frozenset({"joined_deltas_are_the_message"}),
-        ),
-        Sabotage(
-            name="event-of-a-resume",
-            edits=(
-                Edit(
-                    file="chatd/streaming/event_reader.py",
-                    old="            if number > already_sent and not _is_hidden(event):",
-                    new="            if already_sent == 0 and not _is_hidden(event):",
-                ),
-            ),
-            found_by=frozenset({"subscribers_show_what_is_stored"}),
-        ),
-        Sabotage(
-            name="idempotency-keys",
-            edits=(
-                Edit(
-                    file="chatd/store/idempotency.py",
-                    old="    if key is None:\n        return NO_KEY",
-                    new="    if key is None or key.key:\n        return NO_KEY",
-                ),
-            ),
-            found_by=frozenset({"accepted_messages_are_stored_once", "replays_are_equal"}),
-        ),
-        Sabotage(
-            name="epoch",
-            edits=(
-                Edit(
-                    file="chatd/store/queries/leases.sql",
-                    old="        epoch = c.epoch + 1,\n",
-                    new="        epoch = GREATEST(c.epoch, 1),\n",
-                ),
-            ),
-            found_by=frozenset(
-                {"journals_have_no_gap_and_match_the_row", "epochs_have_one_worker"}
+            Edit(
+                file="chatd/worker/lease.py",
+                old="        if self.cause is Cause.LOST or self.remaining_seconds <= 0:",
+                new="        if self.cause is Cause.LOST:",
             ),
         ),
-        Sabotage(
-            name="outage",
-            edits=(
-                Edit(
-                    file="chatd/worker/claimer.py",
-                    old="expected_errors=(DatabaseUnavailable,)",
-                    new="expected_errors=()",
-                ),
+        faults=_SILENT,
+        found_by=frozenset({"epochs_have_one_worker", "answers_come_from_the_lease"}),
+    ),
+    Sabotage(
+        name="polls-of-streams",
+        edits=(
+            Edit(
+                file="chatd/streaming/chat_poller.py",
+                old="is_poll = now - polled_at >= self._poll_seconds * _POLL_TOLERANCE",
+                new="is_poll = False",
             ),
-            found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
         ),
-    )
-}
+        faults=_HINTS_LOST,
+        found_by=frozenset({"subscribers_show_what_is_stored"}),
+    ),
+    Sabotage(
+        name="part-of-an-answer",
+        edits=(
+            Edit(
+                file="chatd/worker/model_call.py",
+                old="                        case PartDelta(part):\n",
+                new="                        case PartDelta(part) if part.get('text') == ' cut':\n"
+                "                            pass\n"
+                "                        case PartDelta(part):\n",
+            ),
+        ),
+        found_by=frozenset({"answers_are_what_the_model_sent"}),
+    ),
+    Sabotage(
+        name="part-of-a-stream",
+        edits=(
+            Edit(
+                file="chatd/streaming/event_reader.py",
+                old="        for part in self._preview.parts_after(number):\n            number += 1\n",
+                new="        for part in self._preview.parts_after(number):\n            number += 1\n"
+                "            if part.get('text') == ' cut':\n"
+                "                continue\n",
+            ),
+        ),
+        found_by=frozenset({"joined_deltas_are_the_message"}),
+    ),
+    Sabotage(
+        name="event-of-a-resume",
+        edits=(
+            Edit(
+                file="chatd/streaming/event_reader.py",
+                old="            if number > already_sent and not _is_hidden(event):",
+                new="            if already_sent == 0 and not _is_hidden(event):",
+            ),
+        ),
+        faults=frozenset({Kind.RESET_CLIENTS, Kind.LOSE_RESPONSE}),
+        found_by=frozenset({"subscribers_show_what_is_stored"}),
+    ),
+    Sabotage(
+        name="idempotency-keys",
+        edits=(
+            Edit(
+                file="chatd/store/idempotency.py",
+                old="    if key is None:\n        return NO_KEY",
+                new="    if key is None or key.key:\n        return NO_KEY",
+            ),
+        ),
+        faults=frozenset({Kind.RESET_CLIENTS, Kind.LOSE_RESPONSE}),
+        found_by=frozenset({"accepted_messages_are_stored_once", "created_chats_exist_once"}),
+    ),
+    Sabotage(
+        name="epoch",
+        edits=(
+            Edit(
+                file="chatd/store/queries/leases.sql",
+                old="        epoch = c.epoch + 1,\n",
+                new="        epoch = GREATEST(c.epoch, 1),\n",
+            ),
+        ),
+        found_by=frozenset({"journals_have_no_gap_and_match_the_row"}),
+    ),
+    Sabotage(
+        name="outage",
+        edits=(
+            Edit(
+                file="chatd/worker/claimer.py",
+                old="expected_errors=(DatabaseUnavailable,)",
+                new="expected_errors=()",
+            ),
+        ),
+        faults=_SILENT,
+        found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
+    ),
+)
+SABOTAGES = {sabotage.name: sabotage for sabotage in _ALL}

@@ -280,8 +280,8 @@ def replay_differs(e: Evidence) -> None:
 
 
 def replay_makes_another_chat(e: Evidence) -> None:
-    e.requests[0].response = {"id": CHAT, "status": "pending"}
-    e.requests[0].replays.append((201, {"id": "c2", "status": "pending"}))
+    e.requests[0].response = {"id": CHAT, "root_chat_id": CHAT}
+    e.requests[0].replays.append((201, {"id": "c2", "root_chat_id": "c2"}))
 
 
 def process_ends_by_itself(e: Evidence) -> None:

@@ -52,7 +52,7 @@ def _made(response: Any) -> Any:
             "message": response["message"],
             "queued_message": queued and (queued["id"], queued["content"]),
         }
-    return response["id"] if "status" in response else response
+    return response["id"] if "root_chat_id" in response else response
 
 
 @rule
