@@ -27,8 +27,8 @@ _LAST_LINES = 30
 SETTINGS = f"""
 [database]
 pool_size = 6
-statement_timeout_seconds = 4
-connect_timeout_seconds = 3
+statement_timeout_seconds = 5
+connect_timeout_seconds = 5
 [http]
 sse_keepalive_seconds = 2
 [worker]
@@ -41,7 +41,7 @@ shutdown_grace_seconds = 3
 max_attempts = %(max_attempts)s
 backoff_seconds = 0.2
 backoff_max_seconds = 2
-stream_idle_timeout_seconds = 3
+stream_idle_timeout_seconds = 8
 model_call_timeout_seconds = 30
 client_tool_timeout_seconds = 8
 """

@@ -11,7 +11,7 @@ import httpx2
 
 from chaos.records import Request
 
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.3
 _TRY_AGAIN = frozenset({502, 503, 504})
 _KEYED = frozenset({"POST", "PATCH"})

@@ -23,13 +23,13 @@ class Subscribers:
         self._random = random.Random(seed)
         self._client = Client(
             url,
-            timeout_seconds=5.0,
+            timeout_seconds=10.0,
             retry_timeout_seconds=None,
             read_timeout_seconds=READ_TIMEOUT_SECONDS,
         )
         self._http = httpx2.AsyncClient(
             base_url=url,
-            timeout=httpx2.Timeout(5.0, read=READ_TIMEOUT_SECONDS, pool=None),
+            timeout=httpx2.Timeout(10.0, read=READ_TIMEOUT_SECONDS, pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
         self._all: list[Subscriber] = []
