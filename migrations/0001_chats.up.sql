@@ -68,7 +68,8 @@ CREATE TABLE chats (
     started_at            timestamptz,                -- when that worker claimed the chat
     heartbeat_at          timestamptz,                -- in no index: updates stay HOT
     activity              jsonb,                      -- in no index: updates stay HOT
-    pending_since         timestamptz,                -- pending chats are claimed in this order
+    pending_since         timestamptz,                -- since when, or from when, it may be claimed
+    round                 bigint NOT NULL DEFAULT 0,  -- pending chats are claimed in this order
     action_deadline       timestamptz,                -- how long the client may run its tools
     epoch                 bigint NOT NULL DEFAULT 0 CHECK (epoch >= 0),
     version               bigint NOT NULL DEFAULT 1 CHECK (version >= 1),
@@ -77,6 +78,7 @@ CREATE TABLE chats (
     recoveries            integer NOT NULL DEFAULT 0 CHECK (recoveries >= 0),
     attempts              integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     next_attempt_at       timestamptz,
+    turn_deadline_at      timestamptz,                -- of a turn that was deferred
     queue_length          integer NOT NULL DEFAULT 0 CHECK (queue_length >= 0),
     archived              boolean NOT NULL DEFAULT false,
     labels                jsonb NOT NULL DEFAULT '{}',
@@ -109,7 +111,7 @@ CREATE TABLE chats (
     CONSTRAINT chats_waiting_without_queue CHECK (status <> 'waiting' OR queue_length = 0),
     CONSTRAINT chats_retry_only_in_turn CHECK (
         status IN ('pending', 'running', 'interrupting')
-        OR (attempts = 0 AND next_attempt_at IS NULL)),
+        OR (attempts = 0 AND next_attempt_at IS NULL AND turn_deadline_at IS NULL)),
     CONSTRAINT chats_recoveries_only_in_turn CHECK (
         status IN ('pending', 'running', 'interrupting') OR recoveries = 0),
     CONSTRAINT chats_root_is_itself CHECK (parent_chat_id IS NOT NULL OR root_chat_id = id),
@@ -122,14 +124,21 @@ CREATE TABLE chats (
     autovacuum_vacuum_cost_delay = 1
 );
 
--- The claim reads this index and no other.
-CREATE INDEX chats_pending_idx ON chats (pending_since) WHERE status = 'pending';
+-- The claim reads the pending chats of each of its models: in fair order, or the oldest first.
+CREATE INDEX chats_line_idx ON chats (last_model_config_id, round, pending_since)
+    WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL;
+CREATE INDEX chats_oldest_idx ON chats (last_model_config_id, pending_since)
+    WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL;
+-- Pending chats that a worker had before: deferred ones are not due yet, and suspects are claimed
+-- one at a time. They stand apart, so that a claim passes by neither in the line.
+CREATE INDEX chats_returned_idx ON chats (last_model_config_id, recoveries, pending_since)
+    WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL);
 -- Renewing, reaping, releasing: the few chats that are leased.
 CREATE INDEX chats_leased_idx ON chats (worker_id) WHERE worker_id IS NOT NULL;
 -- The reaper looks every second for the chat whose client has the earliest deadline.
 CREATE INDEX chats_action_deadline_idx ON chats (action_deadline) WHERE status = 'requires_action';
--- Counting an owner's active chats against its limit.
-CREATE INDEX chats_active_idx ON chats (owner_id)
+-- Counting an owner's active chats against its limit, and finding the last round of them.
+CREATE INDEX chats_active_idx ON chats (owner_id, round)
     WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');
 -- Counting failed chats, every few seconds.
 CREATE INDEX chats_failed_idx ON chats (id) WHERE status = 'error';
@@ -164,6 +173,26 @@ CREATE FUNCTION chat_dead_workers(observer uuid) RETURNS SETOF uuid LANGUAGE sql
     SELECT worker_id FROM holders
     WHERE heartbeat_at > pg_postmaster_start_time()
       AND pg_try_advisory_xact_lock(hashtextextended(worker_id::text, 0))
+$$;
+
+-- The highest round that was claimed while chats were left in the line. It is a sequence because a
+-- sequence has no row versions: a long snapshot would make every reader pass by all of them.
+CREATE SEQUENCE chat_claimed_round;
+
+-- The round of a chat that comes back, which is ahead of every new one.
+CREATE FUNCTION chat_front_round() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT last_value FROM chat_claimed_round
+$$;
+
+-- The round of a chat that becomes pending by an act of its owner: the one after all other rounds of
+-- this owner that are still to come. So each owner with pending chats has one in each round.
+CREATE FUNCTION chat_next_round(owner text) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT GREATEST((SELECT last_value FROM chat_claimed_round),
+                    (SELECT round FROM chats
+                     WHERE owner_id = owner
+                       AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+                       AND round > (SELECT last_value FROM chat_claimed_round)
+                     ORDER BY round DESC LIMIT 1)) + 1
 $$;
 
 -- The number of an owner's active chats, counted up to the limit.

@@ -9,8 +9,8 @@ from benchmarks.context import BenchContext
 from benchmarks.figures import Figure
 from benchmarks.measures import seed
 from chatd.domain.errors import ChatdError
+from chatd.store.claims import Claims
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 
 _CLAIMERS = 4
 
@@ -24,7 +24,7 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
     for claimers, batch, share in ((1, 1, 10), (1, 100, 1), (_CLAIMERS, 10, 1)):
         context.report_progress(f"{rows:,} pending, {claimers} claimers, {batch} at a time")
         await seed.insert_pending(database, model_id, rows)
-        rates.append(await _claim_rate(database, claimers, batch, rows // share))
+        rates.append(await _claim_rate(database, model_id, claimers, batch, rows // share))
     await database.close()
     titles = ("one at a time", "a hundred at a time", f"{_CLAIMERS} claimers, ten at a time")
     names = ("one", "hundred", "claimers")
@@ -40,13 +40,18 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
     ]
 
 
-async def _claim_rate(database: Database, claimers: int, batch: int, rows: int) -> float:
+async def _claim_rate(
+    database: Database, model_id: UUID, claimers: int, batch: int, rows: int
+) -> float:
     claimed: list[UUID] = []
 
     async def claim() -> None:
-        leases = Leases(database, worker_id=uuid4())
-        while len(claimed) < rows and (claims := await leases.claim(batch)):
-            claimed.extend(claim.result.chat.id for claim in claims)
+        claims = Claims(database, worker_id=uuid4())
+        while len(claimed) < rows:
+            taken = await claims.claim(batch, models=(model_id,), suspect_recoveries=2)
+            if not taken.claims:
+                break
+            claimed.extend(claim.result.chat.id for claim in taken.claims)
 
     begun = time.perf_counter()
     await asyncio.gather(*(claim() for _ in range(claimers)))

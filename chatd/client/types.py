@@ -339,7 +339,7 @@ class Explanation(TypedDict):
     chats_ahead: int | None
     """Pending chats that will be claimed before this one.
 
-    At most 10,000 are counted. For operators only.
+    At most 1,000 are counted. For operators only.
     """
     epoch: int
     last_failure: FailureDetail | None

@@ -19,6 +19,7 @@ notification is sent before the database is closed::
     ├── chats             one task per leased chat          (depends on heartbeat)
     ├── claimer           claims pending chats              (depends on chats)
     ├── reaper            reclaims chats of dead workers
+    ├── pending sweep     ends the wait of pending chats that no claim takes
     ├── janitor           deletes what is past its retention
     ├── chat poller       reads for the streams of chats
     ├── list poller       reads for the streams of chat lists

@@ -41,6 +41,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
              depends_on=("heartbeat",), shutdown=grace),
         _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
         _row("reaper",           worker and worker.reaper.run),
+        _row("pending sweep",    worker and worker.pending_sweep.run),
         _row("janitor",          worker and worker.janitor.run),
         # The API. The server starts after everything that requests and streams use, and stops first.
         _row("chat poller",      actors.chat_poller.run),

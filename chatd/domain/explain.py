@@ -61,15 +61,17 @@ def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reas
         case Status.WAITING:
             yield from _waiting(chat)
         case Status.PENDING:
-            yield _pending(chat, for_operator=for_operator)
+            yield (
+                _backing_off(chat)
+                if chat.is_backing_off
+                else _pending(chat, for_operator=for_operator)
+            )
         case Status.RUNNING | Status.INTERRUPTING:
             yield from _leased(chat)
         case Status.REQUIRES_ACTION:
             yield _awaiting_tool_results(chat)
         case Status.ERROR:
             yield _failed(chat)
-    if chat.status is Status.PENDING and chat.is_backing_off:
-        yield _backing_off(chat)
     if chat.recoveries:
         times = "once" if chat.recoveries == 1 else f"{chat.recoveries} times"
         yield Reason(ReasonCode.RECOVERED, f"it lost its worker {times} without making progress")

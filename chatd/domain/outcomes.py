@@ -11,6 +11,8 @@ class TurnOutcome(StrEnum):
     """The client is to run tools. Another turn continues with their results."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    DEFERRED = "deferred"
+    """The next attempt is due later. The turn continues then, on any worker."""
     RELEASED = "released"
     """Released back to pending, because this process stops."""
     LOST = "lost"

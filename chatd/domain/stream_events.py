@@ -75,7 +75,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         yield StreamEvent(StreamEventType.MESSAGE, message)
     if _QUEUE_KEYS & data.keys():
         yield StreamEvent(StreamEventType.QUEUE_UPDATE, _queue_update(data))
-    if entry.transition is Transition.RECORD_RETRY:
+    if entry.transition in {Transition.RECORD_RETRY, Transition.DEFER}:
         yield StreamEvent(
             StreamEventType.RETRY,
             _select(data, "attempt", "delay_seconds", "next_attempt_at", "failure"),

@@ -34,6 +34,7 @@ class Transition(StoredWord):
     CLAIM = "claim"
     COMMIT_STEP = "commit_step"
     RECORD_RETRY = "record_retry"
+    DEFER = "defer"
     REQUIRE_ACTION = "require_action"
     FINISH_TURN = "finish_turn"
     FINISH_INTERRUPT = "finish_interrupt"
@@ -42,6 +43,7 @@ class Transition(StoredWord):
     REAP = "reap"
     REAP_INTERRUPT = "reap_interrupt"
     EXPIRE_ACTION = "expire_action"
+    FAIL_UNSERVED = "fail_unserved"
 
     @property
     def rule(self) -> "Rule":
@@ -177,6 +179,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
     Transition.RECORD_RETRY: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True
     ),
+    Transition.DEFER: Rule(Actor.WORKER, {_R: Target(_P)}, discards_preview=True),
     Transition.REQUIRE_ACTION: Rule(Actor.WORKER, {_R: Target(_A)}, commits_preview=True),
     Transition.FINISH_TURN: Rule(
         Actor.WORKER, {_R: Target(_W, when_queued=_R)}, commits_preview=True
@@ -199,6 +202,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
         loss_reason=LossReason.REAPED,
     ),
     Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P)}),
+    Transition.FAIL_UNSERVED: Rule(Actor.REAPER, {_P: Target(_E)}),
 }
 """The table, by transition."""
 

@@ -165,6 +165,9 @@ class WorkerSettings(Section):
     """Interval of checks for chats of dead workers."""
     max_recoveries: NonNegativeInt = 3
     """Number of workers a chat may lose without progress before it fails."""
+    unserved_model_seconds: PositiveFloat = 60
+    """Time after which a pending chat fails because no running worker has its model. Longer than a rolling
+    deploy that adds a model takes until the first worker has it."""
     shutdown_grace_seconds: NonNegativeFloat = 10
     """Time that turns may take to finish after SIGTERM, before their chats are released."""
     max_queued_messages: Reloadable[NonNegativeInt] = 20

@@ -171,11 +171,8 @@ class ReapInterrupt(_StoreMessages):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordRetry(WorkerCommand):
-    """Command that records a failed attempt at a step. The next one is due in ``delay_seconds``."""
-
-    transition = Transition.RECORD_RETRY
-    query = _TURNS["record_retry"]
+class _RecordAttempt(WorkerCommand):
+    """Base of the commands that record a failed attempt at a step. The next is due in ``delay_seconds``."""
 
     attempts: int
     delay_seconds: float
@@ -184,6 +181,27 @@ class RecordRetry(WorkerCommand):
 
     def is_applied(self, chat: Chat) -> bool:
         return chat.attempts >= self.attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetry(_RecordAttempt):
+    """Command that records a failed attempt whose worker waits for the next."""
+
+    transition = Transition.RECORD_RETRY
+    query = _TURNS["record_retry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defer(_RecordAttempt):
+    """Command that records a failed attempt, and gives the chat back until the next is due.
+
+    The turn may last ``remaining_seconds`` longer.
+    """
+
+    transition = Transition.DEFER
+    query = _TURNS["defer"]
+
+    remaining_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +242,7 @@ WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
     FinishInterrupt,
     ReapInterrupt,
     RecordRetry,
+    Defer,
     Fail,
     Release,
 )

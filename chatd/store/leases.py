@@ -1,4 +1,4 @@
-"""Leases: workers claim chats, renew them, and reap the chats of dead workers."""
+"""Leases: workers renew chats, and reap the chats of dead workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,8 @@ from chatd.store.database import Database
 from chatd.store.database_errors import translate_errors
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
-from chatd.telemetry import tracing
 
 _Q = sql.load("leases")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A chat that was just claimed."""
-
-    result: TransitionResult
-    next_attempt_in_seconds: float
-    """Seconds until the attempt is due for which an earlier worker was waiting; else 0."""
-    pending_seconds: float
-    """Seconds since the last transition, which made the chat pending, as a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,23 +127,6 @@ class Leases:
             rows = await connection.fetch(text, *args)
         return [
             Renewal(row["id"], row["epoch"], row["version"], Status.read(row["status"]))
-            for row in rows
-        ]
-
-    async def claim(self, limit: int) -> list[Claim]:
-        """Claim up to ``limit`` pending chats. Those that are pending for longest come first."""
-        rows = await self._database.fetch(
-            _Q["claim"],
-            worker_id=self.worker_id,
-            limit=limit,
-            claim_traceparent=tracing.current_traceparent(),
-        )
-        return [
-            Claim(
-                self._listener.committed(row, Transition.CLAIM, self.worker_id),
-                max(row["next_attempt_in"] or 0.0, 0.0),
-                max(row["pending_seconds"], 0.0),
-            )
             for row in rows
         ]
 

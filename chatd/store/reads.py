@@ -13,7 +13,7 @@ from chatd.store.diagnostics import chat_diagnostics
 
 _Q = sql.load("reads")
 
-MAX_CHATS_AHEAD = 10_000
+MAX_CHATS_AHEAD = 1_000
 """Upper bound of the count of pending chats ahead of one."""
 
 

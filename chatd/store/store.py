@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
+from chatd.store.claims import Claims
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.files import Files
@@ -14,6 +15,7 @@ from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.models import Models
+from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
 from chatd.store.searches import Searches
@@ -29,13 +31,16 @@ class Store:
     """The stores that every part of a process shares.
 
     Callers of the API change chats through ``chats``, ``messages``, ``queue`` and ``tool_calls``, the
-    worker through ``turns`` and ``leases``. The other stores read, or write only their own tables.
+    worker through ``claims``, ``pending``, ``turns`` and ``leases``. The other stores read, or write only
+    their own tables.
     """
 
     chats: Chats
     messages: Messages
     queue: Queue
     tool_calls: ToolCalls
+    claims: Claims
+    pending: PendingChats
     turns: Turns
     leases: Leases
     reads: ChatReader
@@ -66,6 +71,8 @@ def build_store(
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
         tool_calls=ToolCalls(database, limits=limits, listener=listener),
+        claims=Claims(database, worker_id=worker_id, listener=listener),
+        pending=PendingChats(database, worker_id=worker_id, listener=listener),
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),

@@ -2,6 +2,7 @@
 
 import random as _random
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -39,17 +40,22 @@ class Periodic:
         self._step_timeout_seconds = step_timeout_seconds
         self._random = random
         self._woken = anyio.Event()
+        self._pause_bound = inf
 
     def wake(self) -> None:
         """Call the step soon. A step that is running is followed by another."""
         self._woken.set()
+
+    def wake_within(self, seconds: float) -> None:
+        """Bound the pause after the step that calls this, because it knows when there will be work."""
+        self._pause_bound = min(self._pause_bound, max(seconds, 0.0))
 
     async def run(self, child: ChildHandle) -> None:
         """Run the loop until ``child`` is asked to stop."""
         outage = Outage(child, expected=self._expected_errors, random=self._random)
         while not child.stopping.is_set():
             call_again = True  # after an outage too: its backoff was the wait
-            self._woken = anyio.Event()
+            self._woken, self._pause_bound = anyio.Event(), inf
             async with outage:
                 with anyio.fail_after(self._step_timeout_seconds):
                     call_again = bool(await self._step())
@@ -57,7 +63,8 @@ class Periodic:
             if call_again:
                 await checkpoint()
             else:
-                await child.pause(self._next_interval(), until=self._woken)
+                pause = min(self._next_interval(), self._pause_bound)
+                await child.pause(pause, until=self._woken)
 
     def _next_interval(self) -> float:
         return self._interval_seconds * (1 - self._jitter * self._random())

@@ -95,13 +95,16 @@ class Progress:
         self._progress_at = anyio.current_time()
 
     @contextmanager
-    def stage(self, name: str, seconds: float) -> Iterator[Stage]:
+    def stage(self, name: str, seconds: float, *, elapsed_seconds: float = 0.0) -> Iterator[Stage]:
         """Give the body ``seconds``, from its begin or from the last ``Stage.mark``.
+
+        It began ``elapsed_seconds`` ago, in another task.
 
         Past that it is cancelled and ``StageTimeout`` is raised. A cancellation from outside, also at the
         same moment, passes through as a cancellation.
         """
         stage = Stage(self, name, seconds)
+        stage.scope.deadline -= elapsed_seconds
         self._stages.append(stage)
         try:
             with stage.scope:

@@ -8,7 +8,8 @@ import structlog
 
 from chatd.domain.chat import LEASED, Status
 from chatd.domain.hint import Hint
-from chatd.store.leases import Claim, Renewal
+from chatd.store.claims import Claim
+from chatd.store.leases import Renewal
 from chatd.supervision.child import ChildHandle
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
@@ -75,9 +76,9 @@ class ChatTaskPool:
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
         self._leases[lease.chat.id] = lease
-        self._group.start_soon(self._run_chat, lease, claim.next_attempt_in_seconds)
+        self._group.start_soon(self._run_chat, lease, claim.turn_seconds_left)
 
-    async def _run_chat(self, lease: Lease, wait_seconds: float) -> None:
+    async def _run_chat(self, lease: Lease, turn_seconds_left: float | None) -> None:
         structlog.contextvars.bind_contextvars(
             **lease.log_context()
         )  # on every line that this task logs
@@ -85,7 +86,7 @@ class ChatTaskPool:
             runner = Runner(
                 self._services, lease, config=self._config, draining=lambda: self._draining
             )
-            await runner.run(wait_seconds=wait_seconds)
+            await runner.run(turn_seconds_left=turn_seconds_left)
         except Exception as error:  # noqa: BLE001 - it could not be stored: the lease runs out
             _log.error("chat.store_failed", exc_info=error)
         finally:

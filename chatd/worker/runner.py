@@ -51,27 +51,27 @@ class Runner:
         self._draining = draining
         self._writer = Writer(services.turns, services.change_bus, lease)
 
-    async def run(self, *, wait_seconds: float = 0.0) -> None:
+    async def run(self, *, turn_seconds_left: float | None = None) -> None:
         """Run turns until the chat is not leased any more.
 
-        ``wait_seconds`` is the rest of the backoff that an earlier worker recorded.
+        The first one has ``turn_seconds_left`` of its time, if it was deferred before.
         """
         try:
             while self._lease.chat.status in LEASED and await self._run_turn(
-                self._config(), wait_seconds
+                self._config(), turn_seconds_left
             ):
-                wait_seconds = 0.0
+                turn_seconds_left = None
         finally:
             fence = self._lease.fence
             self._services.flusher.untrack(fence.chat_id, epoch=fence.epoch)
             self._services.hub.end_steps(fence.chat_id, epoch=fence.epoch)
 
-    async def _run_turn(self, config: TurnConfig, wait_seconds: float) -> bool:
+    async def _run_turn(self, config: TurnConfig, seconds_left: float | None) -> bool:
         """Run one turn, and count, log and trace it. Return False if the lease was lost."""
         turn = Turn(self._services, config, self._lease, self._writer)
         with config.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
             try:
-                await self._guard(turn, wait_seconds)
+                await self._guard(turn, seconds_left)
             except LeaseLost:
                 turn.stats.outcome = TurnOutcome.LOST
                 reason = await self._loss_reason()
@@ -97,14 +97,14 @@ class Runner:
             return await self._services.turns.loss_reason(self._lease.fence)
         return LossReason.EXPIRED if expired else LossReason.UNKNOWN
 
-    async def _guard(self, turn: Turn, wait_seconds: float) -> None:
+    async def _guard(self, turn: Turn, seconds_left: float | None) -> None:
         """Run one turn, and handle its cancellation, its interrupt and its panic."""
         try:
             with self._lease.scope() as scope:
                 if self._draining():
                     await turn.release(reason="draining")
                 else:
-                    await turn.run(wait_seconds)
+                    await turn.run(seconds_left=seconds_left)
             if scope.cancelled:
                 await self._stop(turn, self._lease.cause)
         except Interrupted:

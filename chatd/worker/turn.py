@@ -4,13 +4,14 @@ A failed step may be retried. The number of attempts and the next due time are d
 worker goes on where this one stopped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import anyio
 import structlog
+from anyio.lowlevel import checkpoint
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import ModelNotFound
@@ -29,6 +30,7 @@ from chatd.domain.outcomes import TurnOutcome
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CommitStep,
+    Defer,
     Fail,
     FinishInterrupt,
     FinishTurn,
@@ -51,6 +53,7 @@ from chatd.worker.next_step import (
     next_step,
     steps_taken,
 )
+from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
 from chatd.worker.writer import Interrupted, Writer
@@ -64,6 +67,16 @@ class _StepValues(TypedDict):
     step: int
     messages: Sequence[NewMessage]
     settled_part: int
+
+
+class _AttemptValues(TypedDict):
+    """Fields that all commands have that record a failed attempt."""
+
+    step: int
+    attempts: int
+    delay_seconds: float
+    settled_part: int
+    failure: Mapping[str, Any]
 
 
 class Turn:
@@ -81,13 +94,18 @@ class Turn:
         self._history = ChatHistory()
         self.stats = TurnStats(lease.chat)
 
-    async def run(self, wait_seconds: float) -> None:
-        """Run steps until the turn is over. Raise ``Interrupted`` or ``LeaseLost``."""
+    async def run(self, *, seconds_left: float | None = None) -> None:
+        """Run steps until the turn is over, or deferred. Raise ``Interrupted`` or ``LeaseLost``.
+
+        A turn that was deferred before has ``seconds_left`` of its time.
+        """
         if self._lease.chat.status is Status.INTERRUPTING:
             raise Interrupted  # the previous turn ended, but its response was lost
+        timeout = self._config.limits.timeout_seconds
+        elapsed = 0.0 if seconds_left is None else max(timeout - seconds_left, 0.0)
         try:
-            with self._lease.progress.stage("turn", self._config.limits.timeout_seconds):
-                await self._wait(wait_seconds)
+            with self._lease.progress.stage("turn", timeout, elapsed_seconds=elapsed):
+                await checkpoint()  # where a turn whose time is over ends
                 while await self._step():
                     pass
         except StageTimeout as timeout:
@@ -248,7 +266,7 @@ class Turn:
         return await self._end_step(step, [message])
 
     async def _retry_or_fail(self, failure: Failure) -> bool:
-        """Record a retry and wait for it, or fail. Return False if the turn is over."""
+        """Record a retry and wait for it, defer it, or fail. Return True to go on with the turn."""
         attempts = self._lease.chat.attempts + 1
         delay = self._config.retry.delay(
             failure,
@@ -267,28 +285,27 @@ class Turn:
             kind=failure.kind.value,
             status_code=failure.status_code,
         )
-        await self._writer.apply(
-            RecordRetry(
-                step=self._committed_steps,
-                attempts=attempts,
-                delay_seconds=delay,
-                settled_part=self._settled_part(),
-                failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
-            )
+        attempt = _AttemptValues(
+            step=self._committed_steps,
+            attempts=attempts,
+            delay_seconds=delay,
+            settled_part=self._settled_part(),
+            failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
         )
+        self.stats.add_time("backoff", delay)
+        if delay > MAX_WAIT_IN_TASK_SECONDS:
+            await self._writer.apply(Defer(**attempt, remaining_seconds=self._remaining_seconds()))
+            self.stats.outcome = TurnOutcome.DEFERRED
+            return False
+        await self._writer.apply(RecordRetry(**attempt))
         self._call = None
-        await self._wait(delay)
+        self._lease.progress.mark("backing off")
+        await anyio.sleep(delay)
         return True
 
     def _remaining_seconds(self) -> float:
         """Return the seconds until the turn passes its time limit."""
         return self._lease.progress.snapshot().deadline_in_seconds or 0.0
-
-    async def _wait(self, seconds: float) -> None:
-        if seconds > 0:
-            self._lease.progress.mark("backing off")
-            self.stats.add_time("backoff", seconds)
-            await anyio.sleep(seconds)
 
     @property
     def _committed_steps(self) -> int:

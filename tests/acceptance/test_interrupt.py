@@ -97,9 +97,8 @@ async def test_interrupt_ends_backoff(tmp_path: Path, dsn: str) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(watch, api, chat_id, view, is_idle)
             await eventually(lambda: view.events)
-            await db.wait_for_transition(chat_id, "record_retry")
+            await db.wait_for_transition(chat_id, "defer")
             await api.interrupt(chat_id)
-        await db.wait_for_transition(chat_id, "finish_interrupt")
         chat = await api.chat(chat_id)
         assert (chat["status"], chat["last_error"]) == ("waiting", None)
         assert view.messages == await stored_texts(api, chat_id)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
+from support.claims import claim_chats
 from support.eventually import TIMEOUT_SECONDS, eventually
 from support.in_process import InProcessDaemon, running_daemon, running_daemons
 from support.providers import FunctionProvider, finished, text_delta
@@ -24,7 +25,6 @@ from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import FencingToken, Turns
 
@@ -247,7 +247,7 @@ async def test_transitions_without_notifications_are_polled(dsn: str, database: 
             await chats.describe(chat_id, owner_id="local", title="quiet", labels=None)
             hello = ({"type": "text", "text": "hello"},)
             await chats.send(chat_id, owner_id="local", content=hello)
-            [claim] = await Leases(database, worker_id=uuid4()).claim(1)
+            [claim] = await claim_chats(database, 1, worker_id=uuid4())
             chat = claim.result.chat
             assert chat.worker_id is not None
             parts = [{"index": 0, "type": "text", "text": f"part {n} "} for n in range(3)]

@@ -192,7 +192,8 @@ async def test_interrupted_and_released_turns(dsn: str) -> None:
 
 async def test_unconfigured_model_fails_without_call(dsn: str, database: Database) -> None:
     await insert_models(database)
-    async with running_daemon(dsn) as chatd:
+    grace = {"unserved_model_seconds": 0.2, "reap_interval_seconds": 0.05}
+    async with running_daemon(dsn, worker=grace) as chatd:
         meter = await MetricsObserver.start(chatd)
         await chat_with_status(database, Status.PENDING, last_model_config_id=OTHER_MODEL)
         await meter.wait_for_increase("chatd_turn_failures_total", kind="configuration")

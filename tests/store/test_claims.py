@@ -4,12 +4,14 @@ import random
 from typing import Any
 from uuid import UUID, uuid4
 
+from support.claims import claim_chats
 from support.concurrency import gather_all, insert_chats, row_locked
 from support.factories import WORKER, chat_with_status, insert_models
 
 from chatd.domain.chat import Status
+from chatd.store.claims import Claim
 from chatd.store.database import Database
-from chatd.store.leases import Claim, Leases
+from chatd.store.leases import Leases
 from chatd.store.records import TransitionResult
 
 
@@ -33,10 +35,9 @@ async def test_each_pending_chat_is_claimed_once_in_order(wide: Database) -> Non
     position_of = {chat_id: number for number, chat_id in enumerate(chat_ids)}
 
     async def claim_all(worker_id: UUID) -> list[list[Claim]]:
-        leases = Leases(wide, worker_id=worker_id)
         batches: list[list[Claim]] = []
         while await wide.fetch("SELECT FROM chats WHERE status = 'pending' LIMIT 1"):
-            batches.append(await leases.claim(7))
+            batches.append(await claim_chats(wide, 7, worker_id=worker_id))
         return batches
 
     workers = [uuid4() for _ in range(8)]
@@ -59,18 +60,17 @@ async def test_each_pending_chat_is_claimed_once_in_order(wide: Database) -> Non
 async def test_claim_takes_the_longest_pending_chats(database: Database) -> None:
     await insert_models(database)
     chat_ids = await insert_pending_in_order(database, 30)
-    leases = Leases(database, worker_id=WORKER)
     for start in range(0, 30, 10):
-        claims = await leases.claim(10)
+        claims = await claim_chats(database, 10)
         assert {claim.result.chat.id for claim in claims} == set(chat_ids[start : start + 10])
-    assert await leases.claim(10) == []
+    assert await claim_chats(database, 10) == []
 
 
 async def test_claim_skips_locked_chats(database: Database) -> None:
     first = await chat_with_status(database, Status.PENDING)
     second = await chat_with_status(database, Status.PENDING)
     async with row_locked(database, first):
-        (claim,) = await Leases(database, worker_id=WORKER).claim(2)
+        (claim,) = await claim_chats(database, 2)
     assert claim.result.chat.id == second.id
 
 

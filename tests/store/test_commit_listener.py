@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from support.claims import claim_chats
 from support.factories import (
     MODEL,
     OWNER,
@@ -119,7 +120,7 @@ async def test_batches_report_every_chat(database: Database) -> None:
     for _ in range(3):
         await chat_with_status(database, Status.PENDING)
         await chat_with_status(database, Status.REQUIRES_ACTION)
-    claims = await leases.claim(2)
+    claims = await claim_chats(database, 2, listener=recorder.listener)
     assert recorder.entries == [claim.result.entry for claim in claims]
     recorder.entries.clear()
     reaped = await leases.reap(lease_seconds=-1.0, max_recoveries=3)

@@ -4,8 +4,9 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from support.claims import claim_chats
 from support.concurrency import fencing_token, gather_all
-from support.factories import MODEL, OWNER, WORKER, text_content
+from support.factories import MODEL, OWNER, text_content
 from support.invariants import check_all, has_no_duplicates, texts
 
 from chatd.domain.chat import Status
@@ -14,7 +15,6 @@ from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
 from chatd.store.turns import Turns
 
@@ -39,11 +39,11 @@ async def send_messages(
 
 async def finish_all_turns(database: Database, all_sent: asyncio.Event) -> int:
     """Claim the chat whenever it is pending, and finish turn after turn. Return the number of turns."""
-    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    turns = Turns(database)
     finished = 0
     while True:
         no_more_sends = all_sent.is_set()
-        claims = await leases.claim(1)
+        claims = await claim_chats(database, 1)
         if not claims and no_more_sends:
             return finished
         for claim in claims:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from support.claims import claim_chats
 from support.concurrency import gather_all, row_locked, wait_until_blocked
 from support.factories import (
     MODEL,
@@ -21,7 +22,6 @@ from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.messages import Messages
 from chatd.store.reads import ChatReader
 from chatd.store.stream_reads import PartBatch, StreamStore
@@ -84,7 +84,7 @@ async def test_edit_fences_the_worker_and_drops_its_parts(database: Database) ->
     )
     assert await database.fetch("SELECT FROM chat_parts") == []
     assert await stored_rows(database, chat) == before
-    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
+    (claim,) = await claim_chats(database, 1)
     assert claim.result.chat.epoch == 3
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.factories import WORKER, chat_with_status, text_content
+from support.claims import claim_chats
+from support.factories import chat_with_status, text_content
 from support.leases import fencing_token_of
 from support.stored_parts import (
     flush_texts,
@@ -81,7 +82,7 @@ async def test_end_of_a_step_deletes_its_parts(database: Database, end: str, que
     assert await stored_batches(database) == []
     await insert_late_parts(database, chat, 2, "b")
     assert await live_parts(database, chat) == ((), ())
-    for claim in await Leases(database, worker_id=WORKER).claim(1):
+    for claim in await claim_chats(database, 1):
         assert await live_parts(database, claim.result.chat) == ((), ())
     assert await delete_expired(database, PARTS) == 1
     assert await stored_batches(database) == []
@@ -93,7 +94,7 @@ async def test_parts_of_a_fenced_worker_are_not_read(database: Database) -> None
     await ENDS["reap"](database, chat)
     await insert_late_parts(database, chat, 40, "zombie")
     assert await live_parts(database, chat) == ((), ())
-    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
+    (claim,) = await claim_chats(database, 1)
     await flush_texts(database, chat, 41, "zombie")
     await flush_texts(database, chat, 1, "fresh", epoch=claim.result.chat.epoch)
     assert await live_parts(database, chat) == (text_parts("fresh"), text_parts("fresh"))

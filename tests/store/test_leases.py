@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid4
 
+from support.claims import claim_chats
 from support.concurrency import insert_chats
 from support.factories import REGISTRATION, WORKER, chat_with_status, insert_models, register_worker
 from support.leases import REAPER, age_heartbeat, fencing_token_of
@@ -52,8 +53,8 @@ async def test_renew_returns_the_leases_that_are_still_held(database: Database) 
 
 async def test_released_chat_keeps_its_pending_since(database: Database) -> None:
     first = await chat_with_status(database, Status.PENDING)
-    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
-    (claim,) = await leases.claim(1)
+    turns = Turns(database)
+    (claim,) = await claim_chats(database, 1)
     second = await chat_with_status(database, Status.PENDING)
     result = await turns.apply(
         fencing_token_of(claim.result.chat), Release(step=0, reason="shutdown")
@@ -61,8 +62,8 @@ async def test_released_chat_keeps_its_pending_since(database: Database) -> None
     assert result.chat.status is Status.PENDING
     assert result.chat.pending_since == claim.result.chat.started_at
     assert (result.chat.attempts, result.chat.recoveries, result.chat.last_error) == (0, 0, None)
-    assert [c.result.chat.id for c in await leases.claim(1)] == [first.id]
-    assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
+    assert [c.result.chat.id for c in await claim_chats(database, 1)] == [first.id]
+    assert [c.result.chat.id for c in await claim_chats(database, 1)] == [second.id]
 
 
 async def test_heartbeat_updates_are_hot(database: Database) -> None:

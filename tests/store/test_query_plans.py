@@ -72,24 +72,6 @@ REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": T
 
 
 @BOTH
-async def test_claim_reads_the_index_of_pending_chats_only(
-    filled: Connection, generic: bool
-) -> None:
-    result = await plan(
-        filled,
-        "leases",
-        "claim",
-        worker_id=WORKER,
-        limit=10,
-        claim_traceparent=None,
-        generic=generic,
-    )
-    assert indexes(result) == {"chats_pending_idx", "chats_pkey"}
-    assert scanned(result) == set()
-    assert "Sort" not in kinds(result)
-
-
-@BOTH
 async def test_leased_chats_are_found_by_their_worker(filled: Connection, generic: bool) -> None:
     asks: dict[str, dict[str, Any]] = {
         "leased_chats": {"worker_id": WORKER},
@@ -252,7 +234,8 @@ async def test_stats_read_no_table(dsn: str, database: Database) -> None:
         node.get("Relation Name") for node in ran if node["Node Type"] == "Seq Scan"
     }
     assert {
-        "chats_pending_idx",
+        "chats_oldest_idx",
+        "chats_returned_idx",
         "chats_leased_idx",
         "chats_action_deadline_idx",
         "chats_failed_idx",

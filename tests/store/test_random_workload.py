@@ -5,6 +5,7 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
+from support.claims import claim_chats
 from support.concurrency import (
     WAIT_SECONDS,
     fencing_token,
@@ -30,9 +31,10 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.claims import Claim
 from chatd.store.commands import CommitStep, FinishTurn
 from chatd.store.database import Database
-from chatd.store.leases import ActivityReport, Claim, Leases
+from chatd.store.leases import ActivityReport, Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.sweeps import JOURNAL, PARTS
 from chatd.store.turns import FencingToken, Turns
@@ -189,7 +191,7 @@ class FamilyWorkload:
         async with self.database.dedicated_connection() as connection:
             claims: list[Claim] = []
             while claims or not self.finished.is_set():
-                claims = await leases.claim(10)
+                claims = await claim_chats(self.database, 10)
                 reports = [
                     ActivityReport(claim.result.chat.id, claim.result.chat.epoch)
                     for claim in claims

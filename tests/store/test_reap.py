@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from support.claims import claim_chats
 from support.concurrency import insert_chats, row_locked
 from support.factories import WORKER, chat_with_status, insert_models
 from support.leases import LEASE, REAPER, age_heartbeat, fencing_token_of, reap, worker_lock_held
@@ -151,7 +152,7 @@ async def test_reaped_worker_writes_nothing(database: Database) -> None:
     for command in (CommitStep, FinishTurn, FinishInterrupt):
         with pytest.raises(LeaseLost):
             await turns.apply(fencing_token_of(chat), command(**step))
-    (claim,) = await Leases(database, worker_id=WORKER).claim(1)
+    (claim,) = await claim_chats(database, 1)
     with pytest.raises(LeaseLost):  # the same worker, but a later epoch
         await turns.apply(fencing_token_of(chat), CommitStep(**step))
     await turns.apply(fencing_token_of(claim.result.chat), CommitStep(**step))
@@ -161,9 +162,8 @@ async def test_reaped_chat_keeps_its_pending_since(database: Database) -> None:
     first = await chat_with_status(database, Status.RUNNING)
     second = await chat_with_status(database, Status.PENDING)
     await reap(database)
-    leases = Leases(database, worker_id=WORKER)
-    assert [c.result.chat.id for c in await leases.claim(1)] == [first.id]
-    assert [c.result.chat.id for c in await leases.claim(1)] == [second.id]
+    assert [c.result.chat.id for c in await claim_chats(database, 1)] == [first.id]
+    assert [c.result.chat.id for c in await claim_chats(database, 1)] == [second.id]
 
 
 async def test_reaper_skips_a_locked_chat(database: Database) -> None:

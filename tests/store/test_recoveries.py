@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from support.factories import OWNER, WORKER, chat_with_status, text_content
+from support.claims import claim_chats, make_due
+from support.factories import OWNER, chat_with_status, text_content
 from support.leases import fencing_token_of, reap
 
 from chatd.domain.chat import Status
@@ -11,7 +12,6 @@ from chatd.domain.errors import LeaseLost
 from chatd.store.chats import Chats
 from chatd.store.commands import CommitStep, RecordRetry
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.turns import Turns
 
 
@@ -30,13 +30,12 @@ async def test_repeated_record_retry_counts_once(database: Database) -> None:
 
 async def test_chat_that_kills_its_workers_fails_as_a_crash_loop(database: Database) -> None:
     chat = await chat_with_status(database, Status.PENDING)
-    leases = Leases(database, worker_id=WORKER)
     for death in range(1, 4):
-        await leases.claim(1)
+        await claim_chats(database, 1)
         (result,) = await reap(database)
         assert (result.chat.status, result.chat.recoveries) == (Status.PENDING, death)
         assert result.chat.last_error is None
-    await leases.claim(1)
+    await claim_chats(database, 1)
     (result,) = await reap(database)
     assert result.chat.id == chat.id
     assert result.chat.status is Status.ERROR
@@ -58,15 +57,15 @@ async def test_chat_that_kills_its_workers_fails_as_a_crash_loop(database: Datab
 async def test_progress_resets_recoveries(database: Database) -> None:
     """A committed step resets the count. A recorded retry does not."""
     await chat_with_status(database, Status.PENDING)
-    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    turns = Turns(database)
     for step in range(6):
-        (claim,) = await leases.claim(1)
+        (claim,) = await claim_chats(database, 1)
         await turns.apply(
             fencing_token_of(claim.result.chat), CommitStep(step=step, messages=[], settled_part=0)
         )
         (result,) = await reap(database, max_recoveries=1)
         assert (result.chat.status, result.chat.recoveries) == (Status.PENDING, 1)
-    (claim,) = await leases.claim(1)
+    (claim,) = await claim_chats(database, 1)
     await turns.apply(
         fencing_token_of(claim.result.chat),
         RecordRetry(
@@ -81,23 +80,19 @@ async def test_progress_resets_recoveries(database: Database) -> None:
     assert result.chat.status is Status.ERROR
 
 
-async def test_backoff_outlives_the_worker(database: Database) -> None:
+async def test_reaped_chat_is_not_claimed_before_its_next_attempt_is_due(
+    database: Database,
+) -> None:
     await chat_with_status(database, Status.PENDING)
-    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
-    (claim,) = await leases.claim(1)
-    assert claim.next_attempt_in_seconds == 0.0
-    await turns.apply(
+    (claim,) = await claim_chats(database, 1)
+    await Turns(database).apply(
         fencing_token_of(claim.result.chat),
-        RecordRetry(
-            step=0,
-            attempts=1,
-            delay_seconds=500,
-            settled_part=0,
-            failure={},
-        ),
+        RecordRetry(step=0, attempts=1, delay_seconds=500, settled_part=0, failure={}),
     )
     (result,) = await reap(database)
     assert result.chat.attempts == 1
-    (claim,) = await leases.claim(1)
-    assert 400 < claim.next_attempt_in_seconds <= 500
+    assert await claim_chats(database, 1) == []
+    await make_due(database)
+    (claim,) = await claim_chats(database, 1)
     assert claim.result.chat.attempts == 1
+    assert claim.turn_seconds_left is None, "its turn begins anew"

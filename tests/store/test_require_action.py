@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from support.claims import claim_chats
 from support.factories import WORKER, chat_with_status, insert_tool_calls, tool_call_content
 from support.tool_results import stored_tool_calls, submit_results, tool_results
 
@@ -10,7 +11,6 @@ from chatd.domain.chat import Status
 from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.store.commands import RequireAction
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.turns import FencingToken, Turns
 
 
@@ -57,9 +57,9 @@ async def test_require_action_releases_the_lease_until_a_deadline(database: Data
 
 async def test_call_id_may_repeat_in_a_later_message(database: Database) -> None:
     chat = await chat_with_status(database, Status.PENDING)
-    leases, turns = Leases(database, worker_id=WORKER), Turns(database)
+    turns = Turns(database)
     for step in range(3):
-        (claim,) = await leases.claim(1)
+        (claim,) = await claim_chats(database, 1)
         epoch = claim.result.chat.epoch
         await turns.apply(
             FencingToken(chat.id, WORKER, epoch),

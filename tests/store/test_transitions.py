@@ -21,6 +21,7 @@ from support.factories import (
 )
 from support.invariants import check_calls
 from support.transitions import (
+    FAILED_ATTEMPT,
     REAPER,
     REQUIRED_ACTION,
     STEP,
@@ -45,6 +46,7 @@ from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, targ
 from chatd.store.chats import Chats
 from chatd.store.commands import (
     CommitStep,
+    Defer,
     Fail,
     FinishInterrupt,
     FinishTurn,
@@ -72,7 +74,12 @@ CELLS = [
 def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[Exception]:
     if transition in WORKER_TRANSITIONS or transition is Transition.REAP_INTERRUPT:
         return LeaseLost
-    if transition in {Transition.CLAIM, Transition.REAP, Transition.EXPIRE_ACTION}:
+    if transition in {
+        Transition.CLAIM,
+        Transition.REAP,
+        Transition.EXPIRE_ACTION,
+        Transition.FAIL_UNSERVED,
+    }:
         return NoChatFound
     if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE}:
         return QueuedMessageNotFound
@@ -142,7 +149,9 @@ def check_pending_since(before: Chat, result: TransitionResult, transition: Tran
         assert pending_since is None
         return
     assert pending_since is not None
-    if before.status is Status.PENDING:
+    if transition is Transition.DEFER:
+        assert pending_since > result.chat.updated_at, "from when it may be claimed"
+    elif before.status is Status.PENDING:
         assert pending_since == before.pending_since
     elif transition in {Transition.RELEASE, Transition.REAP}:
         assert pending_since == before.started_at
@@ -242,7 +251,8 @@ STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
     command.transition: command
     for command in (
         CommitStep(**STEP),
-        RecordRetry(step=0, attempts=1, delay_seconds=1.0, settled_part=0, failure={}),
+        RecordRetry(**FAILED_ATTEMPT),
+        Defer(**FAILED_ATTEMPT, remaining_seconds=60.0),
         RequireAction(**REQUIRED_ACTION),
         FinishTurn(**STEP),
         FinishInterrupt(**STEP),
@@ -279,6 +289,7 @@ BY_CALLERS = sorted(
         Transition.REAP,
         Transition.REAP_INTERRUPT,
         Transition.EXPIRE_ACTION,
+        Transition.FAIL_UNSERVED,
     }
 )
 

@@ -15,6 +15,10 @@ REGISTRATION = WorkerRegistration(host="here", pid=1, version="0", max_chats=10,
 OTHER_MODEL = UUID("00000000-0000-4000-8000-0000000000bb")
 
 
+FIRST_ROUND = 2
+"""Round of the first chat of an owner in a new database."""
+
+
 def text_content(value: str) -> tuple[dict[str, str], ...]:
     """Return content with one text part."""
     return ({"type": "text", "text": value},)
@@ -38,7 +42,7 @@ def columns_for(status: Status) -> dict[str, Any]:
     if status is Status.ERROR:
         columns |= {"last_error": "it broke", "last_error_detail": {"kind": "provider_error"}}
     if status is Status.PENDING:
-        columns["pending_since"] = "now"
+        columns |= {"pending_since": "now", "round": FIRST_ROUND}
     if status is Status.REQUIRES_ACTION:
         columns["action_deadline"] = "now"
     return columns

@@ -31,6 +31,7 @@ from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.sweeps import PARTS
 from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
+from support.claims import claim_chats
 from support.concurrency import fencing_token
 from support.factories import MODEL, OWNER, text_content, tool_call_content
 from support.sweeps import delete_expired
@@ -163,10 +164,9 @@ class RandomWorkload:
 
     async def worker(self, worker_id: UUID, draining: asyncio.Event) -> None:
         """Claim chats and make random transitions of them. Some leases are abandoned, as by a crash."""
-        leases = Leases(self.database, worker_id=worker_id)
         while True:
             is_draining = draining.is_set()
-            claims = await leases.claim(2)
+            claims = await claim_chats(self.database, 2, worker_id=worker_id)
             if not claims and is_draining:
                 return
             for claim in claims:

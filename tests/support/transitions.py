@@ -10,6 +10,7 @@ from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
 from chatd.store.commands import (
     CommitStep,
+    Defer,
     Fail,
     FinishInterrupt,
     FinishTurn,
@@ -22,11 +23,14 @@ from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.messages import Messages
+from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
 from chatd.store.records import TransitionResult
 from chatd.store.tool_calls import ToolCalls, ToolResult
 from chatd.store.turns import FencingToken, Turns
+from support.claims import claim_chats
 from support.factories import (
+    MODEL,
     OWNER,
     PENDING_CALL_IDS,
     WORKER,
@@ -43,6 +47,13 @@ class NoChatFound(Exception):
 
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 STEP = {"step": 0, "messages": [ANSWER], "settled_part": 7}
+FAILED_ATTEMPT: dict[str, Any] = {
+    "step": 0,
+    "attempts": 1,
+    "delay_seconds": 1.0,
+    "settled_part": 7,
+    "failure": {"kind": "server"},
+}
 CALLS = tool_call_content("z", "a")
 REQUIRED_ACTION = {
     "step": 0,
@@ -91,13 +102,11 @@ async def make_transition(
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
-        Transition.CLAIM: lambda: Leases(database, worker_id=WORKER, listener=listener).claim(10),
+        Transition.CLAIM: lambda: claim_chats(database, 10, listener=listener),
         Transition.COMMIT_STEP: lambda: turns.apply(fence, CommitStep(**STEP)),
-        Transition.RECORD_RETRY: lambda: turns.apply(
-            fence,
-            RecordRetry(
-                step=0, attempts=1, delay_seconds=1.0, settled_part=7, failure={"kind": "server"}
-            ),
+        Transition.RECORD_RETRY: lambda: turns.apply(fence, RecordRetry(**FAILED_ATTEMPT)),
+        Transition.DEFER: lambda: turns.apply(
+            fence, Defer(**FAILED_ATTEMPT, remaining_seconds=60.0)
         ),
         Transition.REQUIRE_ACTION: lambda: turns.apply(fence, RequireAction(**REQUIRED_ACTION)),
         Transition.FINISH_TURN: lambda: turns.apply(fence, FinishTurn(**STEP)),
@@ -111,6 +120,9 @@ async def make_transition(
         ),
         Transition.REAP_INTERRUPT: lambda: turns.apply(fence, ReapInterrupt(**STEP)),
         Transition.EXPIRE_ACTION: tool_calls.expire,
+        Transition.FAIL_UNSERVED: lambda: PendingChats(
+            database, worker_id=REAPER, listener=listener
+        ).fail_unserved([MODEL], lease_seconds=60.0, grace_seconds=-1.0),
     }
     answer = await requests[transition]()
     if isinstance(answer, TransitionResult):

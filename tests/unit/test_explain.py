@@ -116,7 +116,7 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.PENDING, recoveries=1, pending_since=ago(150), **RETRY),
+        facts(Status.PENDING, pending_since=ago(150)),
         [
             (
                 ReasonCode.CLAIM_EXPECTED,
@@ -125,6 +125,11 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
                     "if not, see their logs"
                 ),
             ),
+        ],
+    ),
+    (
+        facts(Status.PENDING, recoveries=1, pending_since=ago(150), **RETRY),
+        [
             (ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit"),
             (ReasonCode.RECOVERED, "it lost its worker once without making progress"),
         ],

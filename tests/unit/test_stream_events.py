@@ -131,6 +131,14 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         entry_of(Transition.RECORD_RETRY, R, **RETRY),
         [PREVIEW_RESET, StreamEventType.RETRY],
     ),
+    "defer": (
+        entry_of(Transition.DEFER, P, **RETRY),
+        [PREVIEW_RESET, StreamEventType.RETRY, S],
+    ),
+    "fail_unserved": (
+        entry_of(Transition.FAIL_UNSERVED, E, **FAILURE),
+        [StreamEventType.ERROR, S],
+    ),
     "require_action": (
         entry_of(Transition.REQUIRE_ACTION, A, ASSISTANT, **CALLS),
         [M, StreamEventType.ACTION_REQUIRED, S],

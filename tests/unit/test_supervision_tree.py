@@ -9,7 +9,8 @@ from chatd.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
-    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "claimer", "reaper", "janitor"
+    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "claimer", "reaper",
+    "pending sweep", "janitor",
 )  # fmt: skip
 
 

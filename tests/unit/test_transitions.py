@@ -13,7 +13,13 @@ CELLS = [
     for (transition, busy), targets in TABLE.items()
     for status, target in targets.items()
 ]
-BY_ACTORS = {Transition.CLAIM, Transition.REAP, Transition.REAP_INTERRUPT, Transition.EXPIRE_ACTION}
+BY_ACTORS = {
+    Transition.CLAIM,
+    Transition.REAP,
+    Transition.REAP_INTERRUPT,
+    Transition.EXPIRE_ACTION,
+    Transition.FAIL_UNSERVED,
+}
 DROPS_QUEUE = {Transition.EDIT, Transition.CLEAR}
 BY_CALLERS = set(Transition) - WORKER_TRANSITIONS - BY_ACTORS
 
@@ -69,7 +75,11 @@ def test_targets_respect_the_statuses(
     ):
         assert target.when_queued is not None, "with a queue, the target is another status"
     if Status.ERROR in target.statuses and status is not Status.ERROR:
-        assert transition in {Transition.FAIL, Transition.REAP}, "only these set last_error"
+        assert transition in {
+            Transition.FAIL,
+            Transition.REAP,
+            Transition.FAIL_UNSERVED,
+        }, "only these set last_error"
     if not target.journaled:
         assert target.statuses == {status}, "a transition that is not journaled changes nothing"
 

@@ -224,29 +224,31 @@ async def test_committed_step_resets_the_attempts(dsn: str) -> None:
         ]
 
 
-async def test_removed_model_fails_the_turn(dsn: str) -> None:
+async def test_chat_of_a_model_that_no_worker_has_fails(dsn: str) -> None:
     async with running_daemon(dsn, models=("one", "gone")) as chatd:
         chat = await chatd.api.create(model="gone")
-    async with running_daemon(dsn, models=("one",)) as chatd:
+    grace = {"unserved_model_seconds": 0.2, "reap_interval_seconds": 0.05}
+    async with running_daemon(dsn, models=("one",), worker=grace) as chatd:
         sent = await chatd.api.send(chat["id"], "hello")
         assert sent["chat"]["model"] == "gone"
         failed = await chatd.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["kind"] == "configuration"
+        assert failed["last_error"] == "no running worker has the model gone"
         await chatd.api.send(chat["id"], "hello", model="one")
         assert (await chatd.api.wait_for_status(chat["id"], "waiting"))["model"] == "one"
 
 
-async def test_backoffs_of_twenty_chats_delay_no_other_chat(dsn: str) -> None:
-    """Twenty chats wait in their backoff. The twenty-first is answered."""
+async def test_backoffs_of_twenty_chats_hold_no_slot(dsn: str) -> None:
+    """Twenty chats wait in their backoff. The twenty-first is answered, although there are two slots."""
     patient = {"backoff_seconds": 30, "backoff_max_seconds": 30}
     provider = scripted(bad=[{"error": {"status": 500}}])
-    async with running_daemon(dsn, provider, turn=patient) as chatd:
+    async with running_daemon(dsn, provider, turn=patient, worker={"max_chats": 2}) as chatd:
         bad = [(await chatd.api.create("[[bad]]"))["id"] for _ in range(20)]
         for chat_id in bad:
-            await eventually(lambda chat_id=chat_id: chatd.journal(chat_id, "record_retry"))
+            await eventually(lambda chat_id=chat_id: chatd.journal(chat_id, "defer"))
         good = await chatd.api.create("good")
         await chatd.api.wait_for_status(good["id"], "waiting")
-        assert {(await chatd.api.chat(c))["status"] for c in bad} == {"running"}
+        assert {(await chatd.api.chat(c))["status"] for c in bad} == {"pending"}
 
 
 async def test_provider_messages_are_sanitized(dsn: str) -> None:

@@ -89,13 +89,15 @@ def is_leased_by(chatd: InProcessDaemon, chat_id: str) -> bool:
     return any(str(hand.chat.id) == chat_id for hand in chatd.daemon.chat_tasks.leases)
 
 
-async def test_interrupt_in_a_backoff_ends_the_wait(dsn: str) -> None:
+@pytest.mark.parametrize(("seconds", "recorded"), [(2, "record_retry"), (60, "defer")])
+async def test_interrupt_in_a_backoff_ends_the_wait(
+    dsn: str, seconds: float, recorded: str
+) -> None:
     provider = scripted(bad=[{"text": "no"}, {"error": {"status": 500}}])
-    async with running_daemon(
-        dsn, provider, turn={"backoff_seconds": 60, "backoff_max_seconds": 60}
-    ) as chatd:
+    patient = {"backoff_seconds": seconds, "backoff_max_seconds": seconds, "max_attempts": 99}
+    async with running_daemon(dsn, provider, turn=patient) as chatd:
         chat = await chatd.api.create("[[bad]]")
-        await eventually(lambda: chatd.journal(chat["id"], "record_retry"))
+        await eventually(lambda: chatd.journal(chat["id"], recorded))
         await chatd.api.interrupt(chat["id"])
         await wait_until_idle(chatd, chat["id"])
         assert await chatd.api.texts(chat["id"]) == ["You said: and now"]

@@ -77,7 +77,7 @@ class Explanation(BaseModel):
     queue_length: int = Field(examples=[0])
     pending_since: datetime | None
     chats_ahead: int | None = Field(
-        description="Pending chats that will be claimed before this one. At most 10,000 are counted. "
+        description="Pending chats that will be claimed before this one. At most 1,000 are counted. "
         "For operators only."
     )
     action_deadline: datetime | None

@@ -16,6 +16,7 @@ from chatd.worker.deregistration import Deregistration
 from chatd.worker.flusher import Flusher
 from chatd.worker.heartbeat import Heartbeat
 from chatd.worker.janitor import Janitor
+from chatd.worker.pending_sweep import PendingSweep
 from chatd.worker.reaper import Reaper
 from chatd.worker.turn_services import TurnServices
 
@@ -33,6 +34,7 @@ class WorkerActors:
     flusher: Flusher
     heartbeat: Heartbeat
     janitor: Janitor
+    pending_sweep: PendingSweep
     reaper: Reaper
     watchdog: Periodic
     max_heartbeat_silence_seconds: float
@@ -76,9 +78,10 @@ def build_worker(
         metrics=metrics.leases,
     )
     claimer = Claimer(
-        leases,
+        services.store.claims,
         chat_tasks,
         may_claim=lambda: heartbeat.holds_lock,
+        models=config.models,
         metrics=metrics.turns,
         hint_metrics=metrics.notifications,
         **keywords_for(Claimer, worker),
@@ -91,6 +94,11 @@ def build_worker(
         flusher=flusher,
         heartbeat=heartbeat,
         janitor=_build_janitor(settings, services, leases),
+        pending_sweep=PendingSweep(
+            services.store.pending,
+            metrics=metrics.turns,
+            **keywords_for(PendingSweep, worker),
+        ),
         reaper=_build_reaper(settings, services, leases, heartbeat),
         watchdog=Periodic(
             chat_tasks.drop_expired,

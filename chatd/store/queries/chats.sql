@@ -30,11 +30,12 @@ WITH added AS MATERIALIZED (
     FROM added
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       status, pending_since, request_traceparent, stored_bytes)
+                       status, pending_since, round, request_traceparent, stored_bytes)
     SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
            CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END,
-           CASE WHEN :starts_turn THEN clock_timestamp() END, :request_traceparent,
-           decision.added_bytes
+           CASE WHEN :starts_turn THEN clock_timestamp() END,
+           CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END,
+           :request_traceparent, decision.added_bytes
     FROM decision WHERE decision.outcome = 'done'
     RETURNING *
 ), stored_files AS (
@@ -141,11 +142,18 @@ WITH snapshot AS MATERIALIZED (
                                     WHEN 'interrupt' THEN 'interrupting'
                                     ELSE 'pending' END,
         pending_since = CASE WHEN decision.plan IN ('append', 'append_and_dequeue')
-                             THEN COALESCE(c.pending_since, clock_timestamp())
+                             THEN LEAST(c.pending_since, clock_timestamp())
                              ELSE c.pending_since END,
+        round = CASE WHEN decision.plan NOT IN ('append', 'append_and_dequeue') THEN c.round
+                     WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
+                     ELSE chat_next_round(c.owner_id) END,
         action_deadline = CASE WHEN decision.plan = 'append' THEN NULL ELSE c.action_deadline END,
         last_error = NULL,
         last_error_detail = NULL,
+        recoveries = CASE WHEN decision.plan = 'append' THEN 0 ELSE c.recoveries END,
+        attempts = CASE WHEN decision.plan = 'append' THEN 0 ELSE c.attempts END,
+        next_attempt_at = CASE WHEN decision.plan <> 'append' THEN c.next_attempt_at END,
+        turn_deadline_at = CASE WHEN decision.plan <> 'append' THEN c.turn_deadline_at END,
         queue_length = c.queue_length
             + CASE WHEN decision.plan IN ('enqueue', 'interrupt') THEN 1 ELSE 0 END,
         request_traceparent = CASE decision.plan
@@ -253,11 +261,16 @@ WITH snapshot AS MATERIALIZED (
                       WHEN EXISTS (SELECT FROM queue_head) THEN 'pending'
                       ELSE 'waiting' END,
         pending_since = CASE WHEN EXISTS (SELECT FROM queue_head)
-                             THEN COALESCE(c.pending_since, clock_timestamp()) END,
+                             THEN LEAST(c.pending_since, clock_timestamp()) END,
+        round = CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN c.round
+                     WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
+                     ELSE chat_next_round(c.owner_id) END,
         action_deadline = NULL,
         recoveries = CASE WHEN decision.plan = 'request_interrupt' THEN c.recoveries ELSE 0 END,
         attempts = CASE WHEN decision.plan = 'request_interrupt' THEN c.attempts ELSE 0 END,
         next_attempt_at = CASE WHEN decision.plan = 'request_interrupt' THEN c.next_attempt_at END,
+        turn_deadline_at = CASE WHEN decision.plan = 'request_interrupt'
+                                THEN c.turn_deadline_at END,
         queue_length = c.queue_length - CASE WHEN EXISTS (SELECT FROM queue_head) THEN 1 ELSE 0 END,
         request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
                                    THEN (SELECT request_traceparent FROM queue_head)
@@ -331,6 +344,7 @@ WITH snapshot AS MATERIALIZED (
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = clock_timestamp(),
+        round = chat_next_round(c.owner_id),
         request_traceparent = :request_traceparent,
         last_error = NULL,
         last_error_detail = NULL

@@ -1,5 +1,5 @@
--- Leases: claiming chats, renewing them, and reclaiming them from dead workers. They use the
--- clock of the database, and clock_timestamp() rather than the start of the transaction.
+-- Leases: renewing chats, and reclaiming them from dead workers. They use the clock of the
+-- database, and clock_timestamp() rather than the start of the transaction.
 --
 -- A worker is dead when its session lock is free (only if `:trust_free_locks`), and its lease is
 -- over after `:lease_seconds` without a heartbeat. Either is enough to reclaim a chat.
@@ -23,39 +23,6 @@ FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.datid = l.databas
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
   AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(:worker_id::text, 0)
   AND a.state = 'idle' AND l.pid <> pg_backend_pid();
-
--- name: claim
--- Claim pending chats, longest pending first, and skip those that another worker is claiming. A
--- chat that was reclaimed from a dead worker keeps the traceparent of its first claim.
-WITH due AS MATERIALIZED (
-    SELECT id, updated_at AS last_updated_at FROM chats WHERE status = 'pending'
-    ORDER BY pending_since LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-), updated AS (
-    UPDATE chats c SET
-        version = c.version + 1,
-        updated_at = clock_timestamp(),
-        status = 'running',
-        worker_id = :worker_id,
-        epoch = c.epoch + 1,
-        started_at = clock_timestamp(),
-        heartbeat_at = clock_timestamp(),
-        pending_since = NULL,
-        settled_part = 0,
-        claim_traceparent = CASE WHEN c.recoveries > 0 THEN c.claim_traceparent
-                                 ELSE :claim_traceparent END
-    FROM due WHERE c.id = due.id
-    RETURNING c.*, due.last_updated_at
-), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id)
-    SELECT id, version, 'claim', status, epoch, worker_id FROM updated
-    RETURNING chat_id, created_at, data
-)
-SELECT 'done' AS outcome, chat_columns(updated),
-       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages,
-       EXTRACT(EPOCH FROM updated.next_attempt_at - clock_timestamp())::float8 AS next_attempt_in,
-       EXTRACT(EPOCH FROM updated.started_at - updated.last_updated_at)::float8 AS pending_seconds
-FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 
 -- name: renew
 -- Record one heartbeat: of the worker's row, which is inserted again if it was pruned while the
@@ -124,7 +91,9 @@ WITH dead AS MATERIALIZED (
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = CASE WHEN crash_loop_error IS NULL THEN 'pending' ELSE 'error' END,
-        pending_since = CASE WHEN crash_loop_error IS NULL THEN c.started_at END,
+        pending_since = CASE WHEN crash_loop_error IS NULL
+                             THEN GREATEST(c.started_at, c.next_attempt_at) END,
+        round = chat_front_round(),
         last_error = crash_loop_error,
         last_error_detail = CASE WHEN crash_loop_error IS NOT NULL THEN jsonb_build_object(
             'kind', 'crash_loop', 'message', crash_loop_error,
@@ -133,6 +102,7 @@ WITH dead AS MATERIALIZED (
         recoveries = CASE WHEN crash_loop_error IS NULL THEN reclaimed.recoveries ELSE 0 END,
         attempts = CASE WHEN crash_loop_error IS NULL THEN c.attempts ELSE 0 END,
         next_attempt_at = CASE WHEN crash_loop_error IS NULL THEN c.next_attempt_at END,
+        turn_deadline_at = CASE WHEN crash_loop_error IS NULL THEN c.turn_deadline_at END,
         settled_part = c.settled_part + 1,
         worker_id = NULL,
         started_at = NULL,

@@ -54,7 +54,9 @@ WITH snapshot AS MATERIALIZED (
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'pending',
-        pending_since = COALESCE(c.pending_since, clock_timestamp()),
+        pending_since = LEAST(c.pending_since, clock_timestamp()),
+        round = CASE WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
+                     ELSE chat_next_round(c.owner_id) END,
         epoch = c.epoch + 1,
         settled_part = 0,
         worker_id = NULL,
@@ -67,6 +69,7 @@ WITH snapshot AS MATERIALIZED (
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
+        turn_deadline_at = NULL,
         queue_length = 0,
         stored_bytes = c.stored_bytes + added.bytes
             - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)

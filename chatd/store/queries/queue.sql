@@ -87,6 +87,8 @@ WITH snapshot AS MATERIALIZED (
                                     ELSE c.status END,
         pending_since = CASE WHEN decision.plan = 'append_queued' THEN clock_timestamp()
                              ELSE c.pending_since END,
+        round = CASE WHEN decision.plan = 'append_queued' THEN chat_next_round(c.owner_id)
+                     ELSE c.round END,
         action_deadline = NULL,
         last_error = NULL,
         last_error_detail = NULL,

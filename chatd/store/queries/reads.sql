@@ -31,23 +31,38 @@ ORDER BY e.version LIMIT :limit;
 
 -- name: explain
 -- Read everything that says why a chat is in its status, as of one moment. Pending chats ahead
--- of it are counted up to `:max_ahead`. A worker is alive within `:lease_seconds` of its last
--- heartbeat.
+-- of it, of any model, are counted up to `:max_ahead`. A worker is alive within `:lease_seconds`
+-- of its last heartbeat.
 SELECT chat_columns(c), c.activity, clock_timestamp() AS now,
        w.host, w.pid, w.version AS worker_version, w.started_at AS worker_started_at,
        w.heartbeat_at AS worker_heartbeat_at,
        CASE WHEN c.status = 'error' THEN c.last_error_detail
             WHEN c.attempts > 0 THEN (
                 SELECT e.data->'failure' FROM chat_events e
-                WHERE e.chat_id = c.id AND e.transition = 'record_retry'
+                WHERE e.chat_id = c.id AND e.transition IN ('record_retry', 'defer')
                 ORDER BY e.version DESC LIMIT 1)
        END AS last_failure,
        (SELECT count(*) FROM (
-           SELECT FROM chats p WHERE p.status = 'pending' AND p.pending_since < c.pending_since
-           LIMIT :max_ahead
+           SELECT FROM chat_model_configs m CROSS JOIN LATERAL (
+               (SELECT FROM chats p
+                WHERE p.status = 'pending' AND p.recoveries = 0 AND p.next_attempt_at IS NULL
+                  AND p.last_model_config_id = m.id AND NOT is_returned
+                  AND (p.round, p.pending_since) < (c.round, c.pending_since)
+                LIMIT :max_ahead)
+               UNION ALL
+               (SELECT FROM chats p
+                WHERE p.status = 'pending'
+                  AND (p.recoveries > 0 OR p.next_attempt_at IS NOT NULL)
+                  AND p.last_model_config_id = m.id
+                  AND p.pending_since < CASE WHEN is_returned THEN c.pending_since
+                                             ELSE clock_timestamp() END
+                LIMIT :max_ahead)
+           ) ahead
+           WHERE c.status = 'pending' LIMIT :max_ahead
        ) ahead) AS chats_ahead,
        capacity.alive, capacity.with_free_slots, capacity.free_slots, capacity.last_heartbeat_at
 FROM chats c
+CROSS JOIN LATERAL (SELECT c.recoveries > 0 OR c.next_attempt_at IS NOT NULL AS is_returned) line
 LEFT JOIN workers w ON w.worker_id = c.worker_id
 CROSS JOIN (
     SELECT count(*) FILTER (WHERE alive) AS alive,

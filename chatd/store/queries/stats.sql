@@ -2,7 +2,8 @@
 -- statements read indexes only, and nothing that grows with the history.
 
 -- name: collect
--- Count chats by status and workers that are alive, and read the age of the oldest pending chat.
+-- Count chats by status and workers that are alive, and read for how long the oldest pending chat
+-- could have been claimed (not a deferred one that is not due).
 -- Waiting chats are the total without all others: the exact total while the table has at most
 -- `:exact_count_max_bytes`, else the planner's estimate. A worker is alive within
 -- `:lease_seconds` of its last heartbeat.
@@ -11,7 +12,11 @@ WITH leased AS MATERIALIZED (
            count(*) FILTER (WHERE status = 'interrupting') AS interrupting
     FROM chats WHERE worker_id IS NOT NULL
 ), counted AS MATERIALIZED (
-    SELECT (SELECT count(*) FROM chats WHERE status = 'pending') AS pending,
+    SELECT (SELECT count(*) FROM chats
+            WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL)
+           + (SELECT count(*) FROM chats
+              WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL))
+               AS pending,
            (SELECT count(*) FROM chats WHERE status = 'requires_action') AS requires_action,
            (SELECT count(*) FROM chats WHERE status = 'error') AS error,
            CASE WHEN pg_relation_size('chats') <= :exact_count_max_bytes
@@ -22,9 +27,20 @@ WITH leased AS MATERIALIZED (
 )
 SELECT pending, running, interrupting, requires_action, error,
        GREATEST(chats - pending - running - interrupting - requires_action - error, 0) AS waiting,
-       EXTRACT(EPOCH FROM clock_timestamp()
-               - (SELECT min(pending_since) FROM chats WHERE status = 'pending')
-       )::float8 AS oldest_pending_seconds,
+       EXTRACT(EPOCH FROM clock_timestamp() - (
+           SELECT min(LEAST(oldest.pending_since, clock_timestamp()))
+           FROM chat_model_configs m CROSS JOIN LATERAL (
+               (SELECT pending_since FROM chats
+                WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+                  AND last_model_config_id = m.id
+                ORDER BY pending_since LIMIT 1)
+               UNION ALL
+               (SELECT pending_since FROM chats
+                WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+                  AND last_model_config_id = m.id
+                ORDER BY recoveries, pending_since LIMIT 1)
+           ) oldest
+       ))::float8 AS oldest_pending_seconds,
        (SELECT count(*) FROM workers
         WHERE heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds)) AS workers,
        current_setting('server_version') AS server_version

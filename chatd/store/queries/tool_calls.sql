@@ -23,6 +23,7 @@ WITH updated AS (
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
+        turn_deadline_at = NULL,
         input_tokens = c.input_tokens + used.input_tokens,
         output_tokens = c.output_tokens + used.output_tokens,
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
@@ -127,6 +128,7 @@ WITH snapshot AS MATERIALIZED (
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = clock_timestamp(),
+        round = chat_next_round(c.owner_id),
         action_deadline = NULL,
         request_traceparent = COALESCE(:request_traceparent, c.request_traceparent),
         stored_bytes = c.stored_bytes + pg_column_size(:results::jsonb)
@@ -184,6 +186,7 @@ WITH overdue AS MATERIALIZED (
         updated_at = clock_timestamp(),
         status = 'pending',
         pending_since = clock_timestamp(),
+        round = chat_front_round(),
         action_deadline = NULL
     FROM locked WHERE c.id = locked.id
     RETURNING c.*

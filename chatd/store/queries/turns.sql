@@ -124,9 +124,11 @@ WITH snapshot AS MATERIALIZED (
         started_at = CASE WHEN next_turn.leased THEN c.started_at END,
         heartbeat_at = CASE WHEN next_turn.leased THEN c.heartbeat_at END,
         pending_since = CASE WHEN next_turn.status = 'pending' THEN clock_timestamp() END,
+        round = CASE WHEN next_turn.status = 'pending' THEN chat_front_round() ELSE c.round END,
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
+        turn_deadline_at = NULL,
         queue_length = c.queue_length - CASE WHEN next_turn.status = 'waiting' THEN 0 ELSE 1 END,
         request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
                                    THEN (SELECT request_traceparent FROM queue_head)
@@ -214,6 +216,47 @@ SELECT 'done' AS outcome, chat_columns(updated),
        NULL::jsonb AS messages
 FROM updated, journal_entry;
 
+-- name: defer
+-- Record that an attempt of a step failed, and give the chat back until the next is due. It costs
+-- no recovery. The turn may last `:remaining_seconds` longer, whichever worker goes on with it.
+WITH times AS MATERIALIZED (
+    SELECT clock_timestamp() + make_interval(secs => :delay_seconds) AS due_at,
+           clock_timestamp() + make_interval(secs => :remaining_seconds) AS deadline_at
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = 'pending',
+        pending_since = times.due_at,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        attempts = :attempts,
+        next_attempt_at = times.due_at,
+        turn_deadline_at = times.deadline_at,
+        worker_id = NULL,
+        started_at = NULL,
+        heartbeat_at = NULL
+    FROM times
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running' AND c.attempts = :attempts - 1
+    RETURNING c.*
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'defer', updated.status, updated.epoch, :worker_id,
+           jsonb_build_object('attempt', :attempts::integer,
+                              'delay_seconds', :delay_seconds::float8,
+                              'next_attempt_at', updated.next_attempt_at,
+                              'settled_part', updated.settled_part,
+                              'failure', :failure::jsonb)
+    FROM updated
+    RETURNING created_at, data
+)
+SELECT 'done' AS outcome, chat_columns(updated),
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated, journal_entry;
+
 -- name: fail
 -- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue.
 WITH updated AS (
@@ -229,7 +272,8 @@ WITH updated AS (
         settled_part = GREATEST(:settled_part, c.settled_part + 1),
         recoveries = 0,
         attempts = 0,
-        next_attempt_at = NULL
+        next_attempt_at = NULL,
+        turn_deadline_at = NULL
     WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
@@ -251,13 +295,14 @@ FROM updated, journal_entry;
 
 -- name: release
 -- Give a chat back because the worker stops. It costs no attempt, leaves no error, and the chat
--- keeps its place among the pending ones.
+-- comes before every new one. A retry that it was waiting for stays due when it was.
 WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         status = 'pending',
-        pending_since = c.started_at,
+        pending_since = GREATEST(c.started_at, c.next_attempt_at),
+        round = chat_front_round(),
         settled_part = c.settled_part + 1,
         worker_id = NULL,
         started_at = NULL,

@@ -1226,7 +1226,7 @@ export interface components {
             chat_id: string;
             /**
              * Chats Ahead
-             * @description Pending chats that will be claimed before this one. At most 10,000 are counted. For operators only.
+             * @description Pending chats that will be claimed before this one. At most 1,000 are counted. For operators only.
              */
             chats_ahead: number | null;
             /** Epoch */

@@ -1,0 +1,84 @@
+-- Pending chats that no claim takes. Every worker looks for them all the time, so both statements
+-- read few entries of an index for each model.
+
+-- name: unserved_models
+-- Read the models that no living worker has, although chats have been pending for them for
+-- `:grace_seconds`. A worker is alive within `:lease_seconds` of its last heartbeat.
+SELECT m.id FROM chat_model_configs m
+WHERE NOT EXISTS (
+        SELECT FROM workers w
+        WHERE m.id = ANY(w.models)
+          AND w.heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds))
+  AND EXISTS (
+        SELECT FROM chats
+        WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+          AND last_model_config_id = m.id
+          AND pending_since
+              < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
+        UNION ALL
+        SELECT FROM chats
+        WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+          AND last_model_config_id = m.id
+          AND pending_since
+              < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds)));
+
+-- name: fail_unserved
+-- End the turns of chats that have been pending for `:grace_seconds` for a model that no living
+-- worker has, and keep the reason. Queued messages stay in the queue.
+WITH models AS MATERIALIZED (
+    SELECT m.id, 'no running worker has the model ' || m.name AS reason
+    FROM chat_model_configs m
+    WHERE m.id = ANY(:models::uuid[]) AND NOT EXISTS (
+        SELECT FROM workers w
+        WHERE m.id = ANY(w.models)
+          AND w.heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds))
+), found AS MATERIALIZED (
+    SELECT head.place, models.reason FROM models CROSS JOIN LATERAL (
+        (SELECT ctid AS place FROM chats
+         WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+           AND last_model_config_id = models.id
+           AND pending_since
+               < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
+         ORDER BY pending_since LIMIT :limit)
+        UNION ALL
+        (SELECT ctid FROM chats
+         WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+           AND last_model_config_id = models.id
+           AND pending_since
+               < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
+         ORDER BY recoveries, pending_since LIMIT :limit)
+    ) head
+    LIMIT :limit
+), locked AS MATERIALIZED (
+    SELECT chat.id, found.reason FROM found CROSS JOIN LATERAL (
+        SELECT id FROM chats WHERE ctid = found.place AND status = 'pending'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) chat
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        status = 'error',
+        pending_since = NULL,
+        last_error = locked.reason,
+        last_error_detail = jsonb_build_object(
+            'kind', 'configuration', 'message', locked.reason,
+            'provider', NULL, 'model', NULL, 'status_code', NULL, 'retryable', false,
+            'attempts', c.attempts, 'at', clock_timestamp()),
+        recoveries = 0,
+        attempts = 0,
+        next_attempt_at = NULL,
+        turn_deadline_at = NULL
+    FROM locked WHERE c.id = locked.id
+    RETURNING c.*
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT id, version, 'fail_unserved', status, epoch, :worker_id, jsonb_build_object(
+        'last_error', last_error, 'last_error_detail', last_error_detail)
+    FROM updated
+    RETURNING chat_id, created_at, data
+)
+SELECT 'done' AS outcome, chat_columns(updated),
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       NULL::jsonb AS messages
+FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
