@@ -48,12 +48,19 @@ class Sweeps:
         retention_seconds: float | None,
         limit: int,
     ) -> int:
-        """Delete up to ``limit`` rows that have expired, among those in some pages. Return how many.
+        """Delete the rows that have expired, among those in some pages. Return how many.
 
-        ``retention_seconds`` is None for a table whose rows have no age.
+        ``retention_seconds`` is None for a table whose rows have no age. At most ``limit`` entries of the
+        journal are deleted, because some of them may be in other pages.
         """
-        values = {} if retention_seconds is None else {"retention_seconds": retention_seconds}
+        query = _Q[table]
+        values = {
+            "first_page": first_page,
+            "end_page": end_page,
+            "retention_seconds": retention_seconds,
+            "limit": limit,
+        }
         rows = await self._database.fetch(
-            _Q[table], first_page=first_page, end_page=end_page, limit=limit, **values
+            query, **{name: values[name] for name in query.parameters}
         )
         return len(rows)

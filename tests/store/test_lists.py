@@ -128,7 +128,7 @@ async def test_tombstones_are_pruned_after_their_retention(database: Database) -
     await database.fetch("UPDATE chat_tombstones SET deleted_at = deleted_at - interval '7.5 days'")
     await insert_tombstone(database, new)
     assert await delete_expired(database, TOMBSTONES, retention_seconds=8 * DAY) == 0
-    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY, limit=1) == 1
-    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY, limit=1) == 0
+    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY) == 1
+    assert await delete_expired(database, TOMBSTONES, retention_seconds=7 * DAY) == 0
     remaining = await database.fetch("SELECT chat_id FROM chat_tombstones")
     assert [row["chat_id"] for row in remaining] == [new]

@@ -254,7 +254,7 @@ async def test_prunes_and_transitions_do_not_deadlock(wide: Database) -> None:
 
     async def sweep() -> None:
         while not over.is_set():
-            await delete_expired(wide, PARTS, limit=50)
+            await delete_expired(wide, PARTS)
             await delete_expired(wide, JOURNAL, retention_seconds=0.05, limit=50)
 
     async def work() -> None:

@@ -27,8 +27,8 @@ async def plan_of(connection: Connection, query: str, *args: Any, generic: bool)
     else:
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         await connection.execute(f"PREPARE explained AS {query}")
-        nulls = ", ".join(["NULL"] * len(args))
-        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained ({nulls})")
+        nulls = f"({', '.join(['NULL'] * len(args))})" if args else ""
+        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained {nulls}")
         await connection.execute("DEALLOCATE explained")
     (root,) = json.loads(answer)
     return root["Plan"]

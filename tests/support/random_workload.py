@@ -257,4 +257,4 @@ class RandomWorkload:
                     await self.turns.apply(orphan.fence, orphan.command)
                 except LeaseLost:
                     continue
-            await delete_expired(self.database, PARTS, limit=3)
+            await delete_expired(self.database, PARTS)

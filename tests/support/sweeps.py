@@ -10,7 +10,7 @@ ALL_PAGES = 2**31
 async def delete_expired(
     database: Database, table: str, *, retention_seconds: float | None = None, limit: int = 5000
 ) -> int:
-    """Delete up to ``limit`` expired rows of a table, wherever they are. Return how many."""
+    """Delete the expired rows of a table, wherever they are. Return how many."""
     return await Sweeps(database).delete_expired(
         table, first_page=0, end_page=ALL_PAGES, retention_seconds=retention_seconds, limit=limit
     )

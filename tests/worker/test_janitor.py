@@ -106,18 +106,19 @@ async def test_one_process_sweeps_at_a_time(database: Database) -> None:
     first = await sweeps_of(database)
     assert before == {}
     assert first.keys() == TABLES
-    assert first[TOMBSTONES]["next_page"] == 64
+    assert first[TOMBSTONES]["next_page"] == 16
     await gather_all(*(janitor.step() for janitor in janitors))
     assert await sweeps_of(database) == first
     await let_a_minute_pass(database)
     await gather_all(*(janitor.step() for janitor in janitors))
     second = await sweeps_of(database)
-    assert second[TOMBSTONES]["next_page"] == 128
-    for _ in range(2):
+    assert second[TOMBSTONES]["next_page"] == 32
+    pages = [32]
+    while pages[-1] >= max(pages):
         await let_a_minute_pass(database)
         await janitors[0].step()
-    third = await sweeps_of(database)
-    assert third[TOMBSTONES]["next_page"] == 64, "it begins again at the end of the table"
+        pages.append((await sweeps_of(database))[TOMBSTONES]["next_page"])
+    assert pages[-1] == 16, "it begins again at the end of the table"
 
 
 async def test_sweep_that_fails_does_not_keep_others_from_running(
@@ -153,7 +154,7 @@ async def test_expired_rows_anywhere_in_a_large_table_are_found(database: Databa
     await insert_tombstones(database, 20_000, days=0)
     await insert_tombstones(database, 7_000, days=30)
     janitor = make_janitor(database, Leases(database, worker_id=uuid4()))
-    for _ in range(5):
+    for _ in range(20):
         await janitor.step()
         await let_a_minute_pass(database)
     assert len(await database.fetch("SELECT FROM chat_tombstones")) == 20_000

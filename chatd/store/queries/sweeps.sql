@@ -48,7 +48,7 @@ WITH obsolete AS MATERIALIZED (
       AND p.ctid < format('(%s,0)', :end_page::bigint)::tid
       AND (c.id IS NULL OR p.epoch < c.epoch OR c.worker_id IS NULL
            OR p.last_part <= c.settled_part)
-    LIMIT :limit FOR UPDATE OF p SKIP LOCKED
+    FOR UPDATE OF p SKIP LOCKED
 )
 DELETE FROM chat_parts p USING obsolete
 WHERE p.chat_id = obsolete.chat_id AND p.epoch = obsolete.epoch AND p.last_part = obsolete.last_part
@@ -62,7 +62,7 @@ DELETE FROM chat_tombstones WHERE ctid = ANY(ARRAY(
     WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
       AND ctid < format('(%s,0)', :end_page::bigint)::tid
       AND deleted_at < clock_timestamp() - make_interval(secs => :retention_seconds)
-    LIMIT :limit FOR UPDATE SKIP LOCKED
+    FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1;
 
@@ -73,6 +73,6 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
       AND ctid < format('(%s,0)', :end_page::bigint)::tid
       AND created_at < clock_timestamp() - make_interval(secs => :retention_seconds)
-    LIMIT :limit FOR UPDATE SKIP LOCKED
+    FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1;

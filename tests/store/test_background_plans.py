@@ -1,0 +1,98 @@
+"""Plans of every statement that an actor runs by itself, beside 100,000 chats at rest.
+
+Processes run them all the time, whatever the number of chats is, so none may read a large table as a whole.
+A new statement is found by itself. One with a new parameter needs a value in ``explained_values``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from support.background_statements import (
+    FILL,
+    Statement,
+    background_statements,
+    explained_values,
+)
+from support.factories import MODEL, WORKER, insert_models
+from support.query_plans import BOTH, plan, scanned
+
+from chatd.store import sql
+from chatd.store.connector import Connection
+from chatd.store.database import Database
+
+LARGE = {"api_tokens", "chat_events", "chat_parts", "chat_tombstones", "chats", "idempotency_keys"}
+STATEMENTS = sorted(background_statements() - {("stats", "collect")})
+"""All but one that decides when it runs: test_stats_read_no_table."""
+
+
+LOCKS = {("leases", "terminate_stale_session"), ("leases", "try_worker_lock")}
+"""Statements that take the id of a worker as text."""
+
+
+async def fill(dsn: str) -> None:
+    database = Database(dsn, statement_timeout_seconds=120)
+    await database.open()
+    try:
+        await insert_models(database)
+        async with database.dedicated_connection() as connection:
+            await connection.execute("SET session_replication_role = replica")  # no foreign keys
+            await connection.execute(
+                FILL.format(model=MODEL, worker=WORKER, chats=100_000, entries=2)
+            )
+            await connection.execute(
+                "INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id)"
+                " SELECT owner_id, id::text, 'x', id FROM chats"
+            )
+            await connection.execute("VACUUM ANALYZE")
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def filled_dsn(module_dsn: str) -> str:
+    asyncio.run(fill(module_dsn))
+    return module_dsn
+
+
+@pytest.fixture
+async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
+    async with Database(filled_dsn).dedicated_connection() as connection:
+        yield connection
+
+
+def test_statements_of_every_actor_are_found() -> None:
+    expected: set[Statement] = {
+        ("chat_lists", "changed_since"),
+        ("leases", "claim"),
+        ("leases", "find_reapable"),
+        ("leases", "orphaned_interrupts"),
+        ("notifications", "notify"),
+        ("reads", "ping"),
+        ("stream_reads", "flush_parts"),
+        ("stream_reads", "updates_since"),
+        ("sweeps", "chat_events"),
+        ("sweeps", "idempotency_keys"),
+        ("tokens", "validate"),
+        ("tool_calls", "expire_action"),
+    }
+    assert expected <= {*STATEMENTS}
+
+
+@BOTH
+async def test_no_background_statement_reads_a_whole_table(
+    filled: Connection, generic: bool
+) -> None:
+    values = await explained_values(filled)
+    whole: dict[Statement, set[str]] = {}
+    for file, name in STATEMENTS:
+        of_this: Mapping[str, Any] = {
+            parameter: values[parameter] for parameter in sql.load(file)[name].parameters
+        }
+        if (file, name) in LOCKS:
+            of_this = {"worker_id": str(WORKER)}
+        result = await plan(filled, file, name, **of_this, generic=generic)
+        if tables := scanned(result) & LARGE:
+            whole[file, name] = tables
+    assert whole == {}
