@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.config import ApiConfig
+from chatd.api.errors.problems import FieldProblem, invalid_request
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
@@ -66,10 +67,13 @@ class ApiContext:
     ) -> SentContent:
         """Check the number of parts of a message, and that the model that will answer it takes its files.
 
-        That is the model with this id, or else the last one of the chat. Raise ``HttpProblem``.
+        That is the model with this id, or else the last one of the chat. Return the content with the files
+        that it names of the chat. Raise ``HttpProblem`` or ``FileNotFoundInChat``.
         """
         self.limits.check_content(content.parts)
-        if not content.files:
+        if content.named_files:
+            content = await self._with_named_files(content, chat_id, owner_id)
+        if all(part["type"] != "file" for part in content.parts):
             return content
         if model_id is None and chat_id is not None:
             chat = await self.store.reads.chat(chat_id, owner_id=owner_id)
@@ -78,6 +82,17 @@ class ApiContext:
             model = self.catalog.by_id(model_id) if model_id else self.catalog.default
             check_files(content.parts, self.catalog.provider_of(model).file_refusal)
         return content
+
+    async def _with_named_files(
+        self, content: SentContent, chat_id: UUID | None, owner_id: str | None
+    ) -> SentContent:
+        if chat_id is None:
+            message = "send its data: a new chat has no files yet"
+            raise invalid_request(FieldProblem(where="body.content", message=message))
+        references = await self.store.files.references(
+            chat_id, content.named_files, owner_id=owner_id
+        )
+        return content.with_named_files(references)
 
     async def present_chat(self, chat: Chat) -> resources.Chat:
         """Return a chat as a response, with the name of its model."""

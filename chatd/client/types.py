@@ -210,6 +210,20 @@ class FileInput(TypedDict):
     type: Literal["file"]
 
 
+class StoredFileInput(TypedDict):
+    """A file that the chat has already, as a ``FilePart`` of its messages.
+
+    Only ``file_id`` is read.
+    """
+
+    file_id: str
+    media_type: NotRequired[str | None]
+    name: NotRequired[str | None]
+    size: NotRequired[int | None]
+    type: Literal["file"]
+    url: NotRequired[str | None]
+
+
 class TextInput(TypedDict):
     """A text part of a message to send."""
 
@@ -217,7 +231,7 @@ class TextInput(TypedDict):
     type: Literal["text"]
 
 
-Content: TypeAlias = str | list[TextInput | FileInput]
+Content: TypeAlias = str | list[TextInput | FileInput | StoredFileInput]
 """The content of a message to send: a text, or a list of parts."""
 
 

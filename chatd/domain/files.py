@@ -34,13 +34,22 @@ class File:
 
     def reference(self) -> dict[str, Any]:
         """Return the content part that stands for this file in a message."""
-        return {
-            "type": "file",
-            "file_id": str(self.id),
-            "media_type": self.media_type,
-            "name": self.name,
-            "size": len(self.data),
-        }
+        return file_reference(
+            self.id, media_type=self.media_type, name=self.name, size=len(self.data)
+        )
+
+
+def file_reference(
+    file_id: UUID, *, media_type: str, name: str | None, size: int
+) -> dict[str, Any]:
+    """Return the content part that stands for a file in a message."""
+    return {
+        "type": "file",
+        "file_id": str(file_id),
+        "media_type": media_type,
+        "name": name,
+        "size": size,
+    }
 
 
 def new_file(data: bytes, *, media_type: str, name: str | None = None) -> File:

@@ -6,7 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from chatd.domain.errors import ChatNotFound, FileNotFoundInChat
-from chatd.domain.files import File, FileSpan
+from chatd.domain.files import File, FileSpan, file_reference
+from chatd.domain.message import Part
 from chatd.domain.sanitize import replace_unstorable
 from chatd.store import sql
 from chatd.store.database import Database
@@ -56,6 +57,32 @@ class Files:
         if row["size"] is None:
             raise FileNotFoundInChat(chat_id=chat_id, file_id=file_id)
         return StoredFile(row["media_type"], row["name"], row["size"])
+
+    async def references(
+        self, chat_id: UUID, file_ids: Sequence[UUID], *, owner_id: str | None
+    ) -> dict[UUID, Part]:
+        """Return the content parts that stand for files of a chat.
+
+        Raises:
+            ChatNotFound, FileNotFoundInChat
+        """
+        rows = await self._database.fetch(
+            _Q["references"], chat_id=chat_id, file_ids=file_ids, owner_id=owner_id
+        )
+        if not rows:
+            raise ChatNotFound(chat_id)
+        found: dict[UUID, Part] = {
+            row["id"]: file_reference(
+                row["id"], media_type=row["media_type"], name=row["name"], size=row["size"]
+            )
+            for row in rows
+            if row["id"] is not None
+        }
+        for file_id in file_ids:
+            if file_id not in found:
+                message = f"The chat has no file {file_id}."
+                raise FileNotFoundInChat(message, chat_id=chat_id, file_id=file_id)
+        return found
 
     async def read(self, chat_id: UUID, spans: Sequence[FileSpan]) -> list[bytes]:
         """Return spans of bytes of files of a chat, in one statement.

@@ -140,6 +140,35 @@ async def test_same_file_is_stored_once_and_deleted_with_its_chat(
         assert await stored() == []
 
 
+async def test_content_that_was_read_can_be_sent_again(chatd: InProcessDaemon) -> None:
+    """So that a client can edit the text of a message, and keep its files."""
+    chat = await chatd.api.create(content=[file_input("image/png", LARGE, name="sky.png")])
+    await chatd.api.wait_for_status(chat["id"], "waiting")
+    [message, _] = await chatd.api.messages(chat["id"])
+    [file] = message["content"]
+    content = [{"type": "text", "text": "What is this?"}, file]
+    edited = await chatd.api.edit(chat["id"], message["id"], content)  # type: ignore[arg-type]
+    assert edited["content"] == content
+    await chatd.api.wait_for_status(chat["id"], "waiting")
+    alone = {"type": "file", "file_id": file["file_id"]}
+    lying = {**alone, "media_type": "text/html", "name": "x", "size": 1, "url": "/"}
+    sent = await chatd.api.send(chat["id"], [alone, lying])  # type: ignore[arg-type]
+    assert sent["message"]["content"] == [file, file]
+
+    other = await chatd.api.create()
+    url = f"/api/v1/chats/{other['id']}/messages"
+    first = await chatd.api.send(other["id"], "hello")
+    for method, path in (("POST", url), ("PATCH", f"{url}/{first['message']['id']}")):
+        answer = await chatd.api.http.request(method, path, json={"content": [file]})
+        assert_problem(answer, 404, "file_not_found", file["file_id"])
+    answer = await chatd.api.http.post("/api/v1/chats", json={"content": [file]})
+    assert_problem(answer, 422, "invalid_request", "send its data")
+    nowhere = await chatd.api.http.post(
+        f"/api/v1/chats/{file['file_id']}/messages", json={"content": [file]}
+    )
+    assert_problem(nowhere, 404, "chat_not_found")
+
+
 async def contents(api: ApiClient, chat_id: str) -> list[dict[str, Any]]:
     """Return the file parts of a chat's messages."""
     parts = [part for message in await api.messages(chat_id) for part in message["content"]]

@@ -100,6 +100,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "list_messages": {"conflicting_parameters": "api/test_messages.py"},
     "send_message": {
         "chat_busy": "api/test_messages.py",
+        "file_not_found": "api/test_files.py",
         "chat_full": "api/test_limits.py",
         "storage_full": "api/test_limits.py",
         "model_not_found": "api/test_messages.py",
@@ -108,6 +109,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "unsupported_file": "api/test_message_content.py",
     },
     "edit_message": {
+        "file_not_found": "api/test_files.py",
         "status_unknown": "faults/test_rolling_upgrade.py",
         "chat_full": "api/test_limits.py",
         "storage_full": "api/test_limits.py",

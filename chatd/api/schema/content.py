@@ -1,8 +1,10 @@
 """The content of a message to send: a text, or a list of text and file parts."""
 
 import base64
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +17,7 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
-from chatd.api.schema.types import MAX_ITEMS, FewItems, RequestModel, Sanitized, Text
+from chatd.api.schema.types import MAX_BIGINT, MAX_ITEMS, FewItems, RequestModel, Sanitized, Text
 from chatd.domain.files import File, new_file
 from chatd.domain.message import Content as StoredContent
 from chatd.domain.message import Part
@@ -75,11 +77,40 @@ class FileInput(RequestModel):
     data: Base64 = Field(description="base64", examples=["aGVsbG8="])
 
 
+class StoredFileInput(RequestModel):
+    """A file that the chat has already, as a `FilePart` of its messages. Only `file_id` is read."""
+
+    type: Literal["file"]
+    file_id: UUID
+    media_type: MediaType | None = Field(default=None, examples=["image/png"])
+    name: FileName | None = Field(default=None, examples=["sky.png"])
+    size: int | None = Field(default=None, ge=0, le=MAX_BIGINT, examples=[5])
+    url: Annotated[str, StringConstraints(max_length=255)] | None = None
+
+
+AnyPartInput: TypeAlias = TextInput | FileInput | StoredFileInput
+
+
 def _content_kind(value: object) -> str | None:
     return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
 
 
-PartInput = Annotated[TextInput | FileInput, Field(discriminator="type")]
+def _part_kind(value: object) -> str | None:
+    if not isinstance(value, dict) or value.get("type") not in ("text", "file"):
+        return None
+    return "stored file" if "file_id" in value else str(value["type"])
+
+
+PartInput = Annotated[
+    Annotated[TextInput, Tag("text")]
+    | Annotated[FileInput, Tag("file")]
+    | Annotated[StoredFileInput, Tag("stored file")],
+    Discriminator(
+        _part_kind,
+        custom_error_type="part_type",
+        custom_error_message="Input should be an object with the type 'text' or 'file'",
+    ),
+]
 
 
 def _check_text(value: str) -> str:
@@ -88,9 +119,9 @@ def _check_text(value: str) -> str:
     return value
 
 
-def _check_parts(parts: list[TextInput | FileInput]) -> list[TextInput | FileInput]:
+def _check_parts(parts: list[AnyPartInput]) -> list[AnyPartInput]:
     """Refuse a message that says nothing: providers reject it, and the chat would fail for ever."""
-    if not any(isinstance(part, FileInput) or part.text.strip() for part in parts):
+    if not any(not isinstance(part, TextInput) or part.text.strip() for part in parts):
         raise ValueError("must hold a file, or text that is not white space alone")
     return parts
 
@@ -135,15 +166,34 @@ Content = TypeAliasType(
 )
 
 
+_NAMED_FILE = "named file"
+
+
 @dataclass(frozen=True, slots=True)
 class SentContent:
-    """Content of a request as parts to store, and the files that they refer to."""
+    """Content of a request as parts to store, and the files that they bring.
+
+    A part that names a file of the chat has nothing but its id yet.
+    """
 
     parts: StoredContent
     files: tuple[File, ...] = ()
 
+    @property
+    def named_files(self) -> Sequence[UUID]:
+        """The ids of the files that the chat has already."""
+        return [part["file_id"] for part in self.parts if part["type"] == _NAMED_FILE]
 
-def sent_content(content: str | list[TextInput | FileInput]) -> SentContent:
+    def with_named_files(self, references: Mapping[UUID, Part]) -> "SentContent":
+        """Return the content with the parts that stand for these files."""
+        parts = (
+            references[part["file_id"]] if part["type"] == _NAMED_FILE else part
+            for part in self.parts
+        )
+        return replace(self, parts=tuple(parts))
+
+
+def sent_content(content: str | list[AnyPartInput]) -> SentContent:
     """Return the content of a request. A string becomes one text part."""
     if isinstance(content, str):
         return SentContent(({"type": "text", "text": content},))
@@ -153,6 +203,8 @@ def sent_content(content: str | list[TextInput | FileInput]) -> SentContent:
         if isinstance(part, FileInput):
             files.append(new_file(part.data, media_type=part.media_type, name=part.name))
             parts.append(files[-1].reference())
+        elif isinstance(part, StoredFileInput):
+            parts.append({"type": _NAMED_FILE, "file_id": part.file_id})
         else:
             parts.append(part.model_dump())
     return SentContent(tuple(parts), tuple(files))

@@ -6,6 +6,12 @@ SELECT f.media_type, f.name, f.size
 FROM chats c LEFT JOIN chat_files f ON f.chat_id = c.id AND f.id = :file_id
 WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
 
+-- name: references
+-- Read what is known of several files. A chat that has none of them is one row of nulls.
+SELECT f.id, f.media_type, f.name, f.size
+FROM chats c LEFT JOIN chat_files f ON f.chat_id = c.id AND f.id = ANY(:file_ids::uuid[])
+WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
+
 -- name: read
 -- Read spans of bytes of files of one chat, in the order of the parameters. Files are stored
 -- uncompressed, so only the pages of a span are read.

@@ -1065,7 +1065,7 @@ export interface components {
          * Content
          * @description The content of a message to send: a text, or a list of parts.
          */
-        Content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"])[];
+        Content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"] | components["schemas"]["StoredFileInput"])[];
         /**
          * CreateChat
          * @description A new chat, with its first message or without one.
@@ -1470,8 +1470,8 @@ export interface components {
              */
             name?: string | null;
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
+             * Type
+             * @constant
              */
             type: "file";
         };
@@ -2945,6 +2945,46 @@ export interface components {
             status: components["schemas"]["Status"];
         };
         /**
+         * StoredFileInput
+         * @description A file that the chat has already, as a `FilePart` of its messages. Only `file_id` is read.
+         * @example {
+         *       "file_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "media_type": "image/png",
+         *       "name": "sky.png",
+         *       "size": 5,
+         *       "type": "file"
+         *     }
+         */
+        StoredFileInput: {
+            /**
+             * File Id
+             * Format: uuid
+             */
+            file_id: string;
+            /**
+             * Media Type
+             * @example image/png
+             */
+            media_type?: string | null;
+            /**
+             * Name
+             * @example sky.png
+             */
+            name?: string | null;
+            /**
+             * Size
+             * @example 5
+             */
+            size?: number | null;
+            /**
+             * Type
+             * @constant
+             */
+            type: "file";
+            /** Url */
+            url?: string | null;
+        };
+        /**
          * StreamReset
          * @description The stream cannot resume. A `snapshot` follows.
          * @example {
@@ -3041,8 +3081,8 @@ export interface components {
              */
             text: string;
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
+             * Type
+             * @constant
              */
             type: "text";
         };
@@ -5799,6 +5839,8 @@ export interface operations {
              * @description Not Found.
              *
              *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `file_not_found`: The chat has no file with this id.
              */
             404: {
                 headers: {
@@ -5807,7 +5849,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "chat_not_found";
+                        code: "chat_not_found" | "file_not_found";
                         /** @constant */
                         status: 404;
                     };
@@ -6038,6 +6080,8 @@ export interface operations {
              *
              *     * `chat_not_found`: There is no chat with this id.
              *
+             *     * `file_not_found`: The chat has no file with this id.
+             *
              *     * `message_not_found`: The chat's history has no message with this id.
              */
             404: {
@@ -6047,7 +6091,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "chat_not_found" | "message_not_found";
+                        code: "chat_not_found" | "file_not_found" | "message_not_found";
                         /** @constant */
                         status: 404;
                     };
