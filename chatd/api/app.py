@@ -15,6 +15,7 @@ from chatd.api.auth.middleware import AuthMiddleware
 from chatd.api.auth.rate_limit import TokenBuckets
 from chatd.api.context import ApiContext
 from chatd.api.errors import problems
+from chatd.api.middleware.admission import Admission, AdmissionMiddleware
 from chatd.api.middleware.body_limit import BodyLimitMiddleware
 from chatd.api.middleware.metrics import MetricsMiddleware
 from chatd.api.middleware.request_id import RequestIdMiddleware
@@ -63,12 +64,14 @@ def create_app(
     operations: Operations | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     database_reachable: Callable[[], bool] = lambda: True,
+    admission: Admission | None = None,
     cors_origins: Sequence[str] = (),
 ) -> FastAPI:
     """Return the application. Without a ``context`` it can only describe itself.
 
     Without an ``authenticator`` every caller is the local owner. ``not_ready`` returns why the process
-    is not ready, or None. Pages of ``cors_origins`` may call the API too.
+    is not ready, or None. Requests are served once ``admission`` is open (None: always). Pages of
+    ``cors_origins`` may call the API too.
     """
     app = _App(
         title="chatd",
@@ -95,6 +98,7 @@ def create_app(
             context,
             authenticator=authenticator or AnonymousAuthenticator(),
             public_paths=PUBLIC_PATHS | {METRICS_PATH} if metrics_are_public else PUBLIC_PATHS,
+            admission=admission or _open_admission(),
             cors_origins=cors_origins,
         )
     return app
@@ -105,6 +109,7 @@ def _middlewares(
     *,
     authenticator: Authenticator,
     public_paths: frozenset[str],
+    admission: Admission,
     cors_origins: Sequence[str],
 ) -> list[Middleware]:
     """Return the middlewares, from the outermost to the innermost.
@@ -118,6 +123,8 @@ def _middlewares(
         Middleware(MetricsMiddleware, metrics=context.metrics.http),
         # Before authentication: a browser's preflight request carries no credential.
         *([_cors(cors_origins)] if cors_origins else []),
+        # Before authentication, which may need the database.
+        Middleware(AdmissionMiddleware, admission=admission, open_paths=public_paths),
         # Before anything is done for a request, its body read included.
         Middleware(
             AuthMiddleware,
@@ -128,6 +135,12 @@ def _middlewares(
         # Innermost: only the routes read bodies.
         Middleware(BodyLimitMiddleware, max_body_bytes=lambda: config().max_body_bytes),
     ]
+
+
+def _open_admission() -> Admission:
+    admission = Admission()
+    admission.open()
+    return admission
 
 
 def _cors(origins: Sequence[str]) -> Middleware:

@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -20,6 +21,7 @@ from uvicorn._types import (
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from chatd.api.errors import problems
+from chatd.api.middleware.admission import Admission
 from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
 from chatd.fanout.hub import ChatHub
 from chatd.supervision.child import ChildHandle, FatalError
@@ -30,7 +32,9 @@ _FIRST_REQUEST_TIMEOUT_SECONDS = 0.5
 """Time that an accepted connection has to send its first request once the server stops."""
 _POLL_INTERVAL_SECONDS = 0.01
 _STOP_TIMEOUT_SECONDS = 5
-"""Time that requests under way have once the drain is over."""
+"""Time that uvicorn gives requests under way once the drain is over. Then it drops their connections."""
+_LAST_REQUESTS_SECONDS = 3.0
+"""Time that requests under way have before they are answered 503. The rest is to end their statements."""
 
 
 _BAD_REQUEST_RESPONSE = problems.problem_response(
@@ -134,19 +138,33 @@ class _Uvicorn(uvicorn.Server):
                     return
 
 
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """One run of uvicorn on a listening socket."""
+
+    server: _Uvicorn
+    connection_drain: ConnectionDrainMiddleware
+    is_inherited: bool
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
 class Server:
     """The HTTP server on ``host`` and ``port`` (0: a free port, the same again after a restart).
 
-    ``inherited_socket`` returns a socket that is listening already, if there is one. When stopped, the
-    server takes requests for ``drain_seconds`` more, or until ``end_drain``, and closes the connection
-    after each response. Then streams end, and requests under way have five seconds. New
-    connections of an inherited socket are left to the other processes that have it, from the start.
+    It is two actors. ``run`` listens from the start of the process to its end, and answers probes.
+    ``admit`` opens ``admission`` to requests once everything that they use has started.
+
+    When that is stopped, the server takes requests for ``drain_seconds`` more, or until ``end_drain``, and
+    closes the connection after each response. Then streams end, and requests under way have some seconds.
+    ``inherited_socket`` returns a socket that is listening already, if there is one. From the begin of the
+    drain its new connections are left to the other processes that have it.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         hub: ChatHub,
+        admission: Admission,
         *,
         host: str,
         port: int,
@@ -162,18 +180,59 @@ class Server:
         self._keepalive_timeout_seconds = keepalive_timeout_seconds
         self._drain_seconds = drain_seconds
         self._drain_ended = anyio.Event()
+        self._admission = admission
+        self._listening: _Listening | None = None
 
     def end_drain(self) -> None:
         """End the drain early: take no new requests."""
         self._drain_ended.set()
 
     async def run(self, child: ChildHandle) -> None:
+        """Listen until the stop."""
         inherited = self._inherited_socket()
         listener = inherited or self._bind()
         self._host, self.port = listener.getsockname()[:2]
         connection_drain = ConnectionDrainMiddleware(self._app)
-        config = uvicorn.Config(
-            connection_drain,
+        started = anyio.Event()
+        server = _Uvicorn(self._config(connection_drain), started)
+        listening = _Listening(server, connection_drain, inherited is not None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._serve, listening, listener, group.cancel_scope)
+            await started.wait()
+            self._listening = listening
+            _log.info(
+                "http.listening", host=self._host, port=self.port, handed_over=inherited is not None
+            )
+            child.ready()
+            await child.stopping.wait()
+            server.should_exit = True
+
+    async def admit(self, child: ChildHandle) -> None:
+        """Serve requests until the stop, and end them then."""
+        self._admission.open()
+        child.ready()
+        await child.stopping.wait()
+        if self._listening is not None:
+            await self._drain(self._listening)
+
+    async def _drain(self, listening: _Listening) -> None:
+        server = listening.server
+        listening.connection_drain.draining = True
+        if listening.is_inherited:
+            await server.stop_accepting()
+        with anyio.move_on_after(self._drain_seconds):
+            await self._drain_ended.wait()
+        await server.stop_accepting()
+        self._hub.drain()
+        server.should_exit = True
+        with anyio.move_on_after(_LAST_REQUESTS_SECONDS):
+            await listening.ended.wait()
+        self._admission.end_requests()
+        await listening.ended.wait()
+
+    def _config(self, app: ASGIApp) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
             http=_Protocol,
             lifespan="off",
             log_config=None,
@@ -182,33 +241,17 @@ class Server:
             timeout_keep_alive=max(1, round(self._keepalive_timeout_seconds)),
             timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
         )
-        listening = anyio.Event()
-        server = _Uvicorn(config, listening)
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._serve, server, listener, group.cancel_scope)
-            await listening.wait()
-            _log.info(
-                "http.listening", host=self._host, port=self.port, handed_over=inherited is not None
-            )
-            child.ready()
-            await child.stopping.wait()
-            connection_drain.draining = True
-            if inherited is not None:
-                await server.stop_accepting()
-            with anyio.move_on_after(self._drain_seconds):
-                await self._drain_ended.wait()
-            await server.stop_accepting()
-            self._hub.drain()
-            server.should_exit = True
 
     async def _serve(
-        self, server: uvicorn.Server, listener: socket.socket, scope: anyio.CancelScope
+        self, listening: _Listening, listener: socket.socket, scope: anyio.CancelScope
     ) -> None:
         try:
-            await server.serve(sockets=[listener])
+            await listening.server.serve(sockets=[listener])
         finally:
             listener.close()
-        scope.cancel()
+            listening.ended.set()
+        if not listening.server.should_exit:  # it ended by itself, which is a failure
+            scope.cancel()
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

@@ -10,6 +10,8 @@ clients are notified first, chats get their grace while everything they need sti
 notification is sent before the database is closed::
 
     chatd
+    ├── http              listens, and answers probes
+    ├── database          waits for it, checks its schema, stores the models
     ├── listener          receives notifications of other processes
     ├── notifier          sends them
     ├── deregistration    releases what is left when the worker stops
@@ -25,13 +27,13 @@ notification is sent before the database is closed::
     ├── list poller       reads for the streams of chat lists
     ├── authenticator     keeps tokens or signing keys current
     ├── database probe    asks what /readyz says of the database
-    ├── http              serves
     ├── stats collector   counts over the whole database
-    └── provider preload  imports the SDKs of providers, and ends
+    ├── provider preload  imports the SDKs of providers, and ends
+    └── admission         admits requests, and drains them at the stop
 
 ``daemon`` is the life of the process around the tree. Beside the tree, from the first moment to the last,
 run ``systemd_notifier`` (reports to ``systemd``), ``loop_monitor`` (logs what blocks the event loop) and
-``reload``. Before it come ``startup`` (schema and models) and, for ``chatd config check``, ``preflight``.
+``reload``. ``startup`` prepares the database. ``preflight`` is for ``chatd config check``.
 ``process``, ``process_status``, ``database_probe`` and ``stats_collector`` hold what operators see.
 """
 

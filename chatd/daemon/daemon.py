@@ -18,13 +18,16 @@ from chatd.daemon.process import Process, ProcessState
 from chatd.daemon.reload import Reloader
 from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
 from chatd.daemon.services import build_services
-from chatd.daemon.startup import prepare_database, upsert_models
+from chatd.daemon.startup import upsert_models
 from chatd.daemon.supervision_tree import supervision_tree
 from chatd.daemon.systemd import SystemdSocket
 from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.daemon.wiring.actors import build_actors
+from chatd.domain.errors import ChatdError
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
+from chatd.settings.sections import DatabaseSettings
+from chatd.supervision.child import FatalError
 from chatd.supervision.supervisor import Supervisor
 from chatd.worker.chat_tasks import ChatTaskPool
 
@@ -32,6 +35,8 @@ _log = structlog.get_logger()
 
 _CLOSE_TIMEOUT_SECONDS = 10.0
 """Time for closing the connections to providers and to the database."""
+_START_SECONDS = 30.0
+"""Time for the start of one actor besides the first connection and statements."""
 _MAX_SHUTDOWN_OVERHEAD_SECONDS = 60.0
 """Time for a stop besides the settings' own allowances, before it counts as stuck."""
 
@@ -75,7 +80,11 @@ class Daemon:
             systemd=self._systemd,
         )
         self.actors = build_actors(settings, self.services, self.config, process)
-        self.supervisor = Supervisor(supervision_tree(self.actors, settings), name="chatd")
+        self.supervisor = Supervisor(
+            supervision_tree(self.actors, settings),
+            name="chatd",
+            start_timeout_seconds=_start_timeout_seconds(settings.database),
+        )
         self._state.attach(self.supervisor)
         self._systemd_notifier = self._build_systemd_notifier()
         self._reloader = reload_settings and self._build_reloader(reload_settings)
@@ -128,16 +137,13 @@ class Daemon:
         _log.info("daemon.stopped")
 
     async def _run(self) -> None:
-        stop_requested = self._state.stop_requested
         async with self._open():
-            first_attempt = await prepare_database(
-                self.settings, self.services, self.catalog, stop=stop_requested
-            )
-            if not first_attempt and self.actors.worker is not None:
-                # The database was unavailable, so other workers may not have their locks again yet.
-                self.actors.worker.heartbeat.distrust_locks()
-            if not stop_requested.is_set():
+            try:
                 await self.supervisor.run()
+            except FatalError as error:
+                if isinstance(error.__cause__, ChatdError):  # it has an exit code of its own
+                    raise error.__cause__ from None
+                raise
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
@@ -216,6 +222,12 @@ class Daemon:
         leased = len(self.chat_tasks.leases) if self.chat_tasks is not None else 0
         streams = self.services.hub.subscriber_count + self.services.list_hub.subscriber_count
         return f"{leased} chats leased, {streams} streams open"
+
+
+def _start_timeout_seconds(database: DatabaseSettings) -> float:
+    """Return the time that an actor has to get ready: more than it takes to notice an outage."""
+    first_statements = 2 * database.statement_timeout_seconds
+    return _START_SECONDS + database.connect_timeout_seconds + first_statements
 
 
 def _configure_logs(config: RuntimeConfig) -> None:

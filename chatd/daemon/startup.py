@@ -1,39 +1,76 @@
-"""Preparation of the database before any actor starts: its schema, and the models as rows."""
+"""Preparation of the database: its schema, and the models as rows."""
+
+from collections.abc import Callable
 
 from chatd.daemon.services import Services
-from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
+from chatd.domain.errors import (
+    DatabaseAccessDenied,
+    DatabaseUnavailable,
+    DatabaseUnsuitable,
+    SchemaMismatch,
+)
 from chatd.llm.catalog import Catalog
-from chatd.settings import Settings
 from chatd.settings.sections import DatabaseSettings
 from chatd.store.database_errors import translate_errors
 from chatd.store.migrations import migrate
 from chatd.store.models import ModelRow
 from chatd.store.server_check import check_server, check_settings, report_case_rules
-from chatd.supervision.child import ChildHandle, StopRequest
+from chatd.supervision.child import ChildHandle, FatalError
 from chatd.supervision.outage import Outage
 
+_NO_WAIT_HELPS = (
+    DatabaseAccessDenied,
+    DatabaseUnsuitable,
+    SchemaMismatch,
+    migrate.MigrationError,
+)
+"""Errors that end a start. Once the process serves, a denied access is an outage like any other."""
 
-async def prepare_database(
-    settings: Settings, services: Services, catalog: Catalog, *, stop: StopRequest
-) -> bool:
-    """Wait for the database until ``stop`` is requested, check or migrate its schema, store the models.
 
-    Return whether the first attempt succeeded. Raises ``SchemaMismatch``, ``MigrationError``,
-    ``DatabaseUnsuitable`` and ``DatabaseAccessDenied``.
+class DatabasePreparation:
+    """Actor that waits for the database, checks or migrates its schema, and stores the models.
+
+    It is ready after that, and then only waits for the stop. A stop cancels it at once: a database that
+    does not respond holds up no stop. ``on_late_start`` is called if the database was unavailable first.
     """
-    handle = ChildHandle("database")
-    handle.stopping = stop
-    outage = Outage(handle, expected=(DatabaseUnavailable,), unless=(DatabaseAccessDenied,))
-    first_attempt, prepared = True, False
-    while not prepared and not stop.is_set():
-        async with outage:
-            await _ensure_schema(settings.database, services)
-            await check_settings(services.database)
-            await report_case_rules(services.database)
-            await upsert_models(services, catalog)
-            prepared = True
-        first_attempt = first_attempt and prepared
-    return first_attempt
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        services: Services,
+        catalog: Callable[[], Catalog],
+        *,
+        on_late_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._catalog = catalog
+        self._on_late_start = on_late_start
+
+    async def run(self, child: ChildHandle) -> None:
+        """Prepare the database, and wait for the stop. Raises ``FatalError`` for what no wait can cure."""
+        outage = Outage(child, expected=(DatabaseUnavailable,), unless=_NO_WAIT_HELPS)
+        prepared, attempts = False, 0
+        while not prepared and not child.stopping.is_set():
+            async with outage:
+                attempts += 1
+                with child.stopping.cancels():
+                    await self._prepare()
+                    prepared = True
+        if prepared:
+            if attempts > 1:
+                self._on_late_start()
+            child.ready()
+            await child.stopping.wait()
+
+    async def _prepare(self) -> None:
+        try:
+            await _ensure_schema(self._settings, self._services)
+            await check_settings(self._services.database)
+            await report_case_rules(self._services.database)
+            await upsert_models(self._services, self._catalog())
+        except _NO_WAIT_HELPS as error:
+            raise FatalError(str(error)) from error
 
 
 async def upsert_models(services: Services, catalog: Catalog) -> None:

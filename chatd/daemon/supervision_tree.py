@@ -11,6 +11,8 @@ _HTTP_SHUTDOWN_SECONDS = 8.0
 _RELEASE_SECONDS = 10.0
 """Time for releasing chats whose turns did not end within the grace period."""
 _DEFAULT_SHUTDOWN_SECONDS = 5.0
+_RESTARTS_OF_OTHERS = 5
+"""Restart budget of each row that is not essential, so that it takes none of the others' share."""
 
 
 def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
@@ -27,6 +29,9 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
     # A row: name, start, depends_on (restarted with these), restart (else permanent), shutdown in seconds.
     # fmt: off
     rows = [
+        # HTTP answers probes from the first moment on. "admission", the last row, opens it to requests.
+        _row("http",             actors.server.run),
+        _row("database",         actors.database.run),
         # Notifications from and to other processes. The notifier is one of the last to stop, so that the
         # notifications of released chats go out.
         _row("listener",         actors.listener.run),
@@ -42,16 +47,17 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
         _row("reaper",           worker and worker.reaper.run),
         _row("pending sweep",    worker and worker.pending_sweep.run),
-        _row("janitor",          worker and worker.janitor.run),
-        # The API. The server starts after everything that requests and streams use, and stops first.
+        _row("janitor",          worker and worker.janitor.run, essential=False),
+        # What requests and streams use.
         _row("chat poller",      actors.chat_poller.run),
         _row("list poller",      actors.list_poller.run),
         _row("authenticator",    auth.run),
         _row("database probe",   actors.database_probe.run),
-        _row("http",             actors.server.run, shutdown=drain),
         # No other row relies on these.
-        _row("stats collector",  actors.stats_collector.run),
+        _row("stats collector",  actors.stats_collector.run, essential=False),
         _row("provider preload", actors.preload_providers, restart=Restart.TEMPORARY),
+        # Requests come when everything that they use has started, and are the first to end.
+        _row("admission",        actors.server.admit, shutdown=drain),
     ]
     # fmt: on
     return [row for row in rows if row is not None]
@@ -63,6 +69,7 @@ def _row(
     *,
     depends_on: tuple[str, ...] = (),
     restart: Restart = Restart.PERMANENT,
+    essential: bool = True,
     shutdown: float = _DEFAULT_SHUTDOWN_SECONDS,
 ) -> ChildSpec | None:
     if start is None:
@@ -73,4 +80,6 @@ def _row(
         depends_on=depends_on,
         restart=restart,
         shutdown_seconds=shutdown,
+        essential=essential,
+        restarts=None if essential else _RESTARTS_OF_OTHERS,
     )

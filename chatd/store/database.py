@@ -19,6 +19,7 @@ from chatd.store.connector import Connection, Connector
 from chatd.store.database_errors import repeat_while_busy, translate_errors
 from chatd.store.pool import ConnectionPool
 from chatd.store.sql import Query
+from chatd.supervision.child import StopRequest
 
 
 class Database:
@@ -162,16 +163,28 @@ class Database:
         rows = await self.fetch(text, *args)
         return rows[0] if rows else None
 
-    @asynccontextmanager
-    async def dedicated_connection(self) -> AsyncIterator[Connection]:
-        """Open a connection that bypasses any pooler, for LISTEN and session locks."""
+    async def _connect_directly(self) -> Connection:
         with translate_errors(setting=self._direct_url_setting):
             try:
-                connection = await self._direct_connector.connect()
+                return await self._direct_connector.connect()
             except asyncpg.TooManyConnectionsError:
                 if self._pool is not None:
                     self._pool.yield_connection()
                 raise
+
+    @asynccontextmanager
+    async def dedicated_connection(
+        self, *, stop: StopRequest | None = None
+    ) -> AsyncIterator[Connection]:
+        """Open a connection that bypasses any pooler, for LISTEN and session locks.
+
+        A request to ``stop`` ends the attempt to connect with ``DatabaseUnavailable``.
+        """
+        connection: Connection | None = None
+        with (stop or StopRequest()).cancels():
+            connection = await self._connect_directly()
+        if connection is None:
+            raise DatabaseUnavailable("The process stops before it is connected.")
         try:
             with translate_errors():
                 await register_codecs(connection)

@@ -20,10 +20,12 @@ The effect of each failure:
 * **A child is not ready in time, or cancels itself**: a failure like any other.
 * **The restart budget is spent**: restarts have not helped, so the failure escalates. All children are
   stopped in reverse order and ``RestartBudgetExceeded`` leaves ``Supervisor.run``.
+* **The budget of a child that is not essential is spent**: it is left alone for the window of its budget,
+  and then started again. The others go on.
 * **A child raises ``FatalError``**: the same at once, without a restart. It is for what a restart cannot
   cure, such as wrong configuration.
 * **An expected outage** (the database is unavailable) is no failure. ``Outage`` waits it out inside the
-  child, logs its begin and its end, and consumes no budget.
+  child, logs its begin and its end, and consumes no budget, nor the time that the child has to get ready.
 * **A stop is requested**: children end in reverse order. Each is asked to stop, waited for, and then
   cancelled. A child is supervised until the request reaches it: a heartbeat that fails while its chats
   drain is restarted. An orderly stop stays one: failures on the way are logged, and ``run`` returns.

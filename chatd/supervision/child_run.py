@@ -17,13 +17,15 @@ class ChildRun:
     """One run of a child, which can be stopped gracefully or by cancellation.
 
     The time to become ready is the deadline of the child's own cancel scope. Readiness lifts it, so no
-    second task has to watch.
+    second task has to watch. An outage suspends it: afterwards the child has the whole time again.
     """
 
     def __init__(
         self, spec: ChildSpec, *, start_timeout_seconds: float, on_ready: Callable[[], None]
     ) -> None:
-        self.child = ChildHandle(spec.name, on_ready=self._lift_deadline)
+        self.child = ChildHandle(
+            spec.name, on_ready=self._lift_deadline, on_outage=self._suspend_deadline
+        )
         self.error: Exception | None = None
         self._spec = spec
         self._start_timeout_seconds = start_timeout_seconds
@@ -72,6 +74,12 @@ class ChildRun:
         self._scope.deadline = math.inf
         if not self._scope.cancel_called and not self.stop_requested:
             self._on_ready()
+
+    def _suspend_deadline(self, ongoing: bool) -> None:
+        if not self.child.is_ready:
+            self._scope.deadline = (
+                math.inf if ongoing else anyio.current_time() + self._start_timeout_seconds
+            )
 
     def _unexpected_end(self) -> ChildError | None:
         if self._scope.cancel_called:

@@ -56,6 +56,7 @@ class ChildSupervisor:
     _since = 0.0
     _restarts = 0
     _last_error: str | None = None
+    _is_suspended = False
 
     def __init__(
         self,
@@ -183,8 +184,12 @@ class ChildSupervisor:
             self._set_state(ChildState.STOPPED if error is None else ChildState.FAILED)
             self.started.set()
             return False
+        if not self.spec.essential:
+            self.started.set()
         if not self._budget.try_consume():
-            return self._give_up(self._budget.to_error(self.spec.name, error))
+            if self.spec.essential:
+                return self._give_up(self._budget.to_error(self.spec.name, error))
+            self._is_suspended = True
         return True
 
     def _give_up(self, reason: Exception) -> bool:
@@ -202,10 +207,19 @@ class ChildSupervisor:
         self._set_state(ChildState.BACKING_OFF)
         for sibling in reversed(self.dependents):
             await sibling.stop_current()
-        await anyio.sleep(self._backoff.next_delay())
+        await anyio.sleep(self._next_delay())
         self._restarts += 1
         self._set_state(ChildState.WAITING)
         _log.info("supervisor.child_restarted", child=self.spec.name, restarts=self._restarts)
+
+    def _next_delay(self) -> float:
+        """Return the backoff, or the whole window for a child whose budget is spent."""
+        if not self._is_suspended:
+            return self._backoff.next_delay()
+        self._is_suspended = False
+        seconds = self._budget.window_seconds
+        _log.error("supervisor.child_suspended", child=self.spec.name, seconds=seconds)
+        return seconds
 
     def _set_state(self, state: ChildState) -> None:
         self._state = state

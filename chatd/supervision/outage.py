@@ -76,6 +76,8 @@ class Outage:
             isinstance(leaf, self._unless) for leaf in leaves
         ):
             return False
+        if self._child.stopping.is_set():  # The stop cut it off, or it no longer matters.
+            return True
         self._begin(error)
         await self._child.pause(self._backoff.next_delay())
         return True
@@ -88,10 +90,12 @@ class Outage:
             )
             self._started_at = None
             self._child.status_note = ""
+            self._child.outage(ongoing=False)
             self._backoff.reset()
 
     def _begin(self, error: BaseException) -> None:
         if self._started_at is None:
             self._started_at = self._clock()
             self._child.status_note = f"outage: {describe_error(error)}"
+            self._child.outage(ongoing=True)
             _log.warning("outage.began", child=self._child.name, error=describe_error(error))

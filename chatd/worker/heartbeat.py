@@ -90,7 +90,10 @@ class Heartbeat:
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
             self._progress_at = boottime()
-            async with outage, self._database.dedicated_connection() as connection:
+            async with (
+                outage,
+                self._database.dedicated_connection(stop=child.stopping) as connection,
+            ):
                 connection.add_termination_listener(lambda _: self.wake())
                 try:
                     await self._take_lock(connection, child)

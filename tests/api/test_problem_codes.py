@@ -124,7 +124,6 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "tool_call_unknown": "api/test_client_tools.py",
         "tool_results_missing": "api/test_client_tools.py",
     },
-    "readyz": {"not_ready": "api/test_health.py"},
 }
 """operation → code → the test file that covers it, as it takes more than a chat in some status."""
 
@@ -138,6 +137,7 @@ GENERAL = {
     "internal",
     "invalid_request",
     "jwks_unavailable",
+    "not_ready",
     "too_many_requests",
     "unauthorized",
 }

@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 from support.supervised import Start, events, fails, running, serve, supervisor
 from support.virtual_clock import on_virtual_time
 
-from chatd.supervision.child import ChildHandle, ChildSpec, FatalError, Restart
+from chatd.supervision.child import ChildHandle, ChildSpec, FatalError, Restart, StopRequest
 from chatd.supervision.child_supervisor import ChildState
+from chatd.supervision.outage import Outage
 from chatd.supervision.restart_budget import RestartBudgetExceeded
 
 
@@ -265,3 +266,63 @@ async def test_temporary_dependent_does_not_restart() -> None:
         async with running(tree):
             await anyio.sleep(10)
             assert [c.state for c in tree.snapshot()] == [ChildState.RUNNING, ChildState.STOPPED]
+
+
+@on_virtual_time
+async def test_child_that_is_not_essential_never_ends_the_tree() -> None:
+    """It fails before it is ready, time and again. The next child starts, and the tree lives on."""
+    tree = supervisor(
+        ChildSpec(name="optional", start=fails(after=0, ready=False), essential=False, restarts=2),
+        ChildSpec(name="needed", start=serve),
+        window_seconds=60,
+    )
+    with capture_logs() as logs:
+        async with running(tree):
+            await tree.ready.wait()
+            await anyio.sleep(59)
+            optional, needed = tree.snapshot()
+            assert (optional.state, optional.restarts) == (ChildState.BACKING_OFF, 2)
+            assert (needed.state, needed.budget_left) == (ChildState.RUNNING, 5)
+            await anyio.sleep(3)
+            assert tree.snapshot()[0].restarts > 2, "tried again after the window"
+    assert "child_suspended" in events(logs)
+    assert "escalated" not in events(logs)
+
+
+@on_virtual_time
+async def test_outage_during_the_start_consumes_no_budget() -> None:
+    async def waits_for_a_database(child: ChildHandle) -> None:
+        outage = Outage(child, expected=(OSError,))
+        while not child.is_ready:
+            async with outage:
+                if anyio.current_time() < 300:
+                    raise OSError
+                await anyio.sleep(29)  # the whole time again, after the outage
+                child.ready()
+        await child.stopping.wait()
+
+    tree = supervisor(ChildSpec(name="a", start=waits_for_a_database), start_timeout_seconds=30)
+    with capture_logs() as logs:
+        async with running(tree):
+            await tree.ready.wait()
+            assert anyio.current_time() > 300
+            assert tree.snapshot()[0].budget_left == 5
+    assert "child_failed" not in events(logs)
+
+
+@on_virtual_time
+async def test_stop_request_cancels_what_runs_under_it() -> None:
+    request = StopRequest()
+    reached = []
+    async with anyio.create_task_group() as group:
+
+        async def connect() -> None:
+            for _ in range(2):  # the second time it is requested already
+                with request.cancels() as scope:
+                    await anyio.sleep_forever()
+                reached.append(scope.cancelled_caught)
+
+        group.start_soon(connect)
+        await anyio.sleep(1)
+        request.set()
+    assert reached == [True, True]

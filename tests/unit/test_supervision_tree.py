@@ -28,9 +28,9 @@ def names(of: Daemon) -> list[str]:
 
 async def test_start_order_of_all_actors() -> None:
     assert names(daemon(auth={"mode": "token"})) == [
-        *("listener", "notifier", *WORKER, "chat poller", "list poller", "authenticator"),
-        *("database probe", "http"),
-        *("stats collector", "provider preload"),
+        *("http", "database", "listener", "notifier", *WORKER),
+        *("chat poller", "list poller", "authenticator", "database probe", "stats collector"),
+        *("provider preload", "admission"),
     ]
 
 
@@ -44,7 +44,7 @@ async def test_drawn_tree_is_the_table() -> None:
 async def test_actors_that_settings_switch_off_are_left_out() -> None:
     serving = daemon(worker={"enabled": False})
     assert names(serving) == [
-        "listener", "notifier", "chat poller", "list poller", "database probe", "http",
-        "stats collector", "provider preload",
+        "http", "database", "listener", "notifier", "chat poller", "list poller", "database probe",
+        "stats collector", "provider preload", "admission",
     ]  # fmt: skip
     assert serving.chat_tasks is None

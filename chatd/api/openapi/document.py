@@ -67,7 +67,7 @@ def _apply_rules(operation: dict[str, Any], method: str, path: str, *, is_public
         scopes = OPERATION_SCOPES[operation["operationId"]]
         operation["security"] = [{"bearer": [scope.value]} for scope in scopes]
         codes |= {"unauthorized", "insufficient_scope", "too_many_requests"}
-        codes |= {"database_unavailable", "jwks_unavailable"}
+        codes |= {"database_unavailable", "jwks_unavailable", "not_ready"}
     if method in {"post", "patch"}:
         request_headers.append(headers.IDEMPOTENCY_KEY)
         codes.add("idempotency_key_reused")

@@ -6,12 +6,13 @@ from functools import partial
 from fastapi import FastAPI
 
 from chatd.api.app import create_app
+from chatd.api.middleware.admission import Admission
 from chatd.api.server import Server
 from chatd.daemon.database_probe import DatabaseProbe
 from chatd.daemon.process import Process
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
-from chatd.daemon.startup import preload_providers
+from chatd.daemon.startup import DatabasePreparation, preload_providers
 from chatd.daemon.stats_collector import StatsCollector
 from chatd.daemon.systemd import SystemdSocket
 from chatd.daemon.wiring.api import build_api_context
@@ -33,6 +34,7 @@ class Actors:
     ``worker`` is None in a process that only serves.
     """
 
+    database: DatabasePreparation
     listener: Listener
     notifier: Notifier
     worker: WorkerActors | None
@@ -53,6 +55,7 @@ def build_actors(
     auth = build_auth(settings.auth, services.database)
     stats_collector = build_stats_collector(settings, services)
     database_probe = DatabaseProbe(services.store.reads.ping)
+    admission = Admission()
     app = create_app(
         build_api_context(settings, services, config),
         authenticator=auth.authenticator,
@@ -65,10 +68,18 @@ def build_actors(
         ),
         not_ready=process.state.not_ready_reason,
         database_reachable=lambda: database_probe.reachable,
+        admission=admission,
         cors_origins=settings.http.cors_origins,
     )
     poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
     return Actors(
+        database=DatabasePreparation(
+            settings.database,
+            services,
+            lambda: config.current.catalog,
+            # Other workers may not have their locks again yet.
+            on_late_start=worker.heartbeat.distrust_locks if worker else lambda: None,
+        ),
         listener=Listener(
             services.database,
             sender=str(process.worker_id),
@@ -93,18 +104,23 @@ def build_actors(
         ),
         auth=auth,
         database_probe=database_probe,
-        server=_build_server(settings, services, app, process.systemd),
+        server=_build_server(settings, services, app, admission, process.systemd),
         stats_collector=stats_collector,
         preload_providers=partial(preload_providers, config.current.catalog),
     )
 
 
 def _build_server(
-    settings: Settings, services: Services, app: FastAPI, systemd: SystemdSocket
+    settings: Settings,
+    services: Services,
+    app: FastAPI,
+    admission: Admission,
+    systemd: SystemdSocket,
 ) -> Server:
     return Server(
         app,
         services.hub,
+        admission,
         host=settings.http.host,
         port=settings.http.port,
         inherited_socket=partial(systemd.listener, loopback_only=settings.auth.mode == "none"),

@@ -15,10 +15,11 @@ the migration, so that other clients do not queue behind it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources.abc import Traversable
 from typing import TypeAlias
 
+import anyio
 import asyncpg
 import structlog
 
@@ -62,6 +63,9 @@ ADVISORY_LOCK_KEY = int.from_bytes(b"chatmigr", "big")
 """Key of the advisory lock that a migrating session holds."""
 _LOCK_RETRY_SECONDS = 0.2
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_CLOSE_TIMEOUT_SECONDS = 1.0
+_CHECK_TIMEOUT_SECONDS = 10.0
+"""Time limit of everything but the migrations themselves, which may take hours."""
 _URL_SETTINGS = "database.direct_url, or database.url"
 _SESSION_SETTINGS = """\
 SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
@@ -246,18 +250,25 @@ async def _open_connection(target: DatabaseTarget) -> AsyncIterator[Connection]:
         raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
     try:
         with translate_errors(setting=_URL_SETTINGS):
-            await connection.execute(_SESSION_SETTINGS)
-            await check_server(connection)
+            with anyio.fail_after(_CHECK_TIMEOUT_SECONDS):
+                await connection.execute(_SESSION_SETTINGS)
+                await check_server(connection)
             yield connection
     finally:
-        await connection.close()
+        await _close(connection)
+
+
+async def _close(connection: Connection) -> None:
+    """Close a connection, or drop it when the server does not respond."""
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await connection.close(timeout=_CLOSE_TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
 async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncIterator[None]:
     deadline = time.monotonic() + wait_seconds
     waiting = False
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK_KEY):
+    while not await _try_lock(connection):
         if not waiting:
             holder = await _lock_holder(connection)
             _log.info("migrate.waiting", holder=holder, wait_seconds=wait_seconds)
@@ -272,7 +283,14 @@ async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncI
         yield
     finally:
         if not connection.is_closed():
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK_KEY)
+            # The server unlocks when the session ends, so a failure changes nothing.
+            with anyio.move_on_after(_CLOSE_TIMEOUT_SECONDS, shield=True), suppress(Exception):
+                await connection.fetchval("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK_KEY)
+
+
+async def _try_lock(connection: Connection) -> bool:
+    with anyio.fail_after(_CHECK_TIMEOUT_SECONDS):
+        return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK_KEY))
 
 
 async def _lock_holder(connection: Connection) -> str | None:

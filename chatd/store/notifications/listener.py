@@ -45,7 +45,10 @@ class Listener:
         """Listen until the stop."""
         outage = Outage(child, expected=(DatabaseUnavailable,))
         while not child.stopping.is_set():
-            async with outage, self._database.dedicated_connection() as connection:
+            async with (
+                outage,
+                self._database.dedicated_connection(stop=child.stopping) as connection,
+            ):
                 await self._listen(connection, child, outage)
 
     async def _listen(self, connection: Connection, child: ChildHandle, outage: Outage) -> None:

@@ -3655,6 +3655,8 @@ export interface operations {
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
              *     * `search_unavailable`: The search took too long (database.search_timeout_seconds), or too many of all owners run at once.
              */
             503: {
@@ -3666,7 +3668,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "search_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "search_unavailable";
                         /** @constant */
                         status: 503;
                     };
@@ -3873,6 +3875,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -3883,7 +3887,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -4043,6 +4047,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -4053,7 +4059,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -4220,6 +4226,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -4230,7 +4238,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -4395,6 +4403,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -4405,7 +4415,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -4618,6 +4628,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -4628,7 +4640,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -4819,6 +4831,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -4829,7 +4843,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -5001,6 +5015,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -5011,7 +5027,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -5178,6 +5194,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -5188,7 +5206,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -5365,6 +5383,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -5375,7 +5395,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -5547,6 +5567,8 @@ export interface operations {
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
@@ -5558,7 +5580,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
@@ -5734,6 +5756,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -5744,7 +5768,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -5973,6 +5997,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -5983,7 +6009,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -6212,6 +6238,8 @@ export interface operations {
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
@@ -6223,7 +6251,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
@@ -6390,6 +6418,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -6400,7 +6430,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -6568,6 +6598,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -6578,7 +6610,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -6773,6 +6805,8 @@ export interface operations {
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
              */
             503: {
@@ -6784,7 +6818,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
                         /** @constant */
                         status: 503;
                     };
@@ -6977,6 +7011,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -6987,7 +7023,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -7165,6 +7201,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -7175,7 +7213,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -7394,6 +7432,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -7404,7 +7444,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -7549,6 +7589,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -7559,7 +7601,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -7739,6 +7781,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -7749,7 +7793,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };
@@ -7951,6 +7995,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
              */
             503: {
                 headers: {
@@ -7961,7 +8007,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
                         /** @constant */
                         status: 503;
                     };

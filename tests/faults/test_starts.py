@@ -1,0 +1,181 @@
+"""A start is an outage like any other: probes are answered, no budget is spent, and a stop ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from structlog.testing import capture_logs
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.http import http_client
+from support.in_process import settings
+from support.postgres_proxy import PostgresProxy, ProxiedConnection
+from support.providers import catalog, scripted
+from support.scheduling_delay import measure_scheduling_delay
+from support.sse_client import ApiClient
+
+from chatd.daemon import Daemon
+
+PROMPT_SECONDS = 5.0
+"""Less than an attempt to connect takes, which is ten seconds by default."""
+
+
+@asynccontextmanager
+async def starting_daemon(
+    dsn: str, logs: list[Any], **sections: Any
+) -> AsyncIterator[tuple[Daemon, "asyncio.Task[None]", httpx2.AsyncClient]]:
+    """Start a daemon, and yield it as soon as it listens."""
+    daemon = Daemon(settings(dsn, **sections), catalog=catalog(scripted()), handle_signals=False)
+    task = asyncio.create_task(daemon.run())
+    try:
+        await eventually(
+            lambda: [line for line in logs if line["event"] == "http.listening"] or task.done()
+        )
+        async with http_client(f"http://127.0.0.1:{daemon.port}") as http:
+            yield daemon, task, http
+    finally:
+        daemon.stop()
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            await asyncio.wait([task])
+    task.result()
+
+
+async def check_is_starting(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/livez")).status_code == 200
+    ready = await http.get("/readyz")
+    assert (ready.status_code, ready.json()["detail"]) == (503, "Not ready: starting.")
+    for refused in (await http.get("/api/v1/chats"), await http.post("/api/v1/chats", json={})):
+        assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+        assert refused.headers["retry-after"] == "1"
+
+
+async def check_serves(daemon: Daemon, http: httpx2.AsyncClient) -> None:
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        await daemon.supervisor.ready.wait()
+    assert (await http.get("/readyz")).status_code == 200
+    api = ApiClient(http)
+    await api.wait_for_status((await api.create("hello"))["id"], "waiting")
+    assert {child.restarts for child in daemon.supervisor.snapshot()} == {0}
+
+
+@pytest.mark.parametrize("migrates", [False, True], ids=["check", "migrate"])
+@pytest.mark.parametrize("fault", ["stalled", "refusing"])
+async def test_start_without_a_database_answers_probes_and_stops_at_once(
+    proxy: PostgresProxy, fault: str, migrates: bool
+) -> None:
+    setattr(proxy, fault, True)
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs, database={"migrate_on_start": migrates}) as (
+            daemon,
+            task,
+            http,
+        ):
+            await check_is_starting(http)
+            if fault == "stalled":
+                await eventually(lambda: proxy.connections)
+            async with measure_scheduling_delay() as delay:
+                stopped_at = anyio.current_time()
+                daemon.stop()
+                await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
+            assert anyio.current_time() - stopped_at < PROMPT_SECONDS + delay.total
+    assert [line for line in logs if line["event"].startswith("supervisor.child_")] == []
+
+
+@pytest.mark.parametrize("migrates", [False, True], ids=["check", "migrate"])
+async def test_start_without_a_database_goes_on_when_it_is_there(
+    proxy: PostgresProxy, migrates: bool
+) -> None:
+    proxy.refusing = True
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs, database={"migrate_on_start": True}) as (
+            daemon,
+            _,
+            http,
+        ):
+            await eventually(lambda: began(logs, "database"))
+            await check_is_starting(http)
+            proxy.refusing = False
+            await check_serves(daemon, http)
+
+
+def began(logs: list[Any], child: str) -> bool:
+    return any(line["event"] == "outage.began" and line["child"] == child for line in logs)
+
+
+def stall(proxy: PostgresProxy, connection: ProxiedConnection) -> None:
+    proxy.stalled = True
+    connection.flowing.clear()
+
+
+def cut(_: PostgresProxy, connection: ProxiedConnection) -> None:
+    connection.cut()
+
+
+MOMENTS = {
+    "schema check": b"server_check.server",
+    "migrations": b"chatd_schema_migrations",
+    "settings": b"settings_in_force",
+    "models": b"models.upsert",
+    "names of models": b"models.names",
+    "listener": b"LISTEN",
+    "lock": b"try_worker_lock",
+    "first beat": b"leases.renew",
+}
+"""Statements of a start, by what they are part of."""
+
+
+@pytest.mark.parametrize("fault", [cut, stall], ids=["cut", "stalled"])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_outage_that_begins_during_the_start_is_waited_out(
+    proxy: PostgresProxy, moment: str, fault: Callable[..., None]
+) -> None:
+    """The connection breaks in the middle of a statement. The start goes on once there is another one."""
+    broken = anyio.Event()
+
+    def break_once(connection: ProxiedConnection, data: bytes) -> None:
+        if MOMENTS[moment] in data and not broken.is_set():
+            broken.set()
+            fault(proxy, connection)
+
+    proxy.on_sent = break_once
+    short = {"connect_timeout_seconds": 0.5, "statement_timeout_seconds": 0.5}
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs, database=short) as (daemon, _, http):
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                await broken.wait()
+            await eventually(lambda: any(line["event"] == "outage.began" for line in logs))
+            await check_is_starting(http)
+            proxy.stalled = False
+            await check_serves(daemon, http)
+            proxy.cut()
+    assert not [line for line in logs if line["event"].startswith("supervisor.child_failed")]
+
+
+async def test_request_that_waits_for_a_stalled_database_is_answered_at_the_stop(
+    proxy: PostgresProxy,
+) -> None:
+    long = {"statement_timeout_seconds": 60.0, "connect_timeout_seconds": 60.0}
+    with capture_logs() as logs:
+        async with starting_daemon(
+            proxy.dsn, logs, database=long, worker={"enabled": False}, http={"drain_seconds": 0}
+        ) as (daemon, task, http):
+            await daemon.supervisor.ready.wait()
+            chat = await ApiClient(http).create()
+            proxy.stall()
+            requests = [
+                asyncio.create_task(http.get(f"/api/v1/chats/{chat['id']}")),
+                asyncio.create_task(http.post("/api/v1/chats", json={})),
+            ]
+            await eventually(lambda: len(daemon.server._admission._unanswered) == 2)
+            daemon.stop()
+            for answer in await asyncio.gather(*requests):
+                assert answer.status_code == 503, answer.text
+                assert answer.json()["code"] == "not_ready"
+                assert answer.headers["content-type"] == "application/problem+json"
+            await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
+            assert task.done()
+            proxy.cut()
+    assert [line for line in logs if line["event"] == "http.unexpected"] == []
