@@ -67,19 +67,22 @@ def _plain(row: asyncpg.Record) -> Row:
 
 
 async def read_rows(dsn: str) -> Evidence:
-    """Return the rows of the database."""
+    """Return the rows of the database, all as of one moment."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.set_type_codec(
             "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
         )
         evidence = Evidence()
-        for row in await connection.fetch("SELECT * FROM chats"):
-            evidence.chats[str(row["id"])] = _plain(row)
-        for name, (table, order) in _TABLES.items():
-            rows: ByChat = getattr(evidence, name)
-            for row in await connection.fetch(f"SELECT * FROM {table} ORDER BY chat_id, {order}"):
-                rows.setdefault(str(row["chat_id"]), []).append(_plain(row))
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            for row in await connection.fetch("SELECT * FROM chats"):
+                evidence.chats[str(row["id"])] = _plain(row)
+            for name, (table, order) in _TABLES.items():
+                rows: ByChat = getattr(evidence, name)
+                for row in await connection.fetch(
+                    f"SELECT * FROM {table} ORDER BY chat_id, {order}"
+                ):
+                    rows.setdefault(str(row["chat_id"]), []).append(_plain(row))
         return evidence
     finally:
         await connection.close()

@@ -165,6 +165,9 @@ class Run:
             await _until_ready(replicas)
             await _until_idle(injector.admin_dsn)
             await _replay_some(requester)
+            await _until_idle(
+                injector.admin_dsn
+            )  # a replay that was carried out again starts a turn
             evidence = await read_rows(injector.admin_dsn)
             versions = {chat_id: chat["version"] for chat_id, chat in evidence.chats.items()}
             evidence.pictures = await subscribers.finish(versions, _CATCH_UP_SECONDS)
