@@ -202,6 +202,11 @@ def stale_worker_writes(e: Evidence) -> None:
     e.journal[CHAT][5]["worker_id"] = "w2"
 
 
+def living_worker_is_reaped(e: Evidence) -> None:
+    e.lives[0].ended, e.lives[0].signals = None, []
+    e.journal[CHAT][5] = entry(6, "reap", "pending", 2, reason="worker_dead", settled_part=2)
+
+
 def epoch_is_claimed_twice(e: Evidence) -> None:
     e.journal[CHAT][4] |= {"epoch": 1, "worker_id": "w2"}
 
@@ -330,6 +335,7 @@ CASES: dict[str, list[Break]] = {
     ],
     "tool_calls_have_one_result": [tool_call_has_no_result],
     "epochs_have_one_worker": [stale_worker_writes, epoch_is_claimed_twice],
+    "reaped_workers_were_dead_or_silent": [living_worker_is_reaped],
     "nothing_is_left_running": [chat_is_left_running],
     "created_chats_exist_once": [created_chat_is_lost, chat_was_created_twice],
     "deleted_chats_leave_nothing": [deleted_chat_is_left],

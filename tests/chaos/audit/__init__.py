@@ -7,11 +7,21 @@ those that the run itself made.
 import json
 from collections.abc import Iterable
 
-from chaos.audit import chats, messages, processes, subscribers
+from chaos.audit import chats, messages, processes, subscribers, workers
 from chaos.audit.rules import RULES, Violation
 from chaos.evidence import Evidence
 
-__all__ = ["RULES", "Violation", "audit", "chats", "listed", "messages", "processes", "subscribers"]
+__all__ = [
+    "RULES",
+    "Violation",
+    "audit",
+    "chats",
+    "listed",
+    "messages",
+    "processes",
+    "subscribers",
+    "workers",
+]
 
 
 def audit(evidence: Evidence) -> list[Violation]:
