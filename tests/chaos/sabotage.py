@@ -140,7 +140,7 @@ _ALL = (
         name="epoch",
         edits=(
             Edit(
-                file="chatd/store/queries/leases.sql",
+                file="chatd/store/queries/claims.sql",
                 old="        epoch = c.epoch + 1,\n",
                 new="        epoch = GREATEST(c.epoch, 1),\n",
             ),
