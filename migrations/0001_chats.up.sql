@@ -290,6 +290,8 @@ CREATE TABLE chat_messages (
     version             bigint NOT NULL,              -- the transition that stored it
     role                text NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
     content             jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
+    page_bytes          integer NOT NULL              -- what it counts in a page of messages
+                        GENERATED ALWAYS AS (octet_length(content::text) + 500) STORED,
     visibility          text NOT NULL DEFAULT 'both'
                         CHECK (visibility IN ('both', 'user', 'model')),
     compacted           boolean NOT NULL DEFAULT false,   -- covered by a later summary
@@ -340,6 +342,8 @@ CREATE TABLE chat_queued_messages (
     id                   bigint NOT NULL,             -- the version of the transition that queued it
     position             bigint NOT NULL,             -- lowest first; ties are ordered by id
     content              jsonb NOT NULL CHECK (jsonb_typeof(content) = 'array'),
+    page_bytes           integer NOT NULL             -- what it counts in a page of the queue
+                         GENERATED ALWAYS AS (octet_length(content::text) + 500) STORED,
     model_config_id      uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent  text,                        -- becomes the chat's when it is dequeued
     bytes                integer NOT NULL DEFAULT 0,  -- part of the chat's `stored_bytes`
@@ -371,6 +375,8 @@ CREATE UNLOGGED TABLE chat_parts (
     first_part  bigint NOT NULL,                      -- numbers of the first and last of `parts`
     last_part   bigint NOT NULL CHECK (last_part >= first_part),
     parts       jsonb NOT NULL CHECK (jsonb_array_length(parts) = last_part - first_part + 1),
+    page_bytes  integer NOT NULL                      -- what they count in one read
+                GENERATED ALWAYS AS (octet_length(parts::text)) STORED,
     PRIMARY KEY (chat_id, epoch, last_part)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 

@@ -76,6 +76,7 @@ class Presenter:
         return {
             "chat": self.chat(snapshot.chat),
             "messages": [self.message(message) for message in snapshot.messages],
+            "older_cursor": str(snapshot.messages[0].id) if snapshot.has_older else None,
             "queue": [self.queued_message(message) for message in snapshot.queue],
             "parts": [delta for delta in deltas if delta is not None],
             "action_required": snapshot.action_required,

@@ -23,6 +23,8 @@ from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.streaming.event_stream import EventStream
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
+_PIECE_BYTES: Final = 64 * 1024
+"""Bytes of joined events after which they are sent, as many as a connection buffers."""
 
 _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
     event_type: f"event: {event_type}\n".encode() for event_type in StreamEventType
@@ -100,13 +102,16 @@ async def encode_stream(stream: EventStream, context: ApiContext) -> AsyncIterat
     Nothing that was sent is kept while the stream is idle: a snapshot can be large.
     """
     async for events in stream.events(idle_seconds=context.keepalive_seconds):
-        text = await _encode_events(events, context) if events else KEEP_ALIVE
+        if not events:
+            yield KEEP_ALIVE
+        await load_model_names(events, context)
+        for piece in _encode_events(events, context):
+            yield piece
+            del piece
         del events
-        if text:
-            yield text
-        del text
     if stream.final_event is not None:
-        yield await _encode_events([stream.final_event], context)
+        for piece in _encode_events([stream.final_event], context):
+            yield piece
 
 
 async def load_model_names(events: Sequence[StreamEvent], context: ApiContext) -> None:
@@ -115,14 +120,21 @@ async def load_model_names(events: Sequence[StreamEvent], context: ApiContext) -
         await context.ensure_model_names(*model_ids)
 
 
-async def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> bytes:
-    await load_model_names(events, context)
-    present = context.present.event
-    return b"".join(
-        _encode_event(event.type, data, event.cursor)
-        for event in events
-        if (data := present(event)) is not None
-    )
+def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterator[bytes]:
+    """Yield events on the wire, small ones joined."""
+    pieces: list[bytes] = []
+    size = 0
+    for event in events:
+        data = context.present.event(event)
+        if data is None:
+            continue
+        pieces.append(_encode_event(event.type, data, event.cursor))
+        size += len(pieces[-1])
+        if size >= _PIECE_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
 
 
 def _encode_event(event_type: StreamEventType, data: object, cursor: Cursor | str | None) -> bytes:

@@ -87,7 +87,8 @@ def _summary(event: "ChatEvent") -> str:
     match event:
         case Snapshot():
             chat = event.data["chat"]
-            return f"{chat['status']}, {len(event.data['messages'])} messages"
+            which = "newest " if event.data.get("older_cursor") else ""
+            return f"{chat['status']}, {which}{len(event.data['messages'])} messages"
         case StatusChanged():
             return event.data["status"]
         case MessageStored():

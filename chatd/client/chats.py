@@ -206,6 +206,21 @@ class Messages:
         params = {"after_id": after_id, "limit": page_size}
         return paginate(self._http, f"/chats/{chat_id}/messages", params, cursor_param="after_id")
 
+    async def list_older(
+        self, chat_id: str, before_id: int, *, page_size: int = 100
+    ) -> AsyncIterator[Message]:
+        """Return the history before the message ``before_id``, newest first.
+
+        A snapshot has the newest messages only. Its ``older_cursor`` is the ``before_id`` of the others.
+        """
+        cursor: int | None = before_id
+        while cursor is not None:
+            params = {"before_id": cursor, "limit": page_size}
+            page = await self._http.request("GET", f"/chats/{chat_id}/messages", params=params)
+            for message in reversed(page["items"]):
+                yield message
+            cursor = page.get("next_cursor")
+
     async def send(
         self,
         chat_id: str,
@@ -272,7 +287,8 @@ class Queue:
 
     async def list(self, chat_id: str) -> Sequence[QueuedMessage]:
         """Return the queued messages, the next one first."""
-        return [item async for item in paginate(self._http, f"/chats/{chat_id}/queue", {})]
+        pages = paginate(self._http, f"/chats/{chat_id}/queue", {}, cursor_param="after_id")
+        return [item async for item in pages]
 
     async def remove(self, chat_id: str, queued_id: int) -> None:
         """Remove a message from the queue."""

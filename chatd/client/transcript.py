@@ -51,8 +51,10 @@ class Transcript:
         self.chat: Chat | None = None
         """Chat of the snapshot, with its status, title, labels, queue length and error kept up to date."""
         self.messages: list[Message] = []
+        self.older_cursor: int | None = None
+        """Id before which there are older messages, which ``Client.messages.list_older`` returns."""
         self.queue: list[QueuedMessage] = []
-        """Messages of the snapshot that are still queued. Later ones count in ``queue_length`` only."""
+        """Messages of the snapshot that are still queued. Others count in ``queue_length`` only."""
         self.retry: RetryScheduledData | None = None
         """Failure of the last model call, and the time of its retry."""
         self.action_required: ActionRequiredData | None = None
@@ -97,6 +99,8 @@ class Transcript:
     def _load_snapshot(self, data: SnapshotData) -> None:
         self.chat = data["chat"].copy()
         self.messages = [*data["messages"]]
+        older = data.get("older_cursor")
+        self.older_cursor = None if older is None else int(older)
         self.queue = [*data["queue"]]
         self._parts = fold_parts(data["parts"])
         self.retry = None

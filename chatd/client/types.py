@@ -186,8 +186,8 @@ class ChatPage(TypedDict):
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
-    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
-    ``before_id`` if that was used), for the journal as ``after``.
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -453,8 +453,8 @@ class JournalEntryPage(TypedDict):
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
-    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
-    ``before_id`` if that was used), for the journal as ``after``.
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -551,8 +551,8 @@ class MessagePage(TypedDict):
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
-    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
-    ``before_id`` if that was used), for the journal as ``after``.
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -573,8 +573,8 @@ class ModelPage(TypedDict):
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
-    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
-    ``before_id`` if that was used), for the journal as ``after``.
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -745,8 +745,8 @@ class QueuedMessagePage(TypedDict):
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
-    Else repeat the request with it: for chats as ``cursor``, for messages as ``after_id`` (or as
-    ``before_id`` if that was used), for the journal as ``after``.
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
 
 
@@ -785,9 +785,16 @@ class SnapshotData(TypedDict):
     """The pending tool calls if the status is ``requires_action``."""
     chat: Chat
     messages: list[Message]
+    """The newest messages, of about 1 MiB, and those whose tool calls are pending."""
+    older_cursor: str | None
+    """The ``before_id`` with which ``GET /chats/{id}/messages`` continues with older messages.
+
+    Null if there are none.
+    """
     parts: list[PartDelta]
     """The preview of the current step so far."""
     queue: list[QueuedMessage]
+    """The front of the queue, of about 1 MiB. ``queue_length`` of the chat is all of it."""
 
 
 class StatusChangedData(TypedDict):

@@ -29,3 +29,8 @@ class JournalEntry:
     acted_for: bool = False
     """True if the actor acted for the owner of the chat."""
     messages: tuple[Message, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that the messages take in events, about."""
+        return sum(message.size for message in self.messages)

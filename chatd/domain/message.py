@@ -8,7 +8,7 @@ Folding is associative, so batches of deltas can be joined in any grouping.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -73,6 +73,8 @@ class Message:
     created_at: datetime
     superseded: bool = False
     """True once the message was taken out of the history. No reader is shown it any more."""
+    size: int = field(default=0, compare=False)
+    """Bytes that it takes in a page or an event, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,18 @@ from chatd.domain.message import Message, Part, QueuedMessage, client_tool_calls
 
 @dataclass(frozen=True, slots=True)
 class ChatSnapshot:
-    """A chat and everything that a person sees of it at one moment.
+    """A chat and what a person sees of it at one moment, as far as it fits: the newest messages.
 
-    ``parts`` are the live parts of the running step, from its first one on.
+    ``queue`` is the front of the queue. ``parts`` are the live parts of the running step, from its first
+    one on.
     """
 
     chat: Chat
     messages: Sequence[Message]
     queue: Sequence[QueuedMessage]
     parts: Sequence[Part]
+    has_older: bool = False
+    """True if there are messages before these."""
 
     @property
     def action_required(self) -> Mapping[str, Any] | None:

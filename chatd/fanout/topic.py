@@ -36,12 +36,20 @@ class Preview:
         return self.parts[max(part_number - self.base, 0) :]
 
 
+_MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of entries that may be pending for one subscriber: a few of the largest messages."""
+
+
 class Subscription:
-    """The journal entries that are pending for one subscriber of a topic, at most ``max_entries``."""
+    """The journal entries that are pending for one subscriber of a topic.
+
+    They are at most ``max_entries``, and have 16 MiB together unless there is only one.
+    """
 
     __slots__ = (
         "_entries",
         "_max_entries",
+        "_pending_bytes",
         "_woken",
         "disconnected",
         "overflowed",
@@ -53,10 +61,11 @@ class Subscription:
         self.topic = topic
         self._max_entries = max_entries
         self._entries: list[JournalEntry] = []
+        self._pending_bytes = 0
         self._woken = anyio.Event()
         self.disconnected = False
         self.overflowed = False
-        """True when the subscription was closed because too many entries were pending."""
+        """True when the subscription was closed because too much was pending."""
         self.unreadable = False
         """True when the subscription was closed because this process cannot read the chat's data."""
 
@@ -72,19 +81,21 @@ class Subscription:
 
     def deliver(self, entries: Iterable[JournalEntry]) -> None:
         """Add entries. Past the bound, close the subscription and drop them all."""
-        if (
-            not self.disconnected
-        ):  # A closed subscription may never be read again, so it must hold nothing.
-            self._entries.extend(entries)
-        if len(self._entries) > self._max_entries:
+        if self.disconnected:
+            return  # it may never be read again, so it must hold nothing
+        for entry in entries:
+            self._entries.append(entry)
+            self._pending_bytes += entry.size
+        too_large = self._pending_bytes > _MAX_PENDING_BYTES and len(self._entries) > 1
+        if too_large or len(self._entries) > self._max_entries:
             self.disconnected = self.overflowed = True
-            self._entries.clear()
+            self._entries, self._pending_bytes = [], 0
         self._woken.set()
 
     def take(self) -> Sequence[JournalEntry]:
         """Return the entries that were delivered since the last call."""
         self._woken = anyio.Event()
-        entries, self._entries = self._entries, []
+        entries, self._entries, self._pending_bytes = self._entries, [], 0
         return entries
 
     def wake(self) -> None:

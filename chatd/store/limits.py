@@ -1,7 +1,14 @@
-"""Limits that the statements of callers check while they hold the lock of the chat."""
+"""Limits on what callers may store, and on what one read returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+PAGE_BYTES: Final = 1024 * 1024
+"""Bytes of messages that one read returns. A larger message is a page of its own.
+
+In Python, a page takes up to ten times as much while it is decoded and sent.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

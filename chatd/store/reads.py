@@ -1,5 +1,8 @@
 """Reads for callers: chats, and pages of messages, queue and journal."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from chatd.domain.chat import Chat
@@ -10,11 +13,29 @@ from chatd.domain.message import Message, QueuedMessage
 from chatd.store import records, sql
 from chatd.store.database import Database
 from chatd.store.diagnostics import chat_diagnostics
+from chatd.store.limits import PAGE_BYTES
+from chatd.store.records import Row
 
 _Q = sql.load("reads")
 
 MAX_CHATS_AHEAD = 1_000
 """Upper bound of the count of pending chats ahead of one."""
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A page of items, of up to ``limit`` items and about ``max_bytes``, but one item at least."""
+
+    items: Sequence[Item]
+    has_more: bool
+    """True if the list goes on."""
+
+
+def _page(rows: Sequence[Row], read: Callable[[Row], Item]) -> Page[Item]:
+    return Page([*map(read, rows)], bool(rows) and rows[0]["available"] > len(rows))
 
 
 class ChatReader:
@@ -34,24 +55,40 @@ class ChatReader:
             raise ChatNotFound(chat_id)
         return records.chat(row)
 
-    async def messages_after(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
-        """Return the first ``limit`` messages after ``message_id``, oldest first."""
+    async def messages_after(
+        self, chat_id: UUID, message_id: int, *, limit: int, max_bytes: int = PAGE_BYTES
+    ) -> Page[Message]:
+        """Return the first messages after ``message_id``, oldest first."""
         rows = await self._database.fetch(
-            _Q["messages_after"], chat_id=chat_id, message_id=message_id, limit=limit
+            _Q["messages_after"],
+            chat_id=chat_id,
+            message_id=message_id,
+            limit=limit,
+            max_bytes=max_bytes,
         )
-        return [records.message(row) for row in rows]
+        return _page(rows, records.message)
 
-    async def messages_before(self, chat_id: UUID, message_id: int, *, limit: int) -> list[Message]:
-        """Return the last ``limit`` messages before ``message_id``, oldest first."""
+    async def messages_before(
+        self, chat_id: UUID, message_id: int, *, limit: int, max_bytes: int = PAGE_BYTES
+    ) -> Page[Message]:
+        """Return the last messages before ``message_id``, oldest first."""
         rows = await self._database.fetch(
-            _Q["messages_before"], chat_id=chat_id, message_id=message_id, limit=limit
+            _Q["messages_before"],
+            chat_id=chat_id,
+            message_id=message_id,
+            limit=limit,
+            max_bytes=max_bytes,
         )
-        return [records.message(row) for row in rows]
+        return _page(rows, records.message)
 
-    async def queue(self, chat_id: UUID) -> list[QueuedMessage]:
-        """Return the queued messages, the head first."""
-        rows = await self._database.fetch(_Q["queue"], chat_id=chat_id)
-        return [records.queued_message(row) for row in rows]
+    async def queue(
+        self, chat_id: UUID, queued_id: int = 0, *, limit: int, max_bytes: int = PAGE_BYTES
+    ) -> Page[QueuedMessage]:
+        """Return the first queued messages after ``queued_id``, the head first."""
+        rows = await self._database.fetch(
+            _Q["queue"], chat_id=chat_id, queued_id=queued_id, limit=limit, max_bytes=max_bytes
+        )
+        return _page(rows, records.queued_message)
 
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """Return the first ``limit`` journal entries after version ``after``, oldest first."""

@@ -94,6 +94,7 @@ def message(row: Row) -> Message:
         finish_reason=row["finish_reason"],
         created_at=_timestamp(row["created_at"]),
         superseded=row.get("superseded_version") is not None,
+        size=row.get("page_bytes") or 0,
     )
 
 

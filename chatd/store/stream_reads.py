@@ -13,6 +13,7 @@ from chatd.domain.snapshot import ChatSnapshot
 from chatd.store import records, sql
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
+from chatd.store.limits import PAGE_BYTES
 
 _Q = sql.load("stream_reads")
 
@@ -87,9 +88,16 @@ class StreamStore:
         for batch in batches:
             self._listener.on_flush(batch.chat_id)
 
-    async def snapshot(self, chat_id: UUID, *, owner_id: str | None) -> ChatSnapshot | None:
-        """Return a chat with everything that a stream starts with. None: there is no such chat."""
-        row = await self._database.fetchrow(_Q["snapshot"], chat_id=chat_id, owner_id=owner_id)
+    async def snapshot(
+        self, chat_id: UUID, *, owner_id: str | None, max_bytes: int = PAGE_BYTES
+    ) -> ChatSnapshot | None:
+        """Return a chat with what a stream starts with. None: there is no such chat.
+
+        The messages, the queue and the parts have about ``max_bytes`` each, but one of them at least.
+        """
+        row = await self._database.fetchrow(
+            _Q["snapshot"], chat_id=chat_id, owner_id=owner_id, max_bytes=max_bytes
+        )
         if row is None:
             return None
         return ChatSnapshot(
@@ -97,6 +105,7 @@ class StreamStore:
             messages=tuple(map(records.message, row["messages"] or ())),
             queue=tuple(map(records.queued_message, row["queue"] or ())),
             parts=records.parts_after(row["settled_part"], row["batches"] or ()),
+            has_older=row["has_older"],
         )
 
     async def resumable_range(
@@ -112,9 +121,17 @@ class StreamStore:
         return ResumableRange(oldest, row["version"], row["epoch"], row["settled_part"])
 
     async def updates_since(
-        self, cursors: Sequence[tuple[UUID, Cursor]], *, limit: int = 200
+        self,
+        cursors: Sequence[tuple[UUID, Cursor]],
+        *,
+        limit: int = 200,
+        max_bytes: int = PAGE_BYTES,
     ) -> list[ChatUpdates]:
-        """Return what is new in several chats since their cursors, in one statement."""
+        """Return what is new in several chats since their cursors, in one statement.
+
+        At most ``limit`` entries of one chat, and about ``max_bytes`` of entries of all, but one entry at
+        least. About as many bytes of the parts of each.
+        """
         rows = await self._database.fetch(
             _Q["updates_since"],
             chat_ids=[chat_id for chat_id, _ in cursors],
@@ -122,6 +139,7 @@ class StreamStore:
             epochs=[cursor.epoch for _, cursor in cursors],
             parts=[cursor.part for _, cursor in cursors],
             limit=limit,
+            max_bytes=max_bytes,
         )
         cursor_of = dict(cursors)
         return [

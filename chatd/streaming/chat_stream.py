@@ -10,7 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.cursor import Cursor
-from chatd.domain.errors import ChatNotFound, ChatUnreadable
+from chatd.domain.errors import ChatNotFound, ChatUnreadable, DatabaseUnavailable
 from chatd.domain.message import Part
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.stream_events import StreamEvent, StreamEventType
@@ -25,7 +25,16 @@ from chatd.streaming.event_stream import RESET, EventStream
 class ChatStream(EventStream):
     """The events of one chat for one subscriber. Call ``open`` first, then iterate over ``events``."""
 
-    __slots__ = ("_chat_id", "_hub", "_reader", "_stream_reads", "_subscription")
+    __slots__ = (
+        "_caught_up",
+        "_chat_id",
+        "_epoch",
+        "_hub",
+        "_reader",
+        "_settled_part",
+        "_stream_reads",
+        "_subscription",
+    )
 
     def __init__(self, hub: ChatHub, stream_reads: StreamStore, subscription: Subscription) -> None:
         super().__init__(subscription)
@@ -34,6 +43,10 @@ class ChatStream(EventStream):
         self._subscription = subscription
         self._chat_id = subscription.topic.chat_id
         self._reader: ChatEventReader
+        self._caught_up = True
+        """False while there is more that the subscriber missed. It is not attached to the hub yet."""
+        self._settled_part = self._epoch = 0
+        """Of the chat, as of the last read of what the subscriber missed."""
 
     def close(self) -> None:
         self._hub.unsubscribe(self._subscription)
@@ -45,7 +58,7 @@ class ChatStream(EventStream):
         return super().final_event
 
     async def open(self, cursor: str | None, *, owner_id: str | None) -> None:
-        """Read what the stream begins with: a snapshot, or what follows on ``cursor``.
+        """Read what the stream begins with: a snapshot, or the first page of what follows on ``cursor``.
 
         A cursor that cannot be resumed gets a ``reset`` event and a snapshot. ``owner_id`` is the owner
         that the chat must have; None stands for any owner. Raises ``ChatNotFound`` and ``ChatUnreadable``.
@@ -71,6 +84,7 @@ class ChatStream(EventStream):
         if missed is not None:
             self._first_events = missed
             return
+        self._caught_up = True
         self._first_events = [RESET, await self._snapshot(owner_id)]
 
     async def _snapshot(self, owner_id: str | None) -> StreamEvent:
@@ -91,36 +105,59 @@ class ChatStream(EventStream):
             raise ChatNotFound(self._chat_id)
         if not resumable.contains(cursor):
             return None
-        settled_part, epoch = resumable.settled_part, resumable.epoch
-        reader = ChatEventReader(self._subscription, cursor, settled_part=settled_part)
+        self._settled_part, self._epoch = resumable.settled_part, resumable.epoch
+        self._reader = ChatEventReader(
+            self._subscription, cursor, settled_part=resumable.settled_part
+        )
+        return await self._read_missed()
+
+    async def _read_missed(self) -> list[StreamEvent] | None:
+        """Return the next page of what the subscriber missed, and attach it to the hub after the last one.
+
+        None: the entry that follows on the cursor was pruned from the journal.
+        """
+        reader, parts = self._reader, tuple[Part, ...]()
         events: list[StreamEvent] = []
-        parts: Sequence[Part] = ()
-        while True:
-            # Parts are read from the start of the step, for all subscribers of the topic.
-            read_from = replace(reader.cursor, epoch=0, part=0)
-            updates = await self._stream_reads.updates_since([(self._chat_id, read_from)])
-            update = updates[0] if updates else None
-            if update is None or update.version is None:
-                break
-            settled_part, epoch = update.settled_part, update.epoch
-            events += reader.events_for(update.entries)
-            if reader.cursor.version >= update.version:
-                parts = tuple(part for batch in update.batches for part in batch.parts)
-                break
-            if reader.cursor.version == read_from.version:
-                return None  # The entry that follows on the cursor was pruned meanwhile.
-        reader.set_settled_part(settled_part)
-        position = Cursor(reader.cursor.version, epoch)
-        self._hub.attach(self._subscription, position, settled_part, parts)
-        self._reader = reader
+        # Parts are read from the start of the step, for all subscribers of the topic.
+        read_from = replace(reader.cursor, epoch=0, part=0)
+        updates = await self._stream_reads.updates_since([(self._chat_id, read_from)])
+        self._caught_up = True
+        update = updates[0] if updates else None
+        if update is not None and update.version is not None:
+            self._settled_part, self._epoch = update.settled_part, update.epoch
+            events = reader.events_for(update.entries)
+            self._caught_up = reader.cursor.version >= update.version
+            if not self._caught_up:
+                return events if reader.cursor.version > read_from.version else None
+            parts = tuple(part for batch in update.batches for part in batch.parts)
+        reader.set_settled_part(self._settled_part)
+        position = Cursor(reader.cursor.version, self._epoch)
+        self._hub.attach(self._subscription, position, self._settled_part, parts)
         return events
 
     def _is_draining(self) -> bool:
         return self._hub.draining
 
     async def _backlog(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
+        """Yield what the stream begins with, then what the subscriber missed, one page at a time.
+
+        Each page ends with a cursor, so a stream that ends between two pages loses nothing. One that
+        cannot go on ends, and opening it again tells the client why.
+        """
         if self._first_events:
             yield self._take_first_events()
+        while not (self._caught_up or self._subscription.closed or self._is_draining()):
+            try:
+                events = await self._read_missed()
+            except Exception as error:
+                if not (isinstance(error, DatabaseUnavailable) or is_caused_by_data(error)):
+                    raise
+                break
+            if events is None:
+                break
+            yield events
+        if not self._caught_up:
+            self._subscription.disconnect()
 
     def _pull(self) -> Sequence[StreamEvent]:
         return self._reader.pull()

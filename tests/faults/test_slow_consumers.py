@@ -55,6 +55,7 @@ async def test_slow_consumer_is_disconnected_and_resumes(dsn: str) -> None:
         chat = await chatd.api.create()
         async with non_reading_client(chatd, stream_path(chat["id"])) as connection:
             [subscription] = await eventually(lambda: subscriptions_of(chatd, chat["id"]))
+            await eventually(lambda: subscription.topic.delivered)  # the snapshot was read
             number = 0
             while not subscription.disconnected:
                 number += 1

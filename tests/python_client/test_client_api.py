@@ -83,6 +83,11 @@ async def test_lists_continue_over_pages(dsn: str) -> None:
         assert versions == [*range(1, len(versions) + 1)]
         assert [model["name"] for model in await client.models()] == ["one", "two"]
 
+        messages = [message async for message in client.messages.list(ids[0])]
+        for start in (2, 5):
+            older = client.messages.list_older(ids[0], messages[start]["id"], page_size=2)
+            assert [message async for message in older] == messages[:start][::-1]
+
 
 async def test_queued_message_can_be_removed_or_promoted(dsn: str) -> None:
     async with calling(dsn) as client:

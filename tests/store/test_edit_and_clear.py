@@ -60,7 +60,7 @@ async def test_edit_supersedes_later_messages_and_keeps_earlier_ones(
 
 async def test_edit_fences_the_worker_and_drops_its_parts(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING, queued=2, attempts=1, recoveries=1)
-    (message,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    (message,) = (await ChatReader(database).messages_after(chat.id, 0, limit=1)).items
     streams, turns = StreamStore(database), Turns(database)
     await streams.flush_parts(
         [PartBatch(chat.id, 1, 1, [{"index": 0, "type": "text", "text": "x"}])]
@@ -104,12 +104,12 @@ async def test_edit_of_any_other_than_a_user_message_is_refused(database: Databa
     ):
         with pytest.raises(refusal):
             await messages.edit(chat.id, message_id, owner_id=OWNER, content=text_content("x"))
-    first = (await ChatReader(database).messages_after(chat.id, 0, limit=1))[0].id
+    first = (await ChatReader(database).messages_after(chat.id, 0, limit=1)).items[0].id
     await messages.edit(chat.id, first, owner_id=OWNER, content=text_content("x"))
     with pytest.raises(MessageNotFound):  # already superseded
         await messages.edit(chat.id, first, owner_id=OWNER, content=text_content("y"))
     archived = await chat_with_status(database, Status.WAITING, archived=True)
-    (message,) = await ChatReader(database).messages_after(archived.id, 0, limit=1)
+    (message,) = (await ChatReader(database).messages_after(archived.id, 0, limit=1)).items
     with pytest.raises(ChatArchived):
         await messages.edit(archived.id, message.id, owner_id=OWNER, content=text_content("x"))
 
@@ -117,7 +117,7 @@ async def test_edit_of_any_other_than_a_user_message_is_refused(database: Databa
 async def test_edit_that_waited_supersedes_messages_stored_meanwhile(wide: Database) -> None:
     """The snapshot of the edit is older than the answer that it has to supersede."""
     chat = await chat_with_status(wide, Status.RUNNING)
-    (message,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
+    (message,) = (await ChatReader(wide).messages_after(chat.id, 0, limit=1)).items
 
     async def finish() -> None:
         async with row_locked(wide, chat) as connection:
@@ -143,7 +143,7 @@ async def test_edit_that_waited_supersedes_messages_stored_meanwhile(wide: Datab
 
 async def test_concurrent_edits_leave_one_branch(wide: Database) -> None:
     chat = await chat_with_status(wide, Status.WAITING)
-    (message,) = await ChatReader(wide).messages_after(chat.id, 0, limit=1)
+    (message,) = (await ChatReader(wide).messages_after(chat.id, 0, limit=1)).items
 
     async def edit(text: str) -> bool:
         try:

@@ -126,7 +126,14 @@ async def test_messages_are_paged_by_their_key(
 ) -> None:
     chat_id = await filled.fetchval("SELECT id FROM chats LIMIT 1")
     result = await plan(
-        filled, "reads", name, chat_id=chat_id, message_id=10**6, limit=50, generic=generic
+        filled,
+        "reads",
+        name,
+        chat_id=chat_id,
+        message_id=10**6,
+        limit=50,
+        max_bytes=2**20,
+        generic=generic,
     )
     assert indexes(result) == {"chat_messages_pkey"}
     assert scanned(result) == set()
@@ -147,7 +154,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         **file_parameters([]),
         "request_traceparent": None,
     }
-    cursors = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0], "limit": 200}
+    positions = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0]}
+    cursors = {**positions, "limit": 200, "max_bytes": 2**20}
     finished = {"transition": "finish_turn", "from_status": "running", "keep_lease": True}
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
@@ -166,9 +174,15 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
         ("turns", "commit_step"): step,
         ("turns", "finish"): {**step, **finished},
-        ("stream_reads", "snapshot"): caller,
+        ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},
         ("stream_reads", "resumable_range"): caller,
         ("stream_reads", "updates_since"): cursors,
+        ("reads", "queue"): {
+            "chat_id": chat_id,
+            "queued_id": 0,
+            "limit": 50,
+            "max_bytes": 2**20,
+        },
         ("reads", "journal"): {"chat_id": chat_id, "version": 1, "limit": 100},
         ("reads", "explain"): {**caller, "lease_seconds": 20.0, "max_ahead": 10_000},
     }

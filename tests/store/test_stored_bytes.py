@@ -107,7 +107,7 @@ async def test_space_of_queued_messages_is_given_back(database: Database) -> Non
     assert (await stored(database, chat) - 7) * 3 == (full - 7) * 2
     await Queue(database).promote(chat.id, ids[2], owner_id=OWNER)
     assert (await stored(database, chat) - 7) * 3 == (full - 7) * 2, "still stored"
-    (message, *_) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    (message, *_) = (await ChatReader(database).messages_after(chat.id, 0, limit=1)).items
     await Messages(database).edit(chat.id, message.id, owner_id=OWNER, content=text_content("x"))
     assert await stored(database, chat) < 7 + OVERHEAD
 
@@ -128,7 +128,7 @@ async def send(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -
 
 
 async def edit(database: Database, chat: Chat, most: Callable[[], ChatLimits]) -> object:
-    (message,) = await ChatReader(database).messages_after(chat.id, 0, limit=1)
+    (message,) = (await ChatReader(database).messages_after(chat.id, 0, limit=1)).items
     return await Messages(database, limits=most).edit(
         chat.id, message.id, owner_id=OWNER, content=text_content("x" * LARGE)
     )

@@ -93,7 +93,7 @@ async def test_message_that_only_a_newer_version_shows_is_hidden(database: Datab
         )
     reads = ChatReader(database)
     assert (await reads.chat(chat.id, owner_id=OWNER)).status == "parked"
-    messages = await reads.messages_after(chat.id, 0, limit=10)
+    messages = (await reads.messages_after(chat.id, 0, limit=10)).items
     assert [(message.role, message.role.is_known) for message in messages] == [
         ("user", True),
         ("critic", False),

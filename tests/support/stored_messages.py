@@ -8,7 +8,7 @@ from support.factories import text_content
 
 async def visible_texts(database: Database, chat: Chat) -> list[str]:
     """Return the texts of the messages that a client sees."""
-    messages = await ChatReader(database).messages_after(chat.id, 0, limit=100)
+    messages = (await ChatReader(database).messages_after(chat.id, 0, limit=100)).items
     return [message.content[0]["text"] for message in messages]
 
 
@@ -28,4 +28,4 @@ async def insert_message(database: Database, chat: Chat, role: str, text: str) -
 
 async def queued_ids(database: Database, chat: Chat) -> list[int]:
     """Return the ids of the queued messages, in order."""
-    return [message.id for message in await ChatReader(database).queue(chat.id)]
+    return [message.id for message in (await ChatReader(database).queue(chat.id, limit=100)).items]

@@ -133,3 +133,13 @@ def test_long_preview_shows_its_last_lines() -> None:
     assert preview is not None
     assert lines(COLOURS.sub("", to_ansi([preview], 80, 5)))[-1] == "line 49"
     assert len(lines(to_ansi([preview], 80, 5))) == 5
+
+
+def test_history_that_a_snapshot_cut_is_noted() -> None:
+    chat = RenderedChat()
+    data: Any = {"chat": dict(chat.transcript.chat or {}), "queue": [], "parts": []}
+    chat.apply(Snapshot({**data, "messages": [message(7, "user", "hi")], "older_cursor": "7"}))
+    assert chat.transcript.older_cursor == 7
+    assert "earlier messages are not shown" in chat.output
+    chat.apply(Snapshot({**data, "messages": [], "older_cursor": None}))
+    assert chat.transcript.older_cursor is None

@@ -44,7 +44,10 @@ async def list_messages(
     before_id: MessageIdParameter = None,
     limit: Limit = 100,
 ) -> Page[Message]:
-    """Return messages of a chat, oldest first. From the start, after one, or the latest before one."""
+    """Return messages of a chat, oldest first. From the start, after one, or the latest before one.
+
+    A page ends at the limit, or after about 1 MiB: go by `next_cursor`, not by the number of messages.
+    """
     if after_id is not None and before_id is not None:
         raise HttpProblem(
             "conflicting_parameters",
@@ -52,17 +55,14 @@ async def list_messages(
         )
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
     if before_id is not None:
-        messages = await context.store.reads.messages_before(chat_id, before_id, limit=limit + 1)
-        items = messages[-limit:]
-        last_id = items[0].id if items else None
+        page = await context.store.reads.messages_before(chat_id, before_id, limit=limit)
     else:
-        messages = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit + 1)
-        items = messages[:limit]
-        last_id = items[-1].id if items else None
-    await context.ensure_model_names(*(message.model_config_id for message in items))
+        page = await context.store.reads.messages_after(chat_id, after_id or 0, limit=limit)
+    await context.ensure_model_names(*(message.model_config_id for message in page.items))
+    last = page.items[-1 if before_id is None else 0] if page.has_more else None
     return Page(
-        items=[context.present.message(message) for message in items],
-        next_cursor=str(last_id) if len(messages) > limit else None,
+        items=[context.present.message(message) for message in page.items],
+        next_cursor=str(last.id) if last else None,
     )
 
 

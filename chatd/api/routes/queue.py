@@ -1,26 +1,49 @@
 """Routes of a chat's queue."""
 
 from http import HTTPStatus
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
+from chatd.api.request.pagination import Limit
+from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.resources import Chat, MessageId, Page, QueuedMessage
+from chatd.api.schema.types import MAX_BIGINT
 
 router = APIRouter(prefix="/api/v1/chats/{chat_id}/queue", tags=["queue"])
 
 
-@router.get("", summary="List queued messages", responses=problem_responses("chat_not_found"))
-async def list_queue(chat_id: UUID, caller: Caller, context: Context) -> Page[QueuedMessage]:
-    """Return the messages queued until the running turn ends, the next one first."""
+@router.get(
+    "",
+    summary="List queued messages",
+    dependencies=[RejectUnknownParameters],
+    responses=problem_responses("chat_not_found"),
+)
+async def list_queue(
+    chat_id: UUID,
+    caller: Caller,
+    context: Context,
+    after_id: Annotated[
+        int, Query(ge=0, le=MAX_BIGINT, description="Only messages that come after this one.")
+    ] = 0,
+    limit: Limit = 100,
+) -> Page[QueuedMessage]:
+    """Return the messages queued until the running turn ends, the next one first.
+
+    A page ends at the limit, or after about 1 MiB.
+    """
     await context.store.reads.chat(chat_id, owner_id=caller.owner_filter)
-    queued = await context.store.reads.queue(chat_id)
-    await context.ensure_model_names(*(message.model_config_id for message in queued))
-    return Page(items=[context.present.queued_message(message) for message in queued])
+    page = await context.store.reads.queue(chat_id, after_id, limit=limit)
+    await context.ensure_model_names(*(message.model_config_id for message in page.items))
+    return Page(
+        items=[context.present.queued_message(message) for message in page.items],
+        next_cursor=str(page.items[-1].id) if page.has_more else None,
+    )
 
 
 @router.delete(

@@ -42,8 +42,17 @@ class SnapshotData(BaseModel):
     """The chat as it is. It replaces everything shown of the chat before."""
 
     chat: Chat
-    messages: list[Message]
-    queue: list[QueuedMessage]
+    messages: list[Message] = Field(
+        description="The newest messages, of about 1 MiB, and those whose tool calls are pending."
+    )
+    older_cursor: str | None = Field(
+        description="The `before_id` with which `GET /chats/{id}/messages` continues with older messages. "
+        "Null if there are none.",
+        examples=[None],
+    )
+    queue: list[QueuedMessage] = Field(
+        description="The front of the queue, of about 1 MiB. `queue_length` of the chat is all of it."
+    )
     parts: Deltas = Field(description="The preview of the current step so far.", examples=[[]])
     action_required: ActionRequiredData | None = Field(
         description="The pending tool calls if the status is `requires_action`."

@@ -250,6 +250,6 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = Field(
         default=None,
         description="Null at the end. Else repeat the request with it: for chats as `cursor`, for messages "
-        "as `after_id` (or as `before_id` if that was used), for the journal as `after`.",
+        "and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.",
         examples=[None],
     )

@@ -95,11 +95,25 @@ class Conversation:
     async def _edit(self, text: str) -> str | None:
         if not text:
             return "The message is missing: /edit TEXT"
-        sent: list[Message] = [m for m in self.transcript.messages if m["role"] == "user"]
-        if self.chat_id is None or not sent:
+        sent = await self._last_sent()
+        if self.chat_id is None or sent is None:
             return "You have sent no message yet."
-        await self._client.messages.edit(self.chat_id, sent[-1]["id"], text)
+        await self._client.messages.edit(self.chat_id, sent["id"], text)
         self.awaiting_answer = True
+        return None
+
+    async def _last_sent(self) -> Message | None:
+        """Return the user's last message, also if it is older than what the transcript holds."""
+        message: Message
+        for message in reversed(self.transcript.messages):
+            if message["role"] == "user":
+                return message
+        before_id = self.transcript.older_cursor
+        if self.chat_id is None or before_id is None:
+            return None
+        async for message in self._client.messages.list_older(self.chat_id, before_id):
+            if message["role"] == "user":
+                return message
         return None
 
     async def _retry(self, _: str) -> str | None:

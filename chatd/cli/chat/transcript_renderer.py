@@ -90,10 +90,11 @@ class TranscriptRenderer:
 
     def _render_history(self, messages: list[Message]) -> Iterable[RenderableType]:
         new = [message for message in messages if message["id"] not in self._printed_message_ids]
-        if len(new) > _MAX_HISTORY_MESSAGES:
-            yield _dim_note(
-                f"{len(new) - _MAX_HISTORY_MESSAGES} earlier messages; 'chatd show' has them all"
-            )
+        hidden = max(len(new) - _MAX_HISTORY_MESSAGES, 0)
+        if self._transcript.older_cursor is not None:
+            yield _dim_note("earlier messages are not shown; 'chatd show' has them all")
+        elif hidden:
+            yield _dim_note(f"{hidden} earlier messages; 'chatd show' has them all")
         self._printed_message_ids.update(message["id"] for message in new)
         for message in new[-_MAX_HISTORY_MESSAGES:]:
             yield from self._render_message(message)

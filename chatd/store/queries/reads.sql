@@ -6,23 +6,49 @@ SELECT chat_columns(chats) FROM chats
 WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
 
 -- name: messages_after
-SELECT * FROM chat_messages
-WHERE chat_id = :chat_id AND id > :message_id
-  AND superseded_version IS NULL AND visibility IN ('both', 'user')
-ORDER BY id LIMIT :limit;
+-- Read the first messages after an id, oldest first: at most `:limit`, which have at most
+-- `:max_bytes` together, but one at least. `available` is how many there are, up to one more than
+-- the limit.
+SELECT m.*, page.available FROM (
+    SELECT id, sum(page_bytes) OVER (ORDER BY id) AS total,
+           row_number() OVER (ORDER BY id) AS number, count(*) OVER () AS available
+    FROM (SELECT id, page_bytes FROM chat_messages
+          WHERE chat_id = :chat_id AND id > :message_id
+            AND superseded_version IS NULL AND visibility IN ('both', 'user')
+          ORDER BY id LIMIT :limit + 1) first
+) page
+JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
+ORDER BY m.id;
 
 -- name: messages_before
--- Read the latest messages before an id, oldest first.
-SELECT * FROM (
-    SELECT * FROM chat_messages
-    WHERE chat_id = :chat_id AND id < :message_id
-      AND superseded_version IS NULL AND visibility IN ('both', 'user')
-    ORDER BY id DESC LIMIT :limit
-) latest ORDER BY id;
+-- Read the last messages before an id, oldest first, bounded in the same way.
+SELECT m.*, page.available FROM (
+    SELECT id, sum(page_bytes) OVER (ORDER BY id DESC) AS total,
+           row_number() OVER (ORDER BY id DESC) AS number, count(*) OVER () AS available
+    FROM (SELECT id, page_bytes FROM chat_messages
+          WHERE chat_id = :chat_id AND id < :message_id
+            AND superseded_version IS NULL AND visibility IN ('both', 'user')
+          ORDER BY id DESC LIMIT :limit + 1) last
+) page
+JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
+ORDER BY m.id;
 
 -- name: queue
-SELECT chat_id, id, content, model_config_id, created_at FROM chat_queued_messages
-WHERE chat_id = :chat_id ORDER BY position, id;
+-- Read the first queued messages after one of them, in their order, bounded in the same way. After
+-- one that has left the queue, the queue begins.
+SELECT chat_id, id, content, model_config_id, created_at, available FROM (
+    SELECT q.*, sum(page_bytes) OVER (ORDER BY position, id) AS total,
+           row_number() OVER (ORDER BY position, id) AS number, count(*) OVER () AS available
+    FROM chat_queued_messages q
+    WHERE chat_id = :chat_id
+      AND (position, id) > (
+          SELECT COALESCE(max(position), -9223372036854775808), :queued_id::bigint
+          FROM chat_queued_messages WHERE chat_id = :chat_id AND id = :queued_id)
+) page
+WHERE number <= :limit AND (total <= :max_bytes OR number = 1)
+ORDER BY position, id;
 
 -- name: journal
 SELECT e.*, c.owner_id FROM chat_events e JOIN chats c ON c.id = e.chat_id

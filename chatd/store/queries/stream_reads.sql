@@ -14,19 +14,40 @@ JOIN chats c ON c.id = b.chat_id AND c.epoch = b.epoch AND c.settled_part < b.fi
 ON CONFLICT DO NOTHING;
 
 -- name: snapshot
--- Read a chat, everything that a person sees of it, and the parts of its running step, as of one
--- moment.
-SELECT chat_columns(c),
-       (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM chat_messages m
-        WHERE m.chat_id = c.id AND m.superseded_version IS NULL
-          AND m.visibility IN ('both', 'user')) AS messages,
-       (SELECT jsonb_agg(to_jsonb(q) ORDER BY q.position, q.id) FROM chat_queued_messages q
-        WHERE q.chat_id = c.id) AS queue,
+-- Read a chat, the newest of what a person sees of it, and the parts of its running step, as of one
+-- moment. The messages, the queue and the parts have at most `:max_bytes` each, but one of them at
+-- least. Messages with open tool calls are always there.
+SELECT chat_columns(c), history.messages,
+       EXISTS (SELECT FROM chat_messages m
+               WHERE m.chat_id = c.id AND m.id < history.first_id AND m.superseded_version IS NULL
+                 AND m.visibility IN ('both', 'user')) AS has_older,
+       (SELECT jsonb_agg(to_jsonb(q) ORDER BY q.position, q.id)
+        FROM (SELECT queued.*, sum(page_bytes) OVER (ORDER BY position, id) AS total,
+                     row_number() OVER (ORDER BY position, id) AS number
+              FROM chat_queued_messages queued WHERE queued.chat_id = c.id) q
+        WHERE q.total <= :max_bytes OR q.number = 1) AS queue,
        (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
-        FROM chat_parts p
-        WHERE p.chat_id = c.id AND p.epoch = c.epoch AND p.first_part > c.settled_part
-          AND c.worker_id IS NOT NULL) AS batches
+        FROM (SELECT parts.*, sum(page_bytes) OVER (ORDER BY last_part) AS total,
+                     row_number() OVER (ORDER BY last_part) AS number
+              FROM chat_parts parts
+              WHERE parts.chat_id = c.id AND parts.epoch = c.epoch
+                AND parts.first_part > c.settled_part AND c.worker_id IS NOT NULL) p
+        WHERE p.total <= :max_bytes OR p.number = 1) AS batches
 FROM chats c
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) AS messages, min(m.id) AS first_id
+    FROM (
+        SELECT id, sum(page_bytes) OVER (ORDER BY id DESC) AS total,
+               row_number() OVER (ORDER BY id DESC) AS number
+        FROM (SELECT id, page_bytes FROM chat_messages
+              WHERE chat_id = c.id AND superseded_version IS NULL AND visibility IN ('both', 'user')
+              ORDER BY id DESC LIMIT 1 + :max_bytes / 500) newest
+    ) page
+    JOIN chat_messages m ON m.chat_id = c.id AND m.id = page.id
+    WHERE page.total <= :max_bytes OR page.number = 1
+       OR page.id >= (SELECT min(message_id) FROM chat_tool_calls
+                      WHERE chat_id = c.id AND completed_at IS NULL)
+) history
 WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
 
 -- name: resumable_range
@@ -39,27 +60,56 @@ WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
 -- name: updates_since
 -- Read what is new in the given chats after the given cursors: journal entries with the messages
 -- that they stored, at most `:limit` of one chat, then the parts of the running step. Chats with
--- nothing new are left out. Deleted chats are returned without a version.
-SELECT s.id, c.version, c.epoch, c.settled_part,
-       (SELECT jsonb_agg(to_jsonb(e) || jsonb_build_object('messages', (
-                   SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id)
-                   FROM jsonb_array_elements_text(e.data->'messages') AS i (id)
-                   JOIN chat_messages m ON m.chat_id = e.chat_id AND m.id = i.id::bigint
-                        AND m.visibility IN ('both', 'user')
-               )) ORDER BY e.version)
-        FROM (SELECT * FROM chat_events WHERE chat_id = s.id AND version > s.version
-              ORDER BY version LIMIT :limit) e) AS entries,
-       (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
-        FROM chat_parts p
-        WHERE p.chat_id = c.id AND p.epoch = c.epoch AND p.first_part > c.settled_part
-          AND c.worker_id IS NOT NULL
-          AND p.last_part > CASE WHEN c.epoch = s.epoch THEN s.part ELSE 0 END) AS batches
-FROM unnest(:chat_ids::uuid[], :versions::bigint[], :epochs::bigint[], :parts::bigint[])
-    AS s (id, version, epoch, part)
-LEFT JOIN chats c ON c.id = s.id
-WHERE c.id IS NULL
-   OR c.version > s.version
-   OR EXISTS (SELECT FROM chat_parts p WHERE p.chat_id = c.id AND p.epoch = c.epoch
-              AND c.worker_id IS NOT NULL
-              AND p.last_part > GREATEST(c.settled_part,
-                                         CASE WHEN c.epoch = s.epoch THEN s.part ELSE 0 END));
+-- nothing new are left out. Deleted chats are returned without a version. The entries of all chats
+-- have at most `:max_bytes` together, but there is one at least. The parts of each chat are bounded
+-- likewise. A chat whose entries end before its version is read again.
+WITH updated AS MATERIALIZED (
+    SELECT s.id, s.n, s.version AS after_version, c.version, c.epoch, c.settled_part,
+           CASE WHEN c.worker_id IS NOT NULL
+                THEN GREATEST(c.settled_part, CASE WHEN c.epoch = s.epoch THEN s.part ELSE 0 END)
+           END AS after_part
+    FROM unnest(:chat_ids::uuid[], :versions::bigint[], :epochs::bigint[], :parts::bigint[])
+        WITH ORDINALITY AS s (id, version, epoch, part, n)
+    LEFT JOIN chats c ON c.id = s.id
+), sized AS (
+    SELECT updated.n, e.version, sum(e.bytes) OVER (ORDER BY updated.n, e.version) AS total,
+           row_number() OVER (ORDER BY updated.n, e.version) AS number
+    FROM updated CROSS JOIN LATERAL (
+        SELECT version, octet_length(data::text) + (
+                   SELECT COALESCE(sum(m.page_bytes), 0)
+                   FROM jsonb_array_elements_text(data->'messages') AS i (id)
+                   JOIN chat_messages m ON m.chat_id = updated.id AND m.id = i.id::bigint
+               ) AS bytes
+        FROM chat_events
+        WHERE chat_id = updated.id AND version > updated.after_version
+        ORDER BY version LIMIT :limit
+    ) e
+    WHERE updated.version > updated.after_version
+), journal AS (
+    SELECT updated.n, jsonb_agg(to_jsonb(e) || jsonb_build_object('messages', (
+               SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id)
+               FROM jsonb_array_elements_text(e.data->'messages') AS i (id)
+               JOIN chat_messages m ON m.chat_id = e.chat_id AND m.id = i.id::bigint
+                    AND m.visibility IN ('both', 'user')
+           )) ORDER BY e.version) AS entries
+    FROM sized JOIN updated ON updated.n = sized.n
+    JOIN chat_events e ON e.chat_id = updated.id AND e.version = sized.version
+    WHERE sized.total <= :max_bytes OR sized.number = 1
+    GROUP BY updated.n
+)
+SELECT updated.id, updated.version, updated.epoch, updated.settled_part, journal.entries,
+       live.batches
+FROM updated
+LEFT JOIN journal ON journal.n = updated.n
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part) AS batches
+    FROM (SELECT parts.*, sum(page_bytes) OVER (ORDER BY last_part) AS total,
+                 row_number() OVER (ORDER BY last_part) AS number
+          FROM chat_parts parts
+          WHERE parts.chat_id = updated.id AND parts.epoch = updated.epoch
+            AND parts.first_part > updated.settled_part
+            AND parts.last_part > updated.after_part) p
+    WHERE p.total <= :max_bytes OR p.number = 1
+) live
+WHERE updated.version IS NULL OR updated.version > updated.after_version
+   OR live.batches IS NOT NULL;

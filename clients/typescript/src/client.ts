@@ -29,11 +29,12 @@ async function* paginate<Item>(
   path: string,
   query: Query,
   cursorParam = "cursor",
+  options: RequestOptions = {},
 ): AsyncGenerator<Item, void, undefined> {
   let cursor: string | undefined;
   do {
     const pageQuery = cursor === undefined ? query : { ...query, [cursorParam]: cursor };
-    const page = await http.request<Page<Item>>("GET", path, { query: pageQuery });
+    const page = await http.request<Page<Item>>("GET", path, { ...options, query: pageQuery });
     yield* page.items;
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined);
@@ -178,6 +179,26 @@ export class Messages {
     return paginate(this.http, `/chats/${chatId}/messages`, query, "after_id");
   }
 
+  /**
+   * Yield the history before a message, newest first.
+   *
+   * A snapshot has the newest messages only. Its `older_cursor` is the `beforeId` of the others.
+   */
+  async *listOlder(
+    chatId: string,
+    beforeId: number | string,
+    { pageSize = 100 }: { pageSize?: number } = {},
+  ): AsyncGenerator<Message, void, undefined> {
+    const path = `/chats/${chatId}/messages`;
+    let cursor: number | string | undefined = beforeId;
+    while (cursor !== undefined) {
+      const query: Query = { before_id: cursor, limit: pageSize };
+      const page: Page<Message> = await this.http.request("GET", path, { query });
+      yield* page.items.reverse();
+      cursor = page.next_cursor ?? undefined;
+    }
+  }
+
   /** Send a message. `busy_behavior` says what happens when the chat is busy: by default it is queued. */
   send(
     chatId: string,
@@ -212,8 +233,12 @@ export class Queue {
 
   /** Return the queued messages, the next one first. */
   async list(chatId: string, options: RequestOptions = {}): Promise<QueuedMessage[]> {
-    const page = await this.http.request<Page<QueuedMessage>>("GET", `/chats/${chatId}/queue`, options);
-    return page.items;
+    const path = `/chats/${chatId}/queue`;
+    const items: QueuedMessage[] = [];
+    for await (const item of paginate<QueuedMessage>(this.http, path, {}, "after_id", options)) {
+      items.push(item);
+    }
+    return items;
   }
 
   /** Remove a queued message. */

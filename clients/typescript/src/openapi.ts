@@ -204,6 +204,8 @@ export interface paths {
         /**
          * Return messages of a chat, oldest first
          * @description Return messages of a chat, oldest first. From the start, after one, or the latest before one.
+         *
+         *     A page ends at the limit, or after about 1 MiB: go by `next_cursor`, not by the number of messages.
          */
         get: operations["list_messages"];
         put?: never;
@@ -251,6 +253,8 @@ export interface paths {
         /**
          * List queued messages
          * @description Return the messages queued until the running turn ends, the next one first.
+         *
+         *     A page ends at the limit, or after about 1 MiB.
          */
         get: operations["list_queue"];
         put?: never;
@@ -997,7 +1001,7 @@ export interface components {
             items: components["schemas"]["Chat"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
              * @example null
              */
             next_cursor?: string | null;
@@ -1684,7 +1688,7 @@ export interface components {
             items: components["schemas"]["JournalEntry"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
              * @example null
              */
             next_cursor?: string | null;
@@ -1868,7 +1872,7 @@ export interface components {
             items: components["schemas"]["Message"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
              * @example null
              */
             next_cursor?: string | null;
@@ -2003,7 +2007,7 @@ export interface components {
             items: components["schemas"]["Model"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
              * @example null
              */
             next_cursor?: string | null;
@@ -2425,7 +2429,7 @@ export interface components {
             items: components["schemas"]["QueuedMessage"][];
             /**
              * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
              * @example null
              */
             next_cursor?: string | null;
@@ -2722,6 +2726,7 @@ export interface components {
          *             }
          *           }
          *         ],
+         *         "older_cursor": null,
          *         "parts": [],
          *         "queue": [
          *           {
@@ -2813,6 +2818,7 @@ export interface components {
          *           }
          *         }
          *       ],
+         *       "older_cursor": null,
          *       "parts": [],
          *       "queue": [
          *         {
@@ -2834,15 +2840,27 @@ export interface components {
             /** @description The pending tool calls if the status is `requires_action`. */
             action_required: components["schemas"]["ActionRequiredData"] | null;
             chat: components["schemas"]["Chat"];
-            /** Messages */
+            /**
+             * Messages
+             * @description The newest messages, of about 1 MiB, and those whose tool calls are pending.
+             */
             messages: components["schemas"]["Message"][];
+            /**
+             * Older Cursor
+             * @description The `before_id` with which `GET /chats/{id}/messages` continues with older messages. Null if there are none.
+             * @example null
+             */
+            older_cursor: string | null;
             /**
              * Parts
              * @description The preview of the current step so far.
              * @example []
              */
             parts: components["schemas"]["PartDelta"][];
-            /** Queue */
+            /**
+             * Queue
+             * @description The front of the queue, of about 1 MiB. `queue_length` of the chat is all of it.
+             */
             queue: components["schemas"]["QueuedMessage"][];
         };
         /**
@@ -6261,7 +6279,12 @@ export interface operations {
     };
     list_queue: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only messages that come after this one. */
+                after_id?: number;
+                /** @description Maximum number of items of the page. */
+                limit?: number;
+            };
             header?: {
                 /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
                 "x-chatd-owner"?: string;
