@@ -17,6 +17,10 @@ from chatd.store.database import Database
 TOOL = {"name": "weather", "parameters": {"type": "object"}}
 
 
+NO_POLLS = {"poll_seconds": 600}
+"""Settings with which a claim that a hint caused takes the chat, and never a poll."""
+
+
 async def test_finished_turn_is_counted_once(dsn: str) -> None:
     used = Usage(11, 7, 5, 3, 2)
 
@@ -25,7 +29,7 @@ async def test_finished_turn_is_counted_once(dsn: str) -> None:
             yield text_delta(word)
         yield Finished("stop", used)
 
-    async with running_daemon(dsn, FunctionProvider(act)) as chatd:
+    async with running_daemon(dsn, FunctionProvider(act), worker=NO_POLLS) as chatd:
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
