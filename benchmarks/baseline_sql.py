@@ -14,9 +14,12 @@ import asyncpg
 from benchmarks.replica import ANSWER
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.claims import WHOLE_LINE
+from chatd.store.executor import NO_ACTOR
+from chatd.store.files import file_parameters
 from chatd.store.idempotency import NO_KEY
 
-_CHATS, _LEASES, _TURNS = sql.load("chats"), sql.load("leases"), sql.load("turns")
+_CHATS, _CLAIMS, _TURNS = sql.load("chats"), sql.load("claims"), sql.load("turns")
 POOL_SIZE = 10
 """The same as chatd's."""
 
@@ -57,19 +60,32 @@ class BaselineStore:
             tools="[]",
             limits=None,
             request_traceparent=None,
+            **file_parameters([]),
             **NO_KEY,
+            **NO_ACTOR,
         )
         chat_id: UUID = rows[0]["id"]
         return chat_id
 
     async def claim(self) -> asyncpg.Record:
         """Claim any pending chat: there are as many as there are callers."""
-        rows: list[asyncpg.Record] = []
-        while not rows:
+        while True:
             rows = await self._fetch(
-                _LEASES["claim"], worker_id=self.worker_id, limit=1, claim_traceparent=None
+                _CLAIMS["claim"],
+                worker_id=self.worker_id,
+                limit=1,
+                models=[self.model_id],
+                suspect_recoveries=1,
+                suspects=1,
+                oldest_first=False,
+                from_round=WHOLE_LINE.round,
+                from_time=WHOLE_LINE.pending_since,
+                advance=True,
+                claim_traceparent=None,
             )
-        return rows[0]
+            for row in rows:
+                if row["id"] is not None:
+                    return row
 
     async def history(self, chat: asyncpg.Record) -> list[Any]:
         rows = await self._fetch(_TURNS["history"], chat_id=chat["id"])
@@ -85,6 +101,7 @@ class BaselineStore:
             step=chat["committed_steps"],
             messages=json.dumps(messages),
             settled_part=8,
+            **file_parameters([]),
             transition=Transition.FINISH_TURN.value,
             from_status="running",
             keep_lease=True,
