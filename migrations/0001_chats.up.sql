@@ -39,6 +39,9 @@ CREATE TABLE chat_model_configs (
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- The lease of each worker. It is over when `heartbeat_at` is older than worker.lease_seconds.
+-- `lock_proved` says that the worker holds its advisory lock in a session of its own, not in one of
+-- a transaction pooler, so that a free lock is evidence of its death.
 CREATE TABLE workers (
     worker_id     uuid PRIMARY KEY,                   -- new at every process start
     host          text NOT NULL,
@@ -46,12 +49,18 @@ CREATE TABLE workers (
     version       text NOT NULL,
     max_chats     integer NOT NULL,
     models        uuid[] NOT NULL DEFAULT '{}',       -- of chat_model_configs: those it can call
+    lock_proved   boolean NOT NULL DEFAULT false,
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()   -- no index: updates stay HOT
 ) WITH (fillfactor = 50);
 
--- `activity` is what the worker reported with its last heartbeat: {"epoch", "stage", "started_at",
+-- `activity` is what the worker last reported of the chat's task: {"epoch", "stage", "started_at",
 -- "deadline_at"}. No transition clears it. It is valid while its epoch is the chat's epoch.
+-- `heartbeat_at` is when that task last made progress, as far as it was reported. It says nothing of
+-- the lease, which is the worker's.
+--
+-- `lapsed_worker_id` is the last worker that lost the chat because its lease was over, and
+-- `lapsed_step` is where that was. It may come back, so this is not yet a recovery.
 --
 -- The two traceparents (W3C trace context) are set while tracing is on: that of the request whose
 -- message is due for an answer, and that of the first claim for that answer.
@@ -76,6 +85,8 @@ CREATE TABLE chats (
     committed_steps       bigint NOT NULL DEFAULT 0 CHECK (committed_steps >= 0),
     settled_part          bigint NOT NULL DEFAULT 0 CHECK (settled_part >= 0),
     recoveries            integer NOT NULL DEFAULT 0 CHECK (recoveries >= 0),
+    lapsed_worker_id      uuid,
+    lapsed_step           bigint,
     attempts              integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     next_attempt_at       timestamptz,
     turn_deadline_at      timestamptz,                -- of a turn that was deferred
@@ -133,7 +144,7 @@ CREATE INDEX chats_oldest_idx ON chats (last_model_config_id, pending_since)
 -- one at a time. They stand apart, so that a claim passes by neither in the line.
 CREATE INDEX chats_returned_idx ON chats (last_model_config_id, recoveries, pending_since)
     WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL);
--- Renewing, reaping, releasing: the few chats that are leased.
+-- The few chats that are leased: those of one worker, and the workers that hold any.
 CREATE INDEX chats_leased_idx ON chats (worker_id) WHERE worker_id IS NOT NULL;
 -- The reaper looks every second for the chat whose client has the earliest deadline.
 CREATE INDEX chats_action_deadline_idx ON chats (action_deadline) WHERE status = 'requires_action';
@@ -160,20 +171,6 @@ CREATE TABLE chat_tools (
     chat_id  uuid PRIMARY KEY REFERENCES chats ON DELETE CASCADE,
     tools    jsonb NOT NULL CHECK (jsonb_typeof(tools) = 'array')
 );
-
--- The workers that hold leases but not their session lock, which a worker keeps while it lives. A
--- free lock is no evidence against a worker that has not renewed since this server started, because
--- the start freed every lock. The check itself takes each lock until the end of the transaction.
-CREATE FUNCTION chat_dead_workers(observer uuid) RETURNS SETOF uuid LANGUAGE sql VOLATILE AS $$
-    WITH holders AS MATERIALIZED (
-        SELECT worker_id, max(heartbeat_at) AS heartbeat_at FROM chats
-        WHERE worker_id IS NOT NULL AND worker_id <> observer
-        GROUP BY worker_id
-    )
-    SELECT worker_id FROM holders
-    WHERE heartbeat_at > pg_postmaster_start_time()
-      AND pg_try_advisory_xact_lock(hashtextextended(worker_id::text, 0))
-$$;
 
 -- The highest round that was claimed while chats were left in the line. It is a sequence because a
 -- sequence has no row versions: a long snapshot would make every reader pass by all of them.

@@ -33,14 +33,21 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
     context.report_progress(f"{beats} beats for {rows:,} chats")
     times = []
     async with database.dedicated_connection() as connection:
+        await leases.register(connection, _REGISTRATION)
         for _ in range(_WARMUP_BEATS):
-            await leases.renew(connection, _REGISTRATION, reports)
-        updates, hot, size = await _update_counts(connection)
+            await leases.renew(connection)
+            await leases.report_activity(reports)
+        updates, hot, size = await _update_counts(database, connection)
+        beat_wal = report_wal = 0
         for _ in range(beats):
-            begun = time.perf_counter()
-            await leases.renew(connection, _REGISTRATION, reports)
+            begun, position = time.perf_counter(), await _wal_position(connection)
+            await leases.renew(connection)
             times.append(time.perf_counter() - begun)
-        updates_then, hot_then, size_then = await _update_counts(connection)
+            renewed = await _wal_position(connection)
+            await leases.report_activity(reports)
+            beat_wal += renewed - position
+            report_wal += await _wal_position(connection) - renewed
+        updates_then, hot_then, size_then = await _update_counts(database, connection)
     await database.close()
     return [
         Figure(
@@ -57,15 +64,28 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             title=f"one heartbeat for {rows:,} chats",
             value=percentile(times, 50) * 1000,
             unit="ms",
-            description="one statement renews all (p50)",
+            description="the worker's row is renewed and its chats are read (p50)",
             detail={"p99": percentile(times, 99) * 1000},
+        ),
+        Figure(
+            name="heartbeat_wal_bytes",
+            title="WAL of one heartbeat",
+            value=beat_wal / beats,
+            unit="B",
+            description="and of the report of each chat that has made progress",
+            detail={"B per chat": report_wal / beats / rows},
         ),
     ]
 
 
-async def _update_counts(connection: Connection) -> tuple[int, int, int]:
+async def _wal_position(connection: Connection) -> int:
+    """Return the bytes of WAL that the server has written so far."""
+    return int(await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+
+async def _update_counts(database: Database, connection: Connection) -> tuple[int, int, int]:
     """Return the updates and HOT updates of ``chats`` so far, and its size in bytes."""
-    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await database.fetch("SELECT pg_stat_force_next_flush()")  # by the session that reported
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     row = await connection.fetchrow(_UPDATES)
     assert row is not None  # noqa: S101 - the table is there

@@ -15,10 +15,11 @@ notification is sent before the database is closed::
     ├── listener          receives notifications of other processes
     ├── notifier          sends them
     ├── deregistration    releases what is left when the worker stops
-    ├── heartbeat         renews leases, holds the worker's lock
-    ├── watchdog          drops chats whose lease has expired
+    ├── heartbeat         renews the lease, holds the worker's lock
+    ├── watchdog          drops chats whose lease has expired, and tasks that hang
     ├── flusher           stores streamed parts for subscribers elsewhere
-    ├── chats             one task per leased chat          (depends on heartbeat)
+    ├── chats             one task per leased chat
+    ├── activity          reports what these tasks are doing
     ├── claimer           claims pending chats              (depends on chats)
     ├── reaper            reclaims chats of dead workers
     ├── pending sweep     ends the wait of pending chats that no claim takes

@@ -153,7 +153,7 @@ class Daemon:
         finally:
             with anyio.move_on_after(_CLOSE_TIMEOUT_SECONDS, shield=True):
                 await self.catalog.aclose()
-                await self.services.database.close()
+            await self.services.database.close()
 
     def stop(self) -> None:
         """Request a stop in order. A second call stops without waiting for turns and for draining."""

@@ -31,7 +31,7 @@ class DatabasePreparation:
     """Actor that waits for the database, checks or migrates its schema, and stores the models.
 
     It is ready after that, and then only waits for the stop. A stop cancels it at once: a database that
-    does not respond holds up no stop. ``on_late_start`` is called if the database was unavailable first.
+    does not respond holds up no stop.
     """
 
     def __init__(
@@ -39,27 +39,21 @@ class DatabasePreparation:
         settings: DatabaseSettings,
         services: Services,
         catalog: Callable[[], Catalog],
-        *,
-        on_late_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._services = services
         self._catalog = catalog
-        self._on_late_start = on_late_start
 
     async def run(self, child: ChildHandle) -> None:
         """Prepare the database, and wait for the stop. Raises ``FatalError`` for what no wait can cure."""
         outage = Outage(child, expected=(DatabaseUnavailable,), unless=_NO_WAIT_HELPS)
-        prepared, attempts = False, 0
+        prepared = False
         while not prepared and not child.stopping.is_set():
             async with outage:
-                attempts += 1
                 with child.stopping.cancels():
                     await self._prepare()
                     prepared = True
         if prepared:
-            if attempts > 1:
-                self._on_late_start()
             child.ready()
             await child.stopping.wait()
 

@@ -105,3 +105,10 @@ class Chat:
     updated_at: datetime
     request_traceparent: str | None = None
     claim_traceparent: str | None = None
+    lapsed_step: int | None = None
+    """Committed steps when a worker last lost the chat because its lease was over."""
+
+    @property
+    def was_reaped(self) -> bool:
+        """True if an earlier worker lost the chat, without progress since."""
+        return self.recoveries > 0 or self.lapsed_step == self.committed_steps

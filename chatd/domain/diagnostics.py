@@ -82,9 +82,10 @@ class ChatDiagnostics:
     @property
     def lease_left_seconds(self) -> float | None:
         """Seconds until other workers may take the chat; negative when they may."""
-        if self.status not in LEASED or self.heartbeat_at is None:
+        renewed_at = self.worker.heartbeat_at if self.worker else None
+        if self.status not in LEASED or renewed_at is None:
             return None
-        return self.lease_seconds - self.seconds_since(self.heartbeat_at)
+        return self.lease_seconds - self.seconds_since(renewed_at)
 
     @property
     def is_backing_off(self) -> bool:

@@ -129,10 +129,11 @@ def _awaited_worker(chat: ChatDiagnostics) -> Reason:
 
 def _leased(chat: ChatDiagnostics) -> Iterator[Reason]:
     lease_left = chat.lease_left_seconds
-    if lease_left is not None and lease_left <= 0 and chat.heartbeat_at is not None:
+    renewed_at = chat.worker.heartbeat_at if chat.worker else None
+    if lease_left is not None and lease_left <= 0 and renewed_at is not None:
         yield Reason(
             ReasonCode.LEASE_EXPIRED,
-            f"its worker has not renewed its lease for {_age(chat, chat.heartbeat_at)}: "
+            f"its worker has not renewed its lease for {_age(chat, renewed_at)}: "
             "another worker will take it over",
         )
     if chat.status is Status.INTERRUPTING:

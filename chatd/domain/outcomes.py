@@ -38,8 +38,13 @@ class ReapReason(StrEnum):
     """The reason why a reaper took a chat from its worker."""
 
     WORKER_DEAD = "worker_dead"
-    """The worker's lock was free: its process or its connection has ended."""
+    """The worker's lock stayed free and it sent no heartbeat: its process has ended."""
     LEASE_EXPIRED = "lease_expired"
+    """The worker has not renewed its lease. It may come back."""
+    ABANDONED = "abandoned"
+    """The worker gave the chat up: its task did not end when it was cancelled, or could not store why."""
+    NO_TASK = "no_task"
+    """Its worker had no task for it: its lease was over for a while, or a claim's response was lost."""
     INTERRUPTING = "interrupting"
     """A dead worker, by its lock or its lease, after a requested stop. The answer so far was stored."""
 

@@ -23,6 +23,9 @@ from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 
 _log = structlog.get_logger()
 
+_CLOSE_SECONDS = 2.0
+"""Time for closing one provider, so that one that hangs does not keep the others open."""
+
 MODEL_ID_NAMESPACE = UUID("5b1f2c54-6a0b-5c7e-9d0e-3f6f8a4b2c11")
 """Namespace in which ids of models are derived from their names. Never change it: chats refer to them."""
 
@@ -131,9 +134,13 @@ class Catalog:
         _log.info("config.old_providers_closed", providers=sorted(self._providers))
 
     async def aclose(self) -> None:
-        """Close the connections of all providers."""
-        for provider in self._providers.values():
-            await provider.aclose()
+        """Close the connections of all providers. One that cannot be closed is logged and left."""
+        for name, provider in self._providers.items():
+            try:
+                with anyio.fail_after(_CLOSE_SECONDS):
+                    await provider.aclose()
+            except Exception as error:  # noqa: BLE001 - a library's, and nothing depends on it any more
+                _log.warning("provider.close_failed", provider=name, exc_info=error)
 
 
 def build_catalog(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:

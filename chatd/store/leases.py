@@ -1,22 +1,20 @@
-"""Leases: workers renew chats, and reap the chats of dead workers."""
+"""Leases: workers register and renew their leases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.message import fold, interrupted_message
-from chatd.domain.transitions import Transition
 from chatd.store import records, sql
-from chatd.store.commands import ReapInterrupt
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.connector import Connection
 from chatd.store.database import Database
 from chatd.store.database_errors import translate_errors
-from chatd.store.records import TransitionResult
-from chatd.store.turns import FencingToken
 
 _Q = sql.load("leases")
+
+_PROOFS = 3
+"""Statements that must run in the same session, so that one lucky match is no proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +28,8 @@ class WorkerRegistration:
     """Upper bound on the chats that it leases at the same time."""
     models: tuple[UUID, ...]
     """Ids of the models that it can call."""
+    lock_proved: bool = False
+    """The worker holds its lock in a session of its own, so that a free lock proves its death."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +41,17 @@ class ActivityReport:
     stage: str | None = None
     seconds_in_stage: float | None = None
     seconds_until_deadline: float | None = None
+    seconds_since_progress: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A chat whose lease was renewed."""
+    """A chat that names this worker when it renews its lease."""
 
     chat_id: UUID
     epoch: int
     version: int
     status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class OrphanedInterrupt:
-    """An interrupting chat of a dead worker, and the command that finishes it with what was flushed."""
-
-    fence: FencingToken
-    command: ReapInterrupt
-
-
-@dataclass(frozen=True, slots=True)
-class ReapableWork:
-    """Kinds of work that wait for a reaper."""
-
-    orphaned_running: bool
-    """There are running chats of dead workers."""
-    orphaned_interrupting: bool
-    """There are interrupting chats of dead workers."""
-    action_overdue: bool
-    """There are chats whose client took too long to run its tools."""
 
 
 class Leases:
@@ -87,11 +68,29 @@ class Leases:
         """Delete the worker's row in ``workers``."""
         await self._database.fetch(_Q["deregister"], worker_id=self.worker_id)
 
+    async def owns_session(self, connection: Connection) -> bool:
+        """Return True if ``connection`` has a session of its own, so not one of a transaction pooler.
+
+        A pooler sends its clients a process id that it made up, and may run each statement elsewhere.
+        """
+        text, args = _Q["backend_pid"].bind()
+        pid = connection.get_server_pid()
+        with translate_errors():
+            return all([await connection.fetchval(text, *args) == pid for _ in range(_PROOFS)])
+
     async def try_worker_lock(self, connection: Connection) -> bool:
         """Take this worker's lock on ``connection``. Return False if another session is testing it."""
         text, args = _Q["try_worker_lock"].bind(worker_id=str(self.worker_id))
         with translate_errors():
             return bool(await connection.fetchval(text, *args))
+
+    async def holds_worker_lock(self, connection: Connection) -> bool:
+        """Return True if PostgreSQL shows this worker's lock as held by the session of ``connection``."""
+        text, args = _Q["worker_lock_holder"].bind(worker_id=str(self.worker_id))
+        with translate_errors():
+            row = await connection.fetchrow(text, *args)
+        assert row is not None  # noqa: S101 - it selects from nothing
+        return bool(row["here"] == row["holder"] == connection.get_server_pid())
 
     async def terminate_stale_session(self, connection: Connection) -> None:
         """End an earlier session of this worker whose loss the server has not noticed yet."""
@@ -99,109 +98,43 @@ class Leases:
         with translate_errors():
             await connection.fetch(text, *args)
 
-    async def renew(
-        self,
-        connection: Connection,
-        registration: WorkerRegistration,
-        activities: Sequence[ActivityReport] = (),
-    ) -> list[Renewal]:
-        """Write the worker's row and renew its leases. A chat that is not returned is lost.
+    async def register(self, connection: Connection, registration: WorkerRegistration) -> None:
+        """Write the worker's row, which renews its lease."""
+        text, args = _Q["register"].bind(worker_id=self.worker_id, **asdict(registration))
+        with translate_errors():
+            await connection.fetch(text, *args)
 
-        The chats are locked in the order of their ids, as when a tree of chats is deleted.
-        """
-        activities = sorted(activities, key=lambda activity: activity.chat_id)
-        text, args = _Q["renew"].bind(
+    async def renew(self, connection: Connection) -> list[Renewal] | None:
+        """Renew the worker's lease. Return the chats that name it, or None if it is not registered."""
+        text, args = _Q["renew"].bind(worker_id=self.worker_id)
+        with translate_errors():
+            rows = await connection.fetch(text, *args)
+        if not rows:
+            return None
+        return [
+            Renewal(row["id"], row["epoch"], row["version"], Status.read(row["status"]))
+            for row in rows
+            if row["id"] is not None
+        ]
+
+    async def report_activity(self, activities: Sequence[ActivityReport]) -> set[tuple[UUID, int]]:
+        """Record the activity of leased chats. Return the id and epoch of those that were not locked."""
+        rows = await self._database.fetch(
+            _Q["report_activity"],
             worker_id=self.worker_id,
             chat_ids=[activity.chat_id for activity in activities],
             epochs=[activity.epoch for activity in activities],
             stages=[activity.stage for activity in activities],
             stage_seconds=[activity.seconds_in_stage for activity in activities],
             stage_seconds_left=[activity.seconds_until_deadline for activity in activities],
-            host=registration.host,
-            pid=registration.pid,
-            version=registration.version,
-            max_chats=registration.max_chats,
-            models=registration.models,
+            progress_seconds=[activity.seconds_since_progress for activity in activities],
         )
-        with translate_errors():
-            rows = await connection.fetch(text, *args)
-        return [
-            Renewal(row["id"], row["epoch"], row["version"], Status.read(row["status"]))
-            for row in rows
-        ]
+        return {(row["id"], row["epoch"]) for row in rows}
 
     async def leased_chats(self) -> list[Chat]:
         """Return the chats that this worker holds, according to the database."""
         rows = await self._database.fetch(_Q["leased_chats"], worker_id=self.worker_id)
         return [records.chat(row) for row in rows]
-
-    async def find_reapable(
-        self, *, lease_seconds: float, trust_free_locks: bool = True
-    ) -> ReapableWork:
-        """Return which kinds of work wait for a reaper.
-
-        A worker counts as dead if its lease has expired, or if ``trust_free_locks`` and its lock is free.
-        """
-        row = await self._database.fetchrow(
-            _Q["find_reapable"],
-            worker_id=self.worker_id,
-            lease_seconds=lease_seconds,
-            trust_free_locks=trust_free_locks,
-        )
-        assert row is not None  # noqa: S101 - an aggregate returns one row
-        return ReapableWork(row["running"], row["interrupting"], row["overdue"])
-
-    async def reap(
-        self,
-        *,
-        lease_seconds: float,
-        max_recoveries: int,
-        trust_free_locks: bool = True,
-        limit: int = 100,
-    ) -> list[TransitionResult]:
-        """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
-        rows = await self._database.fetch(
-            _Q["reap"],
-            worker_id=self.worker_id,
-            lease_seconds=lease_seconds,
-            trust_free_locks=trust_free_locks,
-            max_recoveries=max_recoveries,
-            limit=limit,
-        )
-        return [self._listener.committed(row, Transition.REAP, self.worker_id) for row in rows]
-
-    async def orphaned_interrupts(
-        self, *, lease_seconds: float, trust_free_locks: bool = True, limit: int = 100
-    ) -> list[OrphanedInterrupt]:
-        """Return interrupting chats of dead workers, each with the command that finishes it."""
-        return await self._interrupted_chats(
-            lease_seconds=lease_seconds, trust_free_locks=trust_free_locks, limit=limit
-        )
-
-    async def own_interrupts(self, *, limit: int = 100) -> list[OrphanedInterrupt]:
-        """Return interrupting chats of this worker, which is about to stop, each with its command."""
-        return await self._interrupted_chats(
-            lease_seconds=None, trust_free_locks=False, limit=limit
-        )
-
-    async def _interrupted_chats(self, **values: object) -> list[OrphanedInterrupt]:
-        rows = await self._database.fetch(
-            _Q["orphaned_interrupts"], worker_id=self.worker_id, **values
-        )
-        return [
-            OrphanedInterrupt(
-                fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
-                command=ReapInterrupt(
-                    step=row["committed_steps"],
-                    settled_part=row["last_part"],
-                    messages=interrupted_message(
-                        fold(records.parts_after(row["settled_part"], row["batches"] or ())),
-                        model_config_id=row["last_model_config_id"],
-                    ),
-                ),
-            )
-            for row in rows
-        ]
 
     async def prune_workers(self, *, max_silence_seconds: float) -> None:
         """Delete the rows of workers that ended without deregistering."""

@@ -18,6 +18,7 @@ from chatd.store.models import Models
 from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
+from chatd.store.reaps import Reaps
 from chatd.store.searches import Searches
 from chatd.store.stream_reads import StreamStore
 from chatd.store.sweeps import Sweeps
@@ -31,8 +32,8 @@ class Store:
     """The stores that every part of a process shares.
 
     Callers of the API change chats through ``chats``, ``messages``, ``queue`` and ``tool_calls``, the
-    worker through ``claims``, ``pending``, ``turns`` and ``leases``. The other stores read, or write only
-    their own tables.
+    worker through ``claims``, ``pending``, ``turns``, ``leases`` and ``reaps``. The other stores read, or
+    write only their own tables.
     """
 
     chats: Chats
@@ -43,6 +44,7 @@ class Store:
     pending: PendingChats
     turns: Turns
     leases: Leases
+    reaps: Reaps
     reads: ChatReader
     chat_lists: ChatLists
     files: Files
@@ -75,6 +77,7 @@ def build_store(
         pending=PendingChats(database, worker_id=worker_id, listener=listener),
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),
+        reaps=Reaps(database, worker_id=worker_id, listener=listener),
         reads=ChatReader(database),
         chat_lists=ChatLists(database, searches=searches, containment_metrics=containment_metrics),
         files=Files(database),

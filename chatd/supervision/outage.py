@@ -29,6 +29,8 @@ class Outage:
                 outage.recovered()  # when that is known before the body ends
                 await serve(connection)
 
+    With ``retry_at_once`` the first try after a success comes without a delay.
+
     A group is expected if all exceptions in it are. Everything else passes through, and so does what is in
     ``unless``.
     """
@@ -41,6 +43,7 @@ class Outage:
         unless: tuple[type[Exception], ...] = (),
         backoff_seconds: float = 0.1,
         backoff_max_seconds: float = MAX_RETRY_DELAY_SECONDS,
+        retry_at_once: bool = False,
         clock: Callable[[], float] = anyio.current_time,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -51,6 +54,7 @@ class Outage:
         self._backoff = Backoff(
             first_seconds=backoff_seconds, max_seconds=backoff_max_seconds, random=random
         )
+        self._retry_at_once = retry_at_once
         self._started_at: float | None = None
 
     @property
@@ -78,8 +82,9 @@ class Outage:
             return False
         if self._child.stopping.is_set():  # The stop cut it off, or it no longer matters.
             return True
+        at_once = self._retry_at_once and not self.ongoing
         self._begin(error)
-        await self._child.pause(self._backoff.next_delay())
+        await self._child.pause(0.0 if at_once else self._backoff.next_delay())
         return True
 
     def recovered(self) -> None:

@@ -88,11 +88,14 @@ class Progress:
         self._stages: list[Stage] = []
         self._last_progress: str | None = None
         self._progress_at = anyio.current_time()
+        self.revision = 0
+        """Rises with each mark, and when a stage begins or ends, so that a reader sees what is new."""
 
     def mark(self, step: str) -> None:
         """Record progress. This extends no deadline: ``Stage.mark`` does."""
         self._last_progress = step
         self._progress_at = anyio.current_time()
+        self.revision += 1
 
     @contextmanager
     def stage(self, name: str, seconds: float, *, elapsed_seconds: float = 0.0) -> Iterator[Stage]:
@@ -106,11 +109,13 @@ class Progress:
         stage = Stage(self, name, seconds)
         stage.scope.deadline -= elapsed_seconds
         self._stages.append(stage)
+        self.revision += 1
         try:
             with stage.scope:
                 yield stage
         finally:
             self._stages.remove(stage)
+            self.revision += 1
         if stage.scope.cancelled_caught:
             raise StageTimeout(name, seconds)
 

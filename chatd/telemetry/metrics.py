@@ -104,6 +104,14 @@ class LeaseMetrics:
             "Chats reclaimed from dead workers, by reason.",
             reason=tuple(ReapReason),
         )
+        self.abandoned_tasks = Counter(
+            "chatd_abandoned_tasks_total",
+            "Tasks that did not end when they were cancelled, and lost their chats.",
+        )
+        self.lock_proved = ObservableMetric(
+            "chatd_worker_lock_proved",
+            "1 if the lock of this worker is evidence: it sits in a session of its own.",
+        )
         self.crash_loops = Counter(
             "chatd_crash_loops_total",
             "Chats that failed because they lost too many workers without progress.",

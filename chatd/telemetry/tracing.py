@@ -108,7 +108,7 @@ def turn_span(chat: Chat) -> AbstractContextManager[Span]:
     attributes = {
         _CONVERSATION_ID: str(chat.id),
         "chatd.epoch": chat.epoch,
-        "chatd.takeover": chat.recoveries > 0,
+        "chatd.takeover": chat.was_reaped,
     }
     links = [] if first_claim is None else [Link(first_claim, {"chatd.link": "first_claim"})]
     return _span(

@@ -1,6 +1,6 @@
 """Task pool: one task per leased chat."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 import anyio
@@ -8,13 +8,18 @@ import structlog
 
 from chatd.domain.chat import LEASED, Status
 from chatd.domain.hint import Hint
+from chatd.domain.outcomes import ReapReason
 from chatd.store.claims import Claim
 from chatd.store.leases import Renewal
 from chatd.supervision.child import ChildHandle
+from chatd.telemetry.metrics import LeaseMetrics
+from chatd.worker.clock import boottime
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
 from chatd.worker.runner import Runner
 from chatd.worker.turn_services import TurnServices
+from chatd.worker.unheld_chats import UnheldChats
+from chatd.worker.worker_lease import WorkerLease
 
 _log = structlog.get_logger()
 
@@ -26,6 +31,10 @@ class ChatTaskPool:
 
     When it stops, it lets the tasks finish their turns for ``grace_seconds`` (or until ``stop_now``) and
     then has the remaining chats released.
+
+    A task that has not ended ``abandon_after_seconds`` after it was cancelled, or after its stage was over,
+    is given up: its chat goes to another worker, and its slot to another chat. The time must be enough for
+    storing the result of an interrupt, which may take the rest of a lease.
     """
 
     def __init__(
@@ -34,19 +43,24 @@ class ChatTaskPool:
         *,
         config: Callable[[], TurnConfig],
         max_chats: Callable[[], int],
-        local_lease_seconds: float,
+        worker_lease: WorkerLease,
         grace_seconds: float,
+        abandon_after_seconds: float,
+        metrics: LeaseMetrics | None = None,
     ) -> None:
         self._services = services
         self._config = config
         self._max_chats = max_chats
-        self._local_lease_seconds = local_lease_seconds
+        self._worker_lease = worker_lease
         self._grace_seconds = grace_seconds
+        self._abandon_after_seconds = abandon_after_seconds
+        self._metrics = metrics or LeaseMetrics()
         self._leases: dict[UUID, Lease] = {}
         self._group: anyio.abc.TaskGroup | None = None
         self._empty = anyio.Event()
         self._stop_now = anyio.Event()
         self._draining = False
+        self.unheld = UnheldChats(claim_seconds=worker_lease.local_lease_seconds)
         self.on_slot_free: Callable[[], None] = lambda: None
         """Called when a full pool has a free slot again."""
         self.on_suspect: Callable[[], None] = lambda: None
@@ -66,12 +80,10 @@ class ChatTaskPool:
 
     # -- tasks --------------------------------------------------------------------------------
 
-    def start(self, claim: Claim, *, renewed_at: float) -> None:
-        """Start a task for a chat that was claimed by a statement sent at ``renewed_at``."""
+    def start(self, claim: Claim) -> None:
+        """Start a task for a chat that was claimed."""
         assert self._group is not None  # noqa: S101 - free_slots is 0 without a group
-        lease = Lease(
-            claim.result.chat, renewed_at=renewed_at, local_lease_seconds=self._local_lease_seconds
-        )
+        lease = Lease(claim.result.chat, worker_lease=self._worker_lease)
         fenced = self._leases.get(lease.chat.id)
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
@@ -82,21 +94,29 @@ class ChatTaskPool:
         structlog.contextvars.bind_contextvars(
             **lease.log_context()
         )  # on every line that this task logs
+        unstored = ReapReason.NO_TASK
         try:
             runner = Runner(
                 self._services, lease, config=self._config, draining=lambda: self._draining
             )
             await runner.run(turn_seconds_left=turn_seconds_left)
-        except Exception as error:  # noqa: BLE001 - it could not be stored: the lease runs out
+        except Exception as error:  # noqa: BLE001 - it could not be stored
             _log.error("chat.store_failed", exc_info=error)
+            unstored = ReapReason.ABANDONED  # so that a chat that always ends like this fails
         finally:
-            was_full = self.free_slots == 0
-            if self._leases.get(lease.chat.id) is lease:
-                del self._leases[lease.chat.id]
-            if not self._leases:
-                self._empty.set()
-            if was_full:
-                self.on_slot_free()
+            self._remove(lease, unstored)
+
+    def _remove(self, lease: Lease, reason: ReapReason) -> None:
+        """Free the slot of ``lease``. If the database still has it leased, it is given back."""
+        was_full = self.free_slots == 0
+        if lease.chat.status in LEASED:
+            self.unheld.add(lease.key, reason, now=boottime())
+        if self._leases.get(lease.chat.id) is lease:
+            del self._leases[lease.chat.id]
+        if not self._leases:
+            self._empty.set()
+        if was_full:
+            self.on_slot_free()
 
     # -- hints and renewals ----------------------------------------------------------------------
 
@@ -109,7 +129,7 @@ class ChatTaskPool:
             self.on_suspect()
 
     def apply_renewals(
-        self, leases: Iterable[Lease], renewals: Iterable[Renewal], *, sent_at: float
+        self, leases: Iterable[Lease], renewals: Sequence[Renewal], *, sent_at: float
     ) -> None:
         """Renew, interrupt or drop each of ``leases``, by what a heartbeat sent at ``sent_at`` found."""
         renewed = {(renewal.chat_id, renewal.epoch): renewal for renewal in renewals}
@@ -122,19 +142,43 @@ class ChatTaskPool:
                     lease.cancel(Cause.INTERRUPTED)
             elif lease.chat.status in LEASED and not lease.transition_in_flight:
                 lease.cancel(Cause.LOST)
+        held = {lease.key for lease in self.leases}
+        self.unheld.observe(renewals, held=held, sent_at=sent_at)
 
-    async def drop_expired(self) -> None:
-        """Cancel the tasks whose lease has expired. The watchdog calls this, even if other actors hang."""
+    async def watch(self) -> None:
+        """Cancel the tasks whose lease has expired, and give up those that do not end.
+
+        The watchdog calls this, even if other actors hang.
+        """
         for lease in self.leases:
             if lease.remaining_seconds <= 0:
                 lease.cancel(Cause.LOST)
+            now = boottime()
+            if not lease.is_overdue:
+                lease.overdue_since = None
+            elif lease.overdue_since is None:
+                lease.overdue_since = (
+                    now  # after a pause of the process it still has to be cancelled
+                )
+            elif now - lease.overdue_since > self._abandon_after_seconds:
+                self._abandon(lease)
+
+    def _abandon(self, lease: Lease) -> None:
+        """Give up a task that does not end. Its lease is lost to it, whatever it still does."""
+        stage = lease.progress.snapshot().stage
+        with structlog.contextvars.bound_contextvars(**lease.log_context()):
+            _log.error("chat.abandoned", stage=stage, cause=lease.cause)
+        self._metrics.abandoned_tasks.add()
+        lease.cancel(Cause.LOST)
+        self._remove(lease, ReapReason.ABANDONED)
+        self.on_suspect()
 
     # -- start and stop --------------------------------------------------------------------------
 
     async def run(self, child: ChildHandle) -> None:
         """Run the tasks until the stop, and then drain them."""
         async with anyio.create_task_group() as group:
-            self._group, self._draining = group, False
+            self._group = group
             try:
                 child.ready()
                 await child.stopping.wait()

@@ -88,12 +88,11 @@ class Claimer:
         if free_slots <= 0 or not self._may_claim():
             self._prompted = True
             return False
-        sent_at = boottime()
         prompted, self._prompted = self._prompted, False
         hinted_at, self._hinted_at = self._hinted_at, None
-        batch = await self._claim(max(free_slots // 2, 1), sent_at)
+        batch = await self._claim(max(free_slots // 2, 1), boottime())
         for claim in batch.claims:
-            self._chat_tasks.start(claim, renewed_at=sent_at)
+            self._chat_tasks.start(claim)
         self._record_metrics(batch, prompted=prompted, hinted_at=hinted_at)
         if batch.next_due_in_seconds is not None:
             self._loop.wake_within(batch.next_due_in_seconds)
@@ -138,7 +137,7 @@ class Claimer:
         for claim in batch.claims:
             metrics.claim_wait.observe(claim.pending_seconds)
             metrics.phase_seconds.add("pending", amount=claim.pending_seconds)
-            if claim.result.chat.recoveries:
+            if claim.result.chat.was_reaped:
                 metrics.takeovers.add()
             if not prompted and claim.pending_seconds > _HINT_ARRIVAL_SECONDS:
                 self._missed_hints.add("pending")

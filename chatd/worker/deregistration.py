@@ -11,8 +11,10 @@ import structlog
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
+from chatd.domain.outcomes import ReapReason
 from chatd.store.commands import Release, WorkerCommand
 from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps, ReapTarget
 from chatd.store.turns import FencingToken, Turns
 from chatd.supervision.child import ChildHandle
 
@@ -25,8 +27,9 @@ _TIMEOUT_SECONDS = 4.0
 class Deregistration:
     """Actor that waits for the stop and then deregisters the worker."""
 
-    def __init__(self, leases: Leases, turns: Turns) -> None:
+    def __init__(self, leases: Leases, reaps: Reaps, turns: Turns) -> None:
         self._leases = leases
+        self._reaps = reaps
         self._turns = turns
 
     async def step(self) -> int:
@@ -38,9 +41,14 @@ class Deregistration:
                 await self._apply(
                     fence, Release(step=chat.committed_steps, reason="deregistration")
                 )
-        while interrupts := await self._leases.own_interrupts():
-            for interrupt in interrupts:
-                await self._apply(interrupt.fence, interrupt.command)
+        targets = [
+            ReapTarget(
+                self._leases.worker_id, ReapReason.INTERRUPTING, chat_id=chat.id, epoch=chat.epoch
+            )
+            for chat in await self._leases.leased_chats()
+        ]
+        for interrupt in await self._reaps.orphaned_interrupts(targets, limit=len(targets)):
+            await self._apply(interrupt.fence, interrupt.command)
         await self._leases.deregister()
         return len(leased)
 

@@ -1,6 +1,11 @@
 """A leased chat: its fencing token, local lease deadline and cancel scope."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from uuid import UUID
+
+import anyio
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import LeaseLost
@@ -8,6 +13,10 @@ from chatd.store.leases import ActivityReport
 from chatd.store.turns import FencingToken
 from chatd.supervision.progress import CancelScopeWithCause, Progress
 from chatd.worker.clock import boottime
+from chatd.worker.worker_lease import WorkerLease
+
+SHUTDOWN_SECONDS = 5.0
+"""Time for storing the result of a turn that is cancelled because the process stops."""
 
 
 class Cause(StrEnum):
@@ -21,26 +30,42 @@ class Cause(StrEnum):
 class Lease:
     """One chat that this process holds, as far as it knows.
 
-    ``renewed_at`` is when the statement that last confirmed the lease was *sent*. The lease is valid for
-    ``local_lease_seconds`` from then, which is less than other workers wait before they reap the chat.
+    ``renewed_at`` is when the statement was *sent* that last confirmed the worker's lease and that the chat
+    is part of it.
     """
 
-    def __init__(self, chat: Chat, *, renewed_at: float, local_lease_seconds: float) -> None:
+    def __init__(self, chat: Chat, *, worker_lease: WorkerLease) -> None:
         assert chat.worker_id is not None  # noqa: S101 - a claim sets it
         self.chat = chat
         self.fence = FencingToken(chat.id, chat.worker_id, chat.epoch)
-        self.renewed_at = renewed_at
+        self.renewed_at = worker_lease.renewed_at
         self.progress = Progress()
+        self.reported_revision: int | None = None
+        """The revision of ``progress`` that was last stored as the chat's activity."""
         self.cause: Cause | None = None
+        self.overdue_since: float | None = None
+        """Boot time at which the watchdog first saw that the task should have ended."""
         self.transition_in_flight = False
         """Set while a transition is on its way: its result, not a renewal, says if the lease is lost."""
-        self._local_lease_seconds = local_lease_seconds
+        self._worker_lease = worker_lease
         self._scope: CancelScopeWithCause[Cause] | None = None
+        self._stop_scope: anyio.CancelScope | None = None
+
+    @property
+    def key(self) -> tuple[UUID, int]:
+        """The chat and the epoch, which name this lease among all of the worker."""
+        return self.fence.chat_id, self.fence.epoch
+
+    @property
+    def is_overdue(self) -> bool:
+        """True if the task should have ended: it was cancelled, or a stage of it is over."""
+        seconds_left = self.progress.snapshot().deadline_in_seconds
+        return self.cause is not None or (seconds_left is not None and seconds_left < 0)
 
     @property
     def remaining_seconds(self) -> float:
         """Seconds for which no other worker can have the chat. Negative: expired."""
-        return self.renewed_at + self._local_lease_seconds - boottime()
+        return self.renewed_at + self._worker_lease.local_lease_seconds - boottime()
 
     @property
     def expected_version(self) -> int:
@@ -55,6 +80,10 @@ class Lease:
         if self.cause is Cause.LOST or self.remaining_seconds <= 0:
             raise LeaseLost(chat_id=self.fence.chat_id, epoch=self.fence.epoch)
 
+    async def wait_until_held(self) -> None:
+        """Wait while the heartbeat has no connection: the lease may be lost, or a stop requested."""
+        await self._worker_lease.wait_until_held()
+
     def log_context(self) -> dict[str, object]:
         """Return the fields that every log line of this chat's task carries."""
         return {
@@ -64,24 +93,30 @@ class Lease:
         }
 
     def activity(self) -> ActivityReport:
-        """Return what a heartbeat reports of this chat: the stage of its task, and no content."""
+        """Return what is reported of this chat: the stage of its task, and no content."""
         progress = self.progress.snapshot()
-        if progress.stage is None:
-            return ActivityReport(self.fence.chat_id, self.fence.epoch)
         return ActivityReport(
             self.fence.chat_id,
             self.fence.epoch,
             progress.stage,
-            progress.stage_age_seconds,
+            progress.stage_age_seconds if progress.stage else None,
             progress.deadline_in_seconds,
+            progress.seconds_since_progress,
         )
 
     def cancel(self, cause: Cause) -> None:
-        """Cancel the task. The first cause counts, except that ``LOST`` replaces any other."""
+        """Cancel the task. The first cause counts, except that ``LOST`` replaces any other.
+
+        A task that is storing its result is left to it, unless the lease is lost.
+        """
         if self.cause is None or cause is Cause.LOST:
             self.cause = cause
         if self._scope is not None:
             self._scope.cancel(cause)
+        if self._stop_scope is not None and cause is not Cause.INTERRUPTED:
+            seconds = SHUTDOWN_SECONDS if cause is Cause.SHUTDOWN else 0.0
+            deadline = anyio.current_time() + seconds
+            self._stop_scope.deadline = min(self._stop_scope.deadline, deadline)
 
     def scope(self) -> CancelScopeWithCause[Cause]:
         """Return the cancel scope for one turn. It is cancelled at once if there is a cause already."""
@@ -89,6 +124,23 @@ class Lease:
         if self.cause is not None:
             self._scope.cancel(self.cause)
         return self._scope
+
+    @contextmanager
+    def stop_scope(self, cause: Cause | None) -> Iterator[anyio.CancelScope]:
+        """Shield the body, which stores the result of a cancelled turn, from the cancellation.
+
+        The result of an interrupt may take the rest of the lease, so that an outage does not throw away
+        what was streamed. While the process stops it has ``SHUTDOWN_SECONDS``.
+        """
+        seconds = SHUTDOWN_SECONDS
+        if cause is Cause.INTERRUPTED and self.cause in {None, Cause.INTERRUPTED}:
+            seconds = self.remaining_seconds
+        with anyio.move_on_after(max(seconds, 0.0), shield=True) as scope:
+            self._stop_scope = scope
+            try:
+                yield scope
+            finally:
+                self._stop_scope = None
 
     def clear_interrupt(self) -> None:
         """Forget an interrupt that was handled, or that came after the turn ended. Other causes stay."""

@@ -133,6 +133,7 @@ class ModelCall:
         return ModelResponse(content=content, finished=finished, files=files)
 
     async def _stream(self, request: ModelRequest) -> Finished | None:
+        await self._lease.wait_until_held()
         progress, limits = self._lease.progress, self._limits
         finished: Finished | None = None
         with (

@@ -1,59 +1,63 @@
 """Reaper: gives the chats of dead workers back to ``pending``, with errors cleared.
 
-It does the same for chats whose client took too long to run its tools.
+It does the same for chats that its own worker gives up, and for chats whose client took too long to run its
+tools.
 
-A dead worker is detected in two ways: by its free session lock, within a second, if the process or its
-connection has ended; by its expired lease, if the host vanished. A wrong guess only costs a turn that
-starts again: the next claim raises the epoch, and writes of the old worker change nothing.
+A wrong guess only costs a turn that starts again: the next claim raises the epoch, and writes of the old
+worker change nothing.
 """
 
-from collections.abc import Callable
-from typing import TypedDict
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.outcomes import ReapReason
-from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps, ReapTarget
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry.metrics import LeaseMetrics
+from chatd.worker.clock import boottime
+from chatd.worker.unheld_chats import UnheldChats
+from chatd.worker.witness import Witness
 
 _log = structlog.get_logger()
 
 
-class _LivenessRule(TypedDict):
-    """The evidence by which a worker counts as dead."""
-
-    lease_seconds: float
-    trust_free_locks: bool
-
-
 class Reaper:
-    """Actor that reaps every ``reap_interval_seconds``. All replicas run one at the same time."""
+    """Actor that reaps every ``reap_interval_seconds``. All replicas run one at the same time.
+
+    ``unheld`` are the chats that its own worker gives up. Free locks count only while ``sees_locks``:
+    a process that lost its own session may be the first of several to come back.
+    """
 
     def __init__(
         self,
-        leases: Leases,
+        reaps: Reaps,
         turns: Turns,
         tool_calls: ToolCalls,
         *,
         reap_interval_seconds: float,
         lease_seconds: float,
         max_recoveries: int,
-        locks_reliable: Callable[[], bool] = lambda: True,
+        sees_locks: Callable[[], bool],
+        unheld: UnheldChats,
+        clock: Callable[[], float] = boottime,
         metrics: LeaseMetrics | None = None,
     ) -> None:
         self._metrics = metrics or LeaseMetrics()
-        self._leases = leases
+        self._reaps = reaps
         self._turns = turns
         self._tool_calls = tool_calls
         self._lease_seconds = lease_seconds
         self._max_recoveries = max_recoveries
-        self._locks_reliable = locks_reliable
+        self._sees_locks = sees_locks
+        self._unheld = unheld
+        self._clock = clock
+        self._witness = Witness()
         self._loop = Periodic(
             self.step,
             interval_seconds=reap_interval_seconds,
@@ -61,21 +65,28 @@ class Reaper:
         )
 
     async def step(self) -> bool:
-        """Reap once. Return True if there may be more."""
-        liveness = _LivenessRule(
-            lease_seconds=self._lease_seconds, trust_free_locks=self._locks_reliable()
-        )
-        reapable = await self._leases.find_reapable(**liveness)
-        reaped = await self._reap(liveness) if reapable.orphaned_running else False
-        finished = (
-            await self._finish_interrupts(liveness) if reapable.orphaned_interrupting else False
-        )
-        expired = await self._expire_tool_calls() if reapable.action_overdue else False
+        """Look and reap once. Return True if there may be more."""
+        looked_at, sees_locks = self._clock(), self._sees_locks()
+        look = await self._reaps.look(lease_seconds=self._lease_seconds)
+        sees_locks = sees_locks and self._sees_locks()
+        dead = self._witness.judge(look.suspects, at=looked_at, sees_locks=sees_locks)
+        targets = [*dead, *self._own_chats()]
+        reaped = finished = False
+        if targets:
+            reaped = await self._reap(targets)
+            finished = await self._finish_interrupts(targets)
+        expired = await self._expire_tool_calls() if look.action_overdue else False
         return reaped or finished or expired
 
-    async def _reap(self, liveness: _LivenessRule) -> bool:
+    def _own_chats(self) -> list[ReapTarget]:
+        return [
+            ReapTarget(self._reaps.worker_id, reason, chat_id=chat_id, epoch=epoch)
+            for (chat_id, epoch), reason in self._unheld.to_give_back()
+        ]
+
+    async def _reap(self, targets: Sequence[ReapTarget]) -> bool:
         """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
-        reaped = await self._leases.reap(**liveness, max_recoveries=self._max_recoveries)
+        reaped = await self._reaps.reap(targets, max_recoveries=self._max_recoveries)
         for result in reaped:
             assert result.entry is not None  # noqa: S101 - reap journals each chat
             gave_up = result.chat.status is Status.ERROR
@@ -95,9 +106,9 @@ class Reaper:
                     )
         return bool(reaped)
 
-    async def _finish_interrupts(self, liveness: _LivenessRule) -> bool:
+    async def _finish_interrupts(self, targets: Sequence[ReapTarget]) -> bool:
         """Finish the interrupts of dead workers: store what these had flushed."""
-        orphans = await self._leases.orphaned_interrupts(**liveness)
+        orphans = await self._reaps.orphaned_interrupts(targets)
         for orphan in orphans:
             try:
                 result = await self._turns.apply(orphan.fence, orphan.command)

@@ -25,10 +25,8 @@ from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
 
-_STOP_TIMEOUT_SECONDS = 5.0
-"""Timeout for storing the result of a cancelled turn."""
-_LOSS_LOOKUP_SECONDS = 0.2
-"""Timeout for looking up why a lease was lost, once it has already expired locally."""
+_LOSS_LOOKUP_SECONDS, _EXPIRED_LOOKUP_SECONDS = 5.0, 0.2
+"""Timeouts for looking up why a lease was lost: in general, and once it has expired locally."""
 
 
 class Runner:
@@ -92,7 +90,7 @@ class Runner:
         the expiry.
         """
         expired = self._lease.remaining_seconds <= 0
-        seconds = _LOSS_LOOKUP_SECONDS if expired else _STOP_TIMEOUT_SECONDS
+        seconds = _EXPIRED_LOOKUP_SECONDS if expired else _LOSS_LOOKUP_SECONDS
         with anyio.move_on_after(seconds), suppress(DatabaseUnavailable):
             return await self._services.turns.loss_reason(self._lease.fence)
         return LossReason.EXPIRED if expired else LossReason.UNKNOWN
@@ -121,7 +119,7 @@ class Runner:
 
     async def _stop(self, turn: Turn, cause: Cause | None) -> None:
         """Store the result of a cancelled turn, or release the chat."""
-        with anyio.move_on_after(_STOP_TIMEOUT_SECONDS, shield=True) as deadline:
+        with self._lease.stop_scope(cause) as stop:
             match cause:
                 case Cause.INTERRUPTED:
                     await turn.finish_interrupt()
@@ -129,7 +127,7 @@ class Runner:
                     await turn.release(reason="shutdown")
                 case _:
                     raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
-        if deadline.cancelled_caught:
+        if stop.cancelled_caught:
             raise LeaseLost(chat_id=self._lease.chat.id, epoch=self._lease.chat.epoch)
 
     async def _panic(self, turn: Turn, error: BaseException) -> None:

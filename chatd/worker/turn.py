@@ -13,7 +13,6 @@ import anyio
 import structlog
 from anyio.lowlevel import checkpoint
 
-from chatd.domain.chat import Status
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.failure import Failure, FailureKind, unknown_word_failure
 from chatd.domain.message import (
@@ -99,8 +98,6 @@ class Turn:
 
         A turn that was deferred before has ``seconds_left`` of its time.
         """
-        if self._lease.chat.status is Status.INTERRUPTING:
-            raise Interrupted  # the previous turn ended, but its response was lost
         timeout = self._config.limits.timeout_seconds
         elapsed = 0.0 if seconds_left is None else max(timeout - seconds_left, 0.0)
         try:
@@ -156,6 +153,7 @@ class Turn:
 
     async def _step(self) -> bool:
         """Run one step. Return False if the turn is over."""
+        self._writer.ensure_running()
         self._history = history = await self._writer.history()
         self.stats.steps += 1
         if self.stats.steps == 1:
@@ -299,6 +297,7 @@ class Turn:
             return False
         await self._writer.apply(RecordRetry(**attempt))
         self._call = None
+        self._writer.ensure_running()
         self._lease.progress.mark("backing off")
         await anyio.sleep(delay)
         return True

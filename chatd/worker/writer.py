@@ -51,6 +51,17 @@ class Writer:
         elapsed, self._elapsed_seconds = self._elapsed_seconds, 0.0
         return elapsed
 
+    def ensure_running(self) -> None:
+        """Raise ``Interrupted`` or ``LeaseLost`` unless the chat runs, as far as the last statement shows.
+
+        The response of a transition may have been lost, and a stop requested before the chat was read.
+        """
+        chat = self._lease.chat
+        if chat.status is Status.INTERRUPTING:
+            raise Interrupted
+        if chat.status is not Status.RUNNING:
+            raise LeaseLost(chat_id=chat.id, epoch=chat.epoch)
+
     async def history(self) -> ChatHistory:
         """Return what the model is shown.
 

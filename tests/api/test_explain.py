@@ -175,13 +175,12 @@ async def test_chat_of_a_stopping_or_dead_worker(dsn: str, database: Database) -
         chat_id = (await chatd.api.create("hello"))["id"]
         await chatd.api.wait_for_status(chat_id, "running")
         assert codes(await explained(chatd, chat_id)) == ["activity_unknown"]
-        await database.fetch(
-            "UPDATE chats SET heartbeat_at = heartbeat_at - interval '2 hours', recoveries = 1"
-        )
+        await database.fetch("UPDATE chats SET recoveries = 1")
+        await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '2 hours'")
         explanation = await explained(chatd, chat_id)
         assert codes(explanation) == ["lease_expired", "activity_unknown", "recovered"]
         assert explanation["lease_left_seconds"] < -3000
-        await database.fetch("UPDATE chats SET heartbeat_at = clock_timestamp(), recoveries = 0")
+        await database.fetch("UPDATE chats SET recoveries = 0")
         await database.fetch("DELETE FROM workers")
         await database.fetch("UPDATE chats SET status = 'interrupting'")
         explanation = await explained(chatd, chat_id)

@@ -159,7 +159,7 @@ async def looks_of_reapers(newer: NewerVersion) -> Any:
     """Return when a reaper has looked last, as PostgreSQL remembers it."""
     return await newer.connection.fetchval(
         "SELECT max(query_start) FROM pg_stat_activity"
-        " WHERE query LIKE '-- leases.find_reapable%' AND datname = current_database()"
+        " WHERE query LIKE '-- reaps.look%' AND datname = current_database()"
     )
 
 

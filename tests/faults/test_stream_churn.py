@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, InProcessDaemon, running_daemon, running_daemons
+from support.leases import orphan_chats
 from support.providers import (
     FunctionProvider,
     finished,
@@ -169,11 +170,7 @@ async def test_subscribers_survive_the_worker(dsn: str, database: Database) -> N
                 await eventually(lambda: all_streaming(database, 6))
                 async with running_daemon(dsn, counting_provider(), worker=worker) as second:
                     first.daemon.chat_tasks.stop_claiming()
-                    await database.fetch(
-                        "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
-                        " WHERE id = ANY($1::uuid[])",
-                        chats[:3],
-                    )
+                    await orphan_chats(database, *chats[:3])
                     await eventually(lambda: len(second.daemon.chat_tasks.leases) == 3)
                     may_continue.set()
                     await first.stop()

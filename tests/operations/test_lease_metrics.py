@@ -7,6 +7,7 @@ from uuid import uuid4
 from support.eventually import eventually
 from support.factories import chat_with_status
 from support.in_process import fetch_rows, running_daemon
+from support.leases import age_heartbeat
 from support.metrics import MetricsObserver
 from support.providers import FunctionProvider, finished, text_delta
 
@@ -134,17 +135,21 @@ async def test_fenced_write_is_counted(dsn: str, database: Database) -> None:
 
 
 async def test_reaps_by_reason(dsn: str, database: Database) -> None:
-    """No worker holds the locks. One lease was renewed before the server started."""
-    long_ago = "UPDATE chats SET heartbeat_at = now() - interval '1 day' WHERE id = $1"
+    """One worker has a free lock in two looks, and the lease of another is over."""
     async with running_daemon(dsn, worker={"reap_interval_seconds": 600}) as chatd:
         meter = await MetricsObserver.start(chatd)
+        reaper, now = chatd.daemon.actors.worker.reaper, 0.0
+        reaper._clock = lambda: now
         model = {"last_model_config_id": chatd.daemon.catalog.default.id}
         await chat_with_status(database, Status.RUNNING, **model)
         old = await chat_with_status(database, Status.RUNNING, worker_id=uuid4(), **model)
-        await fetch_rows(database, long_ago, old.id)
+        assert old.worker_id is not None
         await chat_with_status(database, Status.INTERRUPTING, **model)
         await chat_with_status(database, Status.RUNNING, recoveries=3, **model)
-        await chatd.daemon.actors.worker.reaper.step()
+        await reaper.step()
+        await age_heartbeat(database, old.worker_id, 86_400)
+        now = 1.0
+        await reaper.step()
         await meter.wait_for_increase("chatd_takeovers_total", 2)
         assert await meter.increase("chatd_reaps_total", reason="worker_dead") == 2
         assert await meter.increase("chatd_reaps_total", reason="lease_expired") == 1

@@ -9,7 +9,7 @@ from support.tool_results import stored_tool_calls
 
 from chatd.domain.chat import Status
 from chatd.store.database import Database
-from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps
 from chatd.store.records import TransitionResult
 from chatd.store.tool_calls import ToolCalls
 
@@ -21,8 +21,8 @@ async def test_only_overdue_chats_expire(database: Database) -> None:
         "UPDATE chats SET action_deadline = clock_timestamp() + interval '1 minute' WHERE id = $1",
         waiting.id,
     )
-    leases = Leases(database, worker_id=uuid4())
-    assert (await leases.find_reapable(lease_seconds=20)).action_overdue
+    reaps = Reaps(database, worker_id=uuid4())
+    assert (await reaps.look(lease_seconds=20)).action_overdue
     (result,) = await ToolCalls(database).expire()
     assert result.chat.id == overdue.id
     assert result.chat.pending_since is not None
@@ -33,7 +33,7 @@ async def test_only_overdue_chats_expire(database: Database) -> None:
     assert {p["is_error"] for p in messages[-1]["content"]} == {True}
     assert {row["is_error"] for row in ledger} == {True}
     await stored_tool_calls(database, waiting.id)
-    assert not (await leases.find_reapable(lease_seconds=20)).action_overdue
+    assert not (await reaps.look(lease_seconds=20)).action_overdue
 
 
 async def test_expire_skips_locked_chats(database: Database) -> None:

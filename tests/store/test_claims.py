@@ -6,12 +6,13 @@ from uuid import UUID, uuid4
 
 from support.claims import claim_chats
 from support.concurrency import gather_all, insert_chats, row_locked
-from support.factories import WORKER, chat_with_status, insert_models
+from support.factories import WORKER, chat_with_status, insert_models, insert_worker
+from support.leases import REAPER, age_heartbeat, reap, reap_targets
 
 from chatd.domain.chat import Status
 from chatd.store.claims import Claim
 from chatd.store.database import Database
-from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps
 from chatd.store.records import TransitionResult
 
 
@@ -80,16 +81,12 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
         for n in range(3)
         for chat_id in await insert_chats(wide, 20, Status.RUNNING, worker_id=UUID(int=n + 1))
     ]
-    await wide.fetch(
-        "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE worker_id = $1",
-        UUID(int=1),
-    )
+    await age_heartbeat(wide, UUID(int=1), 3600)
 
     async def reap_all(worker_id: UUID) -> list[TransitionResult]:
-        leases = Leases(wide, worker_id=worker_id)
         found: list[TransitionResult] = []
         while await wide.fetch("SELECT FROM chats WHERE worker_id IS NOT NULL LIMIT 1"):
-            found += await leases.reap(lease_seconds=60.0, max_recoveries=3, limit=7)
+            found += await reap(wide, reaper=worker_id, limit=7)
         return found
 
     reaped = [
@@ -98,19 +95,23 @@ async def test_four_reapers_reap_each_chat_once(wide: Database) -> None:
         for result in each
     ]
     assert sorted(result.chat.id for result in reaped) == sorted(orphaned)
-    assert {result.chat.recoveries for result in reaped} == {1}
+    assert {result.chat.recoveries for result in reaped} == {0, 1}, (
+        "an expired lease proves no death"
+    )
     assert {result.chat.version for result in reaped} == {2}
 
 
 async def test_chat_claimed_before_the_reap_is_not_reaped(database: Database) -> None:
     """The reaper's snapshot has a dead owner. By the time it locks the row, another worker has it."""
-    chat = await chat_with_status(database, Status.RUNNING, worker_id=UUID(int=1))
+    dead = UUID(int=1)
+    chat = await chat_with_status(database, Status.RUNNING, worker_id=dead)
+    await insert_worker(database, WORKER)
+    targets = await reap_targets(database)
+    assert [each.worker_id for each in targets] == [dead]
     async with row_locked(database, chat) as other:
         await other.execute(
             "UPDATE chats SET worker_id = $2, epoch = epoch + 1 WHERE id = $1", chat.id, WORKER
         )
-        reaper = Leases(database, worker_id=UUID(int=2))
-        assert await reaper.reap(lease_seconds=60.0, max_recoveries=3) == []
-    async with database.dedicated_connection() as connection:
-        assert await Leases(database, worker_id=WORKER).try_worker_lock(connection)
-        assert await reaper.reap(lease_seconds=60.0, max_recoveries=3) == []
+        reaps = Reaps(database, worker_id=REAPER)
+        assert await reaps.reap(targets, max_recoveries=3) == []
+    assert await reaps.reap(targets, max_recoveries=3) == []

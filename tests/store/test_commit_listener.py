@@ -11,12 +11,12 @@ from support.claims import claim_chats
 from support.factories import (
     MODEL,
     OWNER,
-    WORKER,
     chat_with_status,
     insert_chat,
     insert_models,
     text_content,
 )
+from support.leases import reap
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import ChatNotFound, ChatTreeBusy, IdempotencyKeyReused
@@ -27,7 +27,6 @@ from chatd.store.commands import WORKER_COMMANDS
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
-from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.tool_calls import ToolCalls
 
@@ -116,14 +115,13 @@ async def test_delete_reports_each_chat_of_the_tree(database: Database) -> None:
 async def test_batches_report_every_chat(database: Database) -> None:
     """A claim, a reaper and an expiry change many chats in one statement."""
     recorder = Recorder()
-    leases = Leases(database, worker_id=WORKER, listener=recorder.listener)
     for _ in range(3):
         await chat_with_status(database, Status.PENDING)
         await chat_with_status(database, Status.REQUIRES_ACTION)
     claims = await claim_chats(database, 2, listener=recorder.listener)
     assert recorder.entries == [claim.result.entry for claim in claims]
     recorder.entries.clear()
-    reaped = await leases.reap(lease_seconds=-1.0, max_recoveries=3)
+    reaped = await reap(database, listener=recorder.listener)
     assert recorder.entries == [result.entry for result in reaped]
     recorder.entries.clear()
     expired = await ToolCalls(database, listener=recorder.listener).expire()

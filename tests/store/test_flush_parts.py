@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from support.claims import claim_chats
 from support.factories import chat_with_status, text_content
-from support.leases import fencing_token_of
+from support.leases import fencing_token_of, reap
 from support.stored_parts import (
     flush_texts,
     insert_late_parts,
@@ -21,7 +21,6 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.message import NewMessage, Role
 from chatd.store.commands import CommitStep, Fail, FinishTurn, RecordRetry, Release
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.sweeps import PARTS
 from chatd.store.turns import Turns
@@ -64,7 +63,7 @@ ENDS: dict[str, Callable[[Database, Chat], Any]] = {
     "release": lambda db, chat: Turns(db).apply(
         fencing_token_of(chat), Release(step=0, reason="test")
     ),
-    "reap": lambda db, _: Leases(db, worker_id=uuid4()).reap(lease_seconds=60, max_recoveries=3),
+    "reap": lambda db, _: reap(db),
 }
 
 

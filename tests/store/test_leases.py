@@ -1,11 +1,15 @@
 """Leases: renewed by heartbeats, released, and the table of workers."""
 
+import asyncio
+from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from support.claims import claim_chats
-from support.concurrency import insert_chats
+from support.concurrency import WAIT_SECONDS, insert_chats, row_locked
 from support.factories import REGISTRATION, WORKER, chat_with_status, insert_models, register_worker
-from support.leases import REAPER, age_heartbeat, fencing_token_of
+from support.leases import REAPER, fencing_token_of
 
 from chatd.domain.chat import Status
 from chatd.store.commands import Release
@@ -14,41 +18,80 @@ from chatd.store.leases import ActivityReport, Leases, Renewal
 from chatd.store.turns import Turns
 
 
-async def test_renew_returns_the_leases_that_are_still_held(database: Database) -> None:
+async def test_renew_returns_the_chats_that_name_the_worker(database: Database) -> None:
     running = await chat_with_status(database, Status.RUNNING, epoch=3)
     stopping = await chat_with_status(database, Status.INTERRUPTING)
-    unreported = await chat_with_status(database, Status.RUNNING)
-    others = await chat_with_status(database, Status.RUNNING, worker_id=REAPER)
-    ended = await chat_with_status(database, Status.WAITING)
-    for chat in (running, stopping, unreported, others):
-        await age_heartbeat(database, chat, 10)
-    leases = Leases(database, worker_id=WORKER)
-    await register_worker(database, leases)
+    await chat_with_status(database, Status.RUNNING, worker_id=REAPER)
+    await chat_with_status(database, Status.WAITING)
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
-    reports = [ActivityReport(chat.id, chat.epoch) for chat in (running, stopping, others, ended)]
+    leases = Leases(database, worker_id=WORKER)
     async with database.dedicated_connection() as connection:
-        renewals = await leases.renew(connection, REGISTRATION, reports)
-        assert set(renewals) == {
-            Renewal(running.id, 3, 1, Status.RUNNING),
-            Renewal(stopping.id, 1, 1, Status.INTERRUPTING),
-        }
-        assert await leases.renew(connection, REGISTRATION) == []
-    ages = {
-        row["id"]: row["age"] < 5
-        for row in await database.fetch(
-            "SELECT id, EXTRACT(EPOCH FROM clock_timestamp() - heartbeat_at)::float8 AS age"
-            " FROM chats WHERE heartbeat_at IS NOT NULL"
-        )
+        renewals = await leases.renew(connection)
+    assert renewals is not None
+    assert set(renewals) == {
+        Renewal(running.id, 3, 1, Status.RUNNING),
+        Renewal(stopping.id, 1, 1, Status.INTERRUPTING),
     }
-    assert ages == {running.id: True, stopping.id: True, unreported.id: False, others.id: False}
-    assert await database.fetch(
-        "SELECT FROM workers WHERE heartbeat_at > clock_timestamp() - interval '5 seconds'"
+    fresh = await database.fetch(
+        "SELECT worker_id FROM workers WHERE heartbeat_at > clock_timestamp() - interval '5 seconds'"
     )
-    assert {chat.id for chat in await leases.leased_chats()} == {
-        running.id,
-        stopping.id,
-        unreported.id,
-    }
+    assert [row["worker_id"] for row in fresh] == [WORKER], "and of no other worker"
+    assert {chat.id for chat in await leases.leased_chats()} == {running.id, stopping.id}
+
+
+async def test_renewal_of_a_pruned_worker_tells_so(database: Database) -> None:
+    leases = Leases(database, worker_id=WORKER)
+    async with database.dedicated_connection() as connection:
+        assert await leases.renew(connection) is None
+        await leases.register(connection, REGISTRATION)
+        assert await leases.renew(connection) == []
+
+
+async def test_locked_chat_delays_neither_the_renewal_nor_the_report(database: Database) -> None:
+    """Another session holds the row of one chat. The others are reported, and it is reported later."""
+    locked, free = [await chat_with_status(database, Status.RUNNING) for _ in range(2)]
+    reports = [
+        ActivityReport(chat.id, chat.epoch, "model stream", 1.0, 59.0, 0.5)
+        for chat in (locked, free)
+    ]
+    leases = Leases(database, worker_id=WORKER)
+    async with (
+        database.dedicated_connection() as connection,
+        row_locked(database, locked),
+        asyncio.timeout(WAIT_SECONDS),
+    ):
+        assert len(await leases.renew(connection) or ()) == 2
+        assert await leases.report_activity(reports) == {(free.id, 1)}
+    assert await leases.report_activity(reports) == {(locked.id, 1), (free.id, 1)}
+
+
+async def test_report_stores_the_stage_and_the_last_progress(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, epoch=2)
+    leases = Leases(database, worker_id=WORKER)
+    await leases.report_activity([ActivityReport(chat.id, 2, "model stream", 30.0, 20.0, 10.0)])
+    row = await database.fetchrow(
+        "SELECT activity, EXTRACT(EPOCH FROM clock_timestamp() - heartbeat_at)::float8 AS age,"
+        " version FROM chats"
+    )
+    assert row is not None
+    activity = row["activity"]
+    assert (activity["epoch"], activity["stage"]) == (2, "model stream")
+    assert 10 <= row["age"] < 20
+    assert row["version"] == chat.version, "it is no transition"
+    began, ends = (datetime.fromisoformat(activity[key]) for key in ("started_at", "deadline_at"))
+    assert (ends - began).total_seconds() == pytest.approx(50, abs=0.1)
+
+
+@pytest.mark.parametrize("change", [{"worker_id": REAPER}, {"epoch": 2}])
+async def test_chat_of_another_lease_is_not_reported(
+    database: Database, change: dict[str, Any]
+) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, **change)
+    leases = Leases(database, worker_id=WORKER)
+    assert await leases.report_activity([ActivityReport(chat.id, 1, "model stream")]) == set()
+    row = await database.fetchrow("SELECT activity FROM chats")
+    assert row is not None
+    assert row["activity"] is None
 
 
 async def test_released_chat_keeps_its_pending_since(database: Database) -> None:
@@ -76,10 +119,12 @@ async def test_heartbeat_updates_are_hot(database: Database) -> None:
     async with database.dedicated_connection() as connection:
 
         async def beat(times: int) -> dict[str, tuple[int, int]]:
-            """Renew, and return the number of all updates so far and of the HOT ones, by table."""
+            """Renew and report. Return the number of all updates so far and of the HOT ones, by table."""
             for _ in range(times):
-                assert len(await leases.renew(connection, REGISTRATION, reports)) == 40
-            await connection.execute("SELECT pg_stat_force_next_flush()")
+                assert len(await leases.renew(connection) or ()) == 40
+                assert len(await leases.report_activity(reports)) == 40
+            for run in (connection.execute, database.fetch):  # each session has counts of its own
+                await run("SELECT pg_stat_force_next_flush()")
             await connection.execute("SELECT pg_stat_clear_snapshot()")
             rows = await connection.fetch(
                 "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"

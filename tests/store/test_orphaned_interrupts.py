@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 from support.factories import MODEL, chat_with_status, text_content
-from support.leases import LEASE, REAPER, fencing_token_of
+from support.leases import fencing_token_of, orphaned_interrupts
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.message import NewMessage, Role
 from chatd.store.commands import FinishInterrupt, ReapInterrupt
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import Turns
 
@@ -32,8 +31,7 @@ async def test_flushed_parts_of_a_dead_worker_are_stored(database: Database) -> 
     call = {"index": 2, "type": "tool-call", "tool_call_id": "a", "tool_name": "f", "args": "{"}
     await flush_parts(database, chat, 11, reasoning, text_part("Hel", 1))
     await flush_parts(database, chat, 13, text_part("lo", 1), call)
-    leases = Leases(database, worker_id=REAPER)
-    (orphan,) = await leases.orphaned_interrupts(lease_seconds=LEASE)
+    (orphan,) = await orphaned_interrupts(database)
     assert orphan.fence == fencing_token_of(chat)
     assert (orphan.command.step, orphan.command.settled_part) == (4, 14)
     result = await Turns(database).apply(orphan.fence, orphan.command)
@@ -56,7 +54,7 @@ async def test_overlapping_batches_are_joined_up_to_a_gap(database: Database) ->
     await flush_parts(database, chat, 1, text_part("a"), text_part("b"))
     await flush_parts(database, chat, 1, text_part("a"), text_part("b"), text_part("c"))
     await flush_parts(database, chat, 5, text_part("e"))
-    (orphan,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
+    (orphan,) = await orphaned_interrupts(database)
     assert [message.content for message in orphan.command.messages] == [text_content("abc")]
     assert orphan.command.settled_part == 5
 
@@ -68,7 +66,7 @@ async def test_interrupt_without_storable_parts_stores_no_message(
     chat = await chat_with_status(database, Status.INTERRUPTING, queued=1)
     if parts:
         await flush_parts(database, chat, 1, *parts)
-    (orphan,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
+    (orphan,) = await orphaned_interrupts(database)
     assert orphan.command.messages == ()
     result = await Turns(database).apply(
         orphan.fence, ReapInterrupt(step=0, messages=(), settled_part=0)
@@ -85,14 +83,14 @@ async def test_parts_of_an_earlier_epoch_are_not_stored(database: Database) -> N
         chat.id,
         [text_part("old")],
     )
-    (orphan,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
+    (orphan,) = await orphaned_interrupts(database)
     assert orphan.command.messages == ()
 
 
 async def test_worker_that_finished_first_wins_over_the_reaper(database: Database) -> None:
     chat = await chat_with_status(database, Status.INTERRUPTING)
     await flush_parts(database, chat, 1, text_part("half"))
-    (orphan,) = await Leases(database, worker_id=REAPER).orphaned_interrupts(lease_seconds=LEASE)
+    (orphan,) = await orphaned_interrupts(database)
     complete = NewMessage(role=Role.ASSISTANT, content=text_content("whole"))
     turns = Turns(database)
     await turns.apply(

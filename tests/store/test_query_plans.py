@@ -67,19 +67,25 @@ async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
         await transaction.rollback()
 
 
-REGISTRATION = {"host": "here", "pid": 1, "version": "0", "max_chats": 10, "models": ()}
-REAPER = {"worker_id": UUID(int=9), "lease_seconds": 20.0, "trust_free_locks": True}
+EVIDENCE = {
+    "worker_ids": [WORKER, WORKER],
+    "heartbeats": [None, None],
+    "chat_ids": [None, UUID(int=1)],
+    "epochs": [None, 1],
+}
 
 
 @BOTH
 async def test_leased_chats_are_found_by_their_worker(filled: Connection, generic: bool) -> None:
-    asks: dict[str, dict[str, Any]] = {
-        "leased_chats": {"worker_id": WORKER},
-        "reap": {**REAPER, "max_recoveries": 3, "limit": 100},
-        "orphaned_interrupts": {**REAPER, "limit": 100},
+    reap = {**EVIDENCE, "worker_id": UUID(int=9), "reasons": ["worker_dead", "abandoned"]}
+    asks: dict[tuple[str, str], dict[str, Any]] = {
+        ("leases", "leased_chats"): {"worker_id": WORKER},
+        ("leases", "renew"): {"worker_id": WORKER},
+        ("reaps", "reap"): {**reap, "max_recoveries": 3, "limit": 100},
+        ("reaps", "orphaned_interrupts"): {**EVIDENCE, "limit": 100},
     }
-    for name, values in asks.items():
-        result = await plan(filled, "leases", name, **values, generic=generic)
+    for (file, name), values in asks.items():
+        result = await plan(filled, file, name, **values, generic=generic)
         assert "chats_leased_idx" in indexes(result), name
         assert "chats" not in scanned(result), name
 
@@ -93,7 +99,7 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
     )
     await filled.execute("ANALYZE chats")
     asks: dict[tuple[str, str], dict[str, Any]] = {
-        ("leases", "find_reapable"): REAPER,
+        ("reaps", "look"): {"worker_id": UUID(int=9), "lease_seconds": 20.0},
         ("tool_calls", "expire_action"): {"limit": 100},
     }
     for (file, name), values in asks.items():
@@ -103,17 +109,20 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
 
 
 @BOTH
-async def test_heartbeat_finds_its_chats_by_an_index(filled: Connection, generic: bool) -> None:
+async def test_report_of_activity_finds_its_chats_by_an_index(
+    filled: Connection, generic: bool
+) -> None:
     ids = [row["id"] for row in await filled.fetch("SELECT id FROM chats WHERE status = 'running'")]
-    leases = {
+    reports = {
         "chat_ids": ids,
         "epochs": [1] * len(ids),
         "stages": ["stage"] * len(ids),
         "stage_seconds": [1.0] * len(ids),
         "stage_seconds_left": [9.0] * len(ids),
+        "progress_seconds": [0.5] * len(ids),
     }
     result = await plan(
-        filled, "leases", "renew", worker_id=WORKER, **leases, **REGISTRATION, generic=generic
+        filled, "leases", "report_activity", worker_id=WORKER, **reports, generic=generic
     )
     assert indexes(result) & {"chats_pkey", "chats_leased_idx"}
     assert "chats" not in scanned(result)

@@ -189,6 +189,7 @@ class FamilyWorkload:
     async def work(self) -> None:
         leases, turns = Leases(self.database, worker_id=WORKER), Turns(self.database)
         async with self.database.dedicated_connection() as connection:
+            await leases.register(connection, REGISTRATION)
             claims: list[Claim] = []
             while claims or not self.finished.is_set():
                 claims = await claim_chats(self.database, 10)
@@ -197,7 +198,11 @@ class FamilyWorkload:
                     for claim in claims
                 ]
                 self.random.shuffle(reports)
-                assert len(await leases.renew(connection, REGISTRATION, reports)) == len(reports)
+                held = {(report.chat_id, report.epoch) for report in reports}
+                renewals = await leases.renew(connection)
+                assert renewals is not None
+                assert {(renewal.chat_id, renewal.epoch) for renewal in renewals} >= held
+                assert await leases.report_activity(reports) <= held
                 for claim in claims:
                     result, fence = claim.result, fencing_token(claim.result)
                     while result.chat.status is Status.RUNNING:

@@ -6,6 +6,7 @@ from chatd.store.columns import CHAT_COLUMNS
 from chatd.store.database import Database
 
 OTHER_COLUMNS = {
+    "lapsed_worker_id": set(),  # only the reaper's statement looks at it
     "activity": {"reads.explain"},  # what it is about
     "tools": {"turns.history"},  # once per claim
 }

@@ -1,5 +1,6 @@
 """Actors of the worker on a database, with short intervals, since actors have no default numbers."""
 
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from chatd.domain.hint import Hint
@@ -8,13 +9,16 @@ from chatd.fanout.hub import ChatHub
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps
 from chatd.store.stream_reads import StreamStore
 from chatd.store.sweeps import Sweeps
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
+from chatd.worker.clock import boottime
 from chatd.worker.flusher import Flusher
 from chatd.worker.janitor import Janitor
 from chatd.worker.reaper import Reaper
+from chatd.worker.unheld_chats import UnheldChats
 
 LEASE_SECONDS = 20.0
 
@@ -40,15 +44,21 @@ def make_reaper(
     *,
     worker_id: UUID | None = None,
     max_recoveries: int = 3,
+    sees_locks: Callable[[], bool] = lambda: True,
+    unheld: UnheldChats | None = None,
+    clock: Callable[[], float] = boottime,
 ) -> Reaper:
     listener = publish_to(change_bus)
     return Reaper(
-        Leases(database, worker_id=worker_id or uuid4(), listener=listener),
+        Reaps(database, worker_id=worker_id or uuid4(), listener=listener),
         Turns(database, listener=listener),
         ToolCalls(database, listener=listener),
         reap_interval_seconds=1.0,
         lease_seconds=LEASE_SECONDS,
         max_recoveries=max_recoveries,
+        sees_locks=sees_locks,
+        unheld=unheld or UnheldChats(claim_seconds=1.0),
+        clock=clock,
     )
 
 

@@ -11,7 +11,7 @@ from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
 from support.eventually import TIMEOUT_SECONDS
-from support.factories import MODEL, OWNER, columns_for
+from support.factories import MODEL, OWNER, columns_for, insert_worker
 
 WAIT_SECONDS = TIMEOUT_SECONDS
 """Time-out for a fact that must come true."""
@@ -52,6 +52,8 @@ async def wait_until_blocked(connection: Any, count: int = 1) -> None:
 async def insert_chats(database: Database, count: int, status: Status, **more: Any) -> list[UUID]:
     """Insert chats of one status, without transitions. Return their ids."""
     columns = columns_for(status) | more
+    if columns.get("worker_id"):
+        await insert_worker(database, columns["worker_id"])
     times = {name for name, value in columns.items() if value == "now"}
     values = {name: value for name, value in columns.items() if name not in times}
     names = ["id", "root_chat_id", "owner_id", "last_model_config_id", *values, *times]

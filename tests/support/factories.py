@@ -48,8 +48,19 @@ def columns_for(status: Status) -> dict[str, Any]:
     return columns
 
 
+async def insert_worker(database: Database, worker_id: UUID) -> None:
+    """Insert the row of a worker that proved its lock, unless it is there."""
+    await database.fetch(
+        "INSERT INTO workers (worker_id, host, pid, version, max_chats, lock_proved)"
+        " VALUES ($1, 'here', 1, '0', 10, true) ON CONFLICT DO NOTHING",
+        worker_id,
+    )
+
+
 async def insert_chat(database: Database, **columns: Any) -> Chat:
-    """Insert one chat with these columns. The value ``now`` stands for the present time."""
+    """Insert one chat with these columns, and its worker. The value ``now`` stands for the present time."""
+    if columns.get("worker_id"):
+        await insert_worker(database, columns["worker_id"])
     chat_id = uuid4()
     columns = {
         "id": chat_id,
@@ -152,4 +163,4 @@ async def stored_rows(database: Database, chat: Chat) -> list[Any]:
 async def register_worker(database: Database, leases: Leases) -> None:
     """Insert the row of a worker, as its heartbeat does."""
     async with database.dedicated_connection() as connection:
-        await leases.renew(connection, REGISTRATION)
+        await leases.register(connection, REGISTRATION)

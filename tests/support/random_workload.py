@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
@@ -23,7 +23,6 @@ from chatd.store.commands import (
 )
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
-from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
@@ -34,6 +33,7 @@ from chatd.store.turns import FencingToken, Turns
 from support.claims import claim_chats
 from support.concurrency import fencing_token
 from support.factories import MODEL, OWNER, text_content, tool_call_content
+from support.leases import orphaned_interrupts, reap
 from support.sweeps import delete_expired
 
 Request = Callable[..., Awaitable[object]]
@@ -240,7 +240,6 @@ class RandomWorkload:
 
     async def reaper(self, draining: asyncio.Event) -> None:
         """Reap, expire and prune until every chat is idle."""
-        leases = Leases(self.database, worker_id=uuid4())
         while not draining.is_set() or await self.database.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
             " OR status IN ('pending', 'requires_action') LIMIT 1"
@@ -251,8 +250,8 @@ class RandomWorkload:
                     " WHERE status = 'requires_action'"
                 )
             await self.tool_calls.expire(limit=2)
-            await leases.reap(lease_seconds=0.0, max_recoveries=2)
-            for orphan in await leases.orphaned_interrupts(lease_seconds=0.0):
+            await reap(self.database, lease_seconds=0.0, max_recoveries=2)
+            for orphan in await orphaned_interrupts(self.database, lease_seconds=0.0):
                 try:
                     await self.turns.apply(orphan.fence, orphan.command)
                 except LeaseLost:

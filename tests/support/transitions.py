@@ -21,7 +21,6 @@ from chatd.store.commands import (
 )
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.leases import Leases
 from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
@@ -37,6 +36,7 @@ from support.factories import (
     text_content,
     tool_call_content,
 )
+from support.leases import reap
 
 REAPER = UUID("00000000-0000-4000-8000-00000000dead")
 
@@ -115,8 +115,8 @@ async def make_transition(
             fence, Fail(step=0, last_error="no", last_error_detail={"kind": "auth"}, settled_part=7)
         ),
         Transition.RELEASE: lambda: turns.apply(fence, Release(step=0, reason="shutdown")),
-        Transition.REAP: lambda: Leases(database, worker_id=REAPER, listener=listener).reap(
-            lease_seconds=-1.0, max_recoveries=0 if given_up else 3
+        Transition.REAP: lambda: reap(
+            database, listener=listener, max_recoveries=0 if given_up else 3
         ),
         Transition.REAP_INTERRUPT: lambda: turns.apply(fence, ReapInterrupt(**STEP)),
         Transition.EXPIRE_ACTION: tool_calls.expire,

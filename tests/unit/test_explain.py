@@ -174,14 +174,17 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
     ),
     (
         facts(
-            Status.RUNNING, reported_activity=Activity(epoch=3), heartbeat_at=ago(25), recoveries=2
+            Status.RUNNING,
+            reported_activity=Activity(epoch=3),
+            worker=WorkerInfo(worker_id=UUID(int=2), heartbeat_at=ago(25)),
+            recoveries=2,
         ),
         [
             (
                 ReasonCode.LEASE_EXPIRED,
                 "its worker has not renewed its lease for 25 s: another worker will take it over",
             ),
-            (ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 25 s ago)"),
+            (ReasonCode.BETWEEN_STEPS, "being worked on, between two steps (as of 4 s ago)"),
             (ReasonCode.RECOVERED, "it lost its worker 2 times without making progress"),
         ],
     ),
@@ -273,6 +276,7 @@ anything = st.builds(
     pending_since=maybe,
     chats_ahead=counts,
     action_deadline=maybe,
+    worker=st.none() | st.builds(WorkerInfo, worker_id=st.uuids(), heartbeat_at=maybe),
     heartbeat_at=maybe,
     reported_activity=st.none() | activities,
     workers=st.builds(
@@ -303,7 +307,7 @@ def test_every_state_has_a_reason(chat: ChatDiagnostics) -> None:
 def test_activity_of_an_earlier_epoch_is_ignored(chat: ChatDiagnostics) -> None:
     assert chat.activity is None or (chat.status in LEASED and chat.activity.epoch == chat.epoch)
     assert (chat.lease_left_seconds is None) == (
-        chat.status not in LEASED or chat.heartbeat_at is None
+        chat.status not in LEASED or chat.worker is None or chat.worker.heartbeat_at is None
     )
 
 

@@ -26,15 +26,16 @@ from chatd.worker.model_call import ModelCall
 from chatd.worker.runner import Runner
 from chatd.worker.turn import Turn
 from chatd.worker.turn_limits import TurnLimits
+from chatd.worker.worker_lease import WorkerLease
 from chatd.worker.writer import Writer
 
 UNUSED = cast("Any", None)
 
 
 def lease(*, age_seconds: float = 0.0, chat: Chat | None = None) -> Lease:
-    return Lease(
-        chat or leased_chat(), renewed_at=boottime() - age_seconds, local_lease_seconds=15.0
-    )
+    worker_lease = WorkerLease(local_lease_seconds=15.0)
+    worker_lease.renewed(boottime() - age_seconds)
+    return Lease(chat or leased_chat(), worker_lease=worker_lease)
 
 
 def pool() -> ChatTaskPool:
@@ -42,8 +43,9 @@ def pool() -> ChatTaskPool:
         UNUSED,
         config=UNUSED,
         max_chats=lambda: 1,
-        local_lease_seconds=15.0,
+        worker_lease=WorkerLease(local_lease_seconds=15.0),
         grace_seconds=0.0,
+        abandon_after_seconds=20.0,
     )
 
 
@@ -86,6 +88,7 @@ async def test_model_is_not_called_on_an_expired_lease() -> None:
         flusher=flusher,
         limits=limits,
         lease=lease(age_seconds=100),
+        read_files=UNUSED,
         model=models.default,
     ) as call:
         with pytest.raises(LeaseLost):
@@ -219,17 +222,59 @@ def runner(held: Lease) -> Runner:
     return Runner(services, held, config=UNUSED, draining=lambda: False)
 
 
-@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.SHUTDOWN])
-def test_stop_that_is_not_stored_in_time_loses_the_lease(cause: Cause) -> None:
-    """Otherwise the chat would count as running, and the model would be called again."""
+async def stop_slowly(held: Lease, cause: Cause, *, needs: float) -> float | None:
+    """Stop a turn that needs so many seconds to be stored. Return how long it took; None: lost."""
+    turn, began = SlowTurn(seconds=needs), anyio.current_time()
+    try:
+        await runner(held)._stop(cast("Turn", turn), cause)
+    except LeaseLost:
+        assert not turn.stored
+        return None
+    assert turn.stored
+    return anyio.current_time() - began
+
+
+@pytest.mark.parametrize(
+    ("cause", "needs", "stored"),
+    [
+        (Cause.INTERRUPTED, 14.5, True),
+        (Cause.INTERRUPTED, 15.5, False),
+        (Cause.SHUTDOWN, 4.5, True),
+        (Cause.SHUTDOWN, 5.5, False),
+    ],
+)
+def test_interrupt_has_the_rest_of_the_lease_and_a_shutdown_five_seconds(
+    cause: Cause, needs: float, stored: bool
+) -> None:
+    """What is not stored in time is lost. Else the chat would count as running, and be answered again."""
 
     @on_virtual_time
     async def scenario() -> None:
-        turn = SlowTurn(seconds=1000)
-        with pytest.raises(LeaseLost):
-            await runner(lease())._stop(cast("Turn", turn), cause)
-        assert anyio.current_time() == 5
-        assert not turn.stored
+        took = await stop_slowly(lease(), cause, needs=needs)
+        assert took == (needs if stored else None)
+
+    scenario()
+
+
+@pytest.mark.parametrize(
+    ("second", "left"), [(Cause.SHUTDOWN, 5.0), (Cause.LOST, 0.0), (Cause.INTERRUPTED, 12.0)]
+)
+def test_interrupt_that_is_being_stored_when_something_else_happens(
+    second: Cause, left: float
+) -> None:
+    @on_virtual_time
+    async def scenario() -> None:
+        held, ended_at = lease(), list[float]()
+
+        async def stop() -> None:
+            assert await stop_slowly(held, Cause.INTERRUPTED, needs=100) is None
+            ended_at.append(anyio.current_time())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await anyio.sleep(3)
+            held.cancel(second)
+        assert ended_at == [pytest.approx(3 + left, abs=0.01)]
 
     scenario()
 

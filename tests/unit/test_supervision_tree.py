@@ -9,7 +9,7 @@ from chatd.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
-    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "claimer", "reaper",
+    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "activity", "claimer", "reaper",
     "pending sweep", "janitor",
 )  # fmt: skip
 

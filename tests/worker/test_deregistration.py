@@ -17,6 +17,7 @@ from support.providers import HeldProvider
 from chatd.domain.chat import Status
 from chatd.store.database import Database
 from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import Turns
 from chatd.worker.deregistration import Deregistration
@@ -31,13 +32,14 @@ async def test_deregistration_releases_leased_chats(database: Database) -> None:
     stopping = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
     others = await chat_with_status(database, Status.RUNNING, worker_id=uuid4())
     turns = Turns(database, listener=publish_to(change_bus))
-    assert await Deregistration(leases, turns).step() == 2
+    assert await Deregistration(leases, Reaps(database, worker_id=worker_id), turns).step() == 2
     status = {
         r["id"]: r["status"] for r in await fetch_rows(database, "SELECT id, status FROM chats")
     }
     assert status == {running.id: "pending", stopping.id: "waiting", others.id: "running"}
     assert {hint.chat_id for hint in hints} == {running.id, stopping.id}
-    assert await fetch_rows(database, "SELECT * FROM workers") == []
+    registered = await fetch_rows(database, "SELECT worker_id FROM workers")
+    assert [row["worker_id"] for row in registered] == [others.worker_id]
 
 
 async def test_deregistration_stores_the_parts_of_an_interrupted_turn(database: Database) -> None:
@@ -46,7 +48,10 @@ async def test_deregistration_stores_the_parts_of_an_interrupted_turn(database: 
     chat = await chat_with_status(database, Status.INTERRUPTING, worker_id=worker_id)
     parts = [{"index": 0, "type": "text", "text": t} for t in ("one ", "two ")]
     await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
-    assert await Deregistration(leases, Turns(database)).step() == 1
+    assert (
+        await Deregistration(leases, Reaps(database, worker_id=worker_id), Turns(database)).step()
+        == 1
+    )
     stored = await fetch_rows(
         database, "SELECT content, finish_reason FROM chat_messages WHERE role = 'assistant'"
     )

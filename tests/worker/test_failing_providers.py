@@ -13,6 +13,7 @@ from support.in_process import (
     running_daemon,
     running_daemons,
 )
+from support.leases import orphan_chats
 from support.providers import FunctionProvider, finished, last_user_text, scripted, text_delta
 from support.sse_client import ChatView
 
@@ -291,9 +292,7 @@ async def test_takeover_keeps_the_attempts(dsn: str, database: Database, how: st
         if how == "stop":
             await owner.stop()
         else:
-            await database.fetch(
-                "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
-            )
+            await orphan_chats(database, chat["id"])
         other = next(d for d in daemons if d is not owner)
         failed = await other.api.wait_for_status(chat["id"], "error")
         assert failed["last_error_detail"]["attempts"] == 3

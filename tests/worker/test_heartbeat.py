@@ -172,7 +172,7 @@ async def test_renewal_that_never_ends_is_an_outage_after_one_heartbeat(
 ) -> None:
     renew, stalled = Leases.renew, asyncio.Event()
 
-    async def stalling(self: Leases, *args: Any, **options: Any) -> list[Renewal]:
+    async def stalling(self: Leases, *args: Any, **options: Any) -> list[Renewal] | None:
         if chatd.daemon.supervisor.ready.is_set() and not stalled.is_set():
             stalled.set()
             await asyncio.Event().wait()

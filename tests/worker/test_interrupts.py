@@ -14,6 +14,7 @@ from support.in_process import (
     running_daemon,
     running_daemons,
 )
+from support.leases import orphan_chats
 from support.providers import (
     FunctionProvider,
     finished,
@@ -293,9 +294,7 @@ async def test_interrupting_chat_of_a_dead_worker_is_finished(dsn: str, database
         async with running_daemon(
             dsn, worker={**NO_RENEWALS, "reap_interval_seconds": 0.1}
         ) as second:
-            await database.fetch(
-                "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1h'"
-            )
+            await orphan_chats(database, chat["id"])
             await wait_until_idle(second, chat["id"])
             assert (await second.api.texts(chat["id"]))[0] == "flushed "
             assert await second.journal(chat["id"], "reap_interrupt")

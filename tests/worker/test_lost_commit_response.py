@@ -1,13 +1,15 @@
 """Commits whose response is lost: the writer finds out what was applied."""
 
+from typing import Any
 from uuid import uuid4
 
+import pytest
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, running_daemon
 from support.providers import scripted
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.commands import FinishTurn, WorkerCommand
+from chatd.store.commands import CommitStep, FinishTurn, RecordRetry, WorkerCommand
 from chatd.store.database import Database
 from chatd.store.turns import FencingToken
 
@@ -37,6 +39,40 @@ async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: s
         assert await chatd.api.texts(chat["id"]) == ["You said: one"]
         assert await chatd.journal(chat["id"], "reap_interrupt") == []
         await eventually(lambda: not chatd.daemon.chat_tasks.leases)
+
+
+@pytest.mark.parametrize(
+    ("command_type", "answers"),
+    [
+        (RecordRetry, [{"error": {"status": 500}}]),
+        (CommitStep, [{"tool_call": {"name": "unknown", "args": "{}"}}]),
+    ],
+)
+async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
+    dsn: str, command_type: type[WorkerCommand], answers: list[dict[str, Any]]
+) -> None:
+    """The transition is stored, its response is lost, and a stop comes before the worker reads the chat."""
+    provider = scripted([{"text": "never"}], first=answers)
+    turn = {"backoff_seconds": 1.5, "backoff_max_seconds": 1.5}
+    async with running_daemon(dsn, provider, turn=turn, worker=NO_RENEWALS) as chatd:
+        turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
+        apply = turns.apply
+
+        async def lose_response(fence: FencingToken, command: WorkerCommand) -> None:
+            assert isinstance(command, command_type)
+            turns.apply = apply  # type: ignore[method-assign]
+            result = await apply(fence, command)
+            await chats.interrupt(result.chat.id, owner_id="local")
+            raise DatabaseUnavailable
+
+        turns.apply = lose_response  # type: ignore[assignment,method-assign]
+        chat = await chatd.api.create("[[first]]")
+        await chatd.api.wait_for_status(chat["id"], "waiting", 5)
+        assert provider.calls == 1
+        assert [entry["transition"] for entry in await chatd.journal(chat["id"])][-2:] == [
+            "interrupt",
+            "finish_interrupt",
+        ]
 
 
 async def test_progress_of_another_worker_is_not_taken_for_an_own_commit(

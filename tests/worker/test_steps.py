@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, fetch_rows, running_daemon, running_daemons
+from support.leases import orphan_chats
 from support.providers import FunctionProvider, finished, scripted, text_delta, tool_call_delta
 from support.sse_client import ChatView
 
@@ -132,9 +133,7 @@ async def test_next_worker_resumes_at_the_right_step_after_a_crash(
         first.daemon.chat_tasks.stop_claiming()
         async with running_daemon(dsn, provider("second"), worker=worker) as second:
             # Other workers see a crash: no heartbeat for an hour.
-            await database.fetch(
-                "UPDATE chats SET heartbeat_at = clock_timestamp() - interval '1 hour'"
-            )
+            await orphan_chats(database, chat["id"])
             await eventually(lambda: second.journal(chat["id"], "finish_turn"))
             assert calls == [0, 1, 1]
             messages = await second.api.messages(chat["id"])

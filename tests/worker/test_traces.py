@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from uuid import UUID
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -11,6 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, running_daemon, running_daemons
+from support.leases import orphan_chats
 from support.providers import (
     FunctionProvider,
     finished,
@@ -161,10 +161,7 @@ async def test_takeover_span_is_linked_to_the_first_claim(
     ) as (one_, _):
         chat = await one_.api.create(MARK)
         await first.wait()
-        await one_.daemon.services.database.fetch(
-            "UPDATE chats SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = $1",
-            UUID(chat["id"]),
-        )
+        await orphan_chats(one_.daemon.services.database, chat["id"])
         await eventually(lambda: one_.journal(chat["id"], "reap"))
         await one_.api.wait_for_status(chat["id"], "waiting")
         reached.set()

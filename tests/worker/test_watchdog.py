@@ -15,9 +15,7 @@ from support.systemd_stub import SystemdStub, systemd_stub
 from chatd.daemon import Daemon
 from chatd.daemon.systemd import SystemdSocket
 from chatd.daemon.systemd_notifier import SystemdNotifier
-from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.leases import Leases, ReapableWork, Renewal
-from chatd.store.migrations import migrate
+from chatd.store.leases import Leases, Renewal
 
 BRISK = {
     "worker": {"heartbeat_seconds": 0.1, "lease_seconds": 0.5},
@@ -124,7 +122,7 @@ async def test_worker_stopped_while_it_starts_leaves_no_row(
     daemon = Daemon(settings(dsn, **BRISK), catalog=catalog(scripted()), handle_signals=False)
     renew = Leases.renew
 
-    async def renew_and_stop(*args: Any, **options: Any) -> list[Renewal]:
+    async def renew_and_stop(*args: Any, **options: Any) -> list[Renewal] | None:
         renewals = await renew(*args, **options)
         daemon.stop()
         return renewals
@@ -134,35 +132,3 @@ async def test_worker_stopped_while_it_starts_leaves_no_row(
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM workers") == 0
     await connection.close()
-
-
-@pytest.mark.parametrize("unavailable", [False, True])
-async def test_free_locks_are_not_trusted_after_an_outage_at_the_start(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, unavailable: bool
-) -> None:
-    """The outage may have hit all workers, and some may not have taken their locks again."""
-    tries = 0
-    trusted: list[bool] = []
-    check, find_reapable = migrate.check, Leases.find_reapable
-
-    async def checked(*args: Any, **options: Any) -> None:
-        nonlocal tries
-        tries += 1
-        if unavailable and tries == 1:
-            raise DatabaseUnavailable
-        await check(*args, **options)
-
-    async def recorded(
-        leases: Leases, *, trust_free_locks: bool, lease_seconds: float
-    ) -> ReapableWork:
-        trusted.append(trust_free_locks)
-        return await find_reapable(
-            leases, trust_free_locks=trust_free_locks, lease_seconds=lease_seconds
-        )
-
-    monkeypatch.setattr(migrate, "check", checked)
-    monkeypatch.setattr(Leases, "find_reapable", recorded)
-    async with running_daemon(dsn, worker={"reap_interval_seconds": 0.1}):
-        await eventually(lambda: len(trusted) > 2)
-    assert tries == 1 + unavailable
-    assert set(trusted) == {not unavailable}

@@ -73,13 +73,7 @@ def build_actors(
     )
     poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
     return Actors(
-        database=DatabasePreparation(
-            settings.database,
-            services,
-            lambda: config.current.catalog,
-            # Other workers may not have their locks again yet.
-            on_late_start=worker.heartbeat.distrust_locks if worker else lambda: None,
-        ),
+        database=DatabasePreparation(settings.database, services, lambda: config.current.catalog),
         listener=Listener(
             services.database,
             sender=str(process.worker_id),

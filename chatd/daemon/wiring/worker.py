@@ -10,6 +10,7 @@ from chatd.settings.keywords import keywords_for
 from chatd.store.leases import Leases
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS
 from chatd.supervision.periodic import Periodic
+from chatd.worker.activity import ActivityReporter
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.claimer import Claimer
 from chatd.worker.deregistration import Deregistration
@@ -19,6 +20,7 @@ from chatd.worker.janitor import Janitor
 from chatd.worker.pending_sweep import PendingSweep
 from chatd.worker.reaper import Reaper
 from chatd.worker.turn_services import TurnServices
+from chatd.worker.worker_lease import WorkerLease
 
 _WATCHDOG_INTERVAL_SECONDS = 0.5
 
@@ -28,6 +30,7 @@ _WATCHDOG_INTERVAL_SECONDS = 0.5
 class WorkerActors:
     """The actors that claim chats and run their turns; ``chat_tasks`` holds the leased chats."""
 
+    activity_reporter: ActivityReporter
     chat_tasks: ChatTaskPool
     claimer: Claimer
     deregistration: Deregistration
@@ -61,17 +64,21 @@ def build_worker(
         containment_metrics=metrics.containment,
         **keywords_for(Flusher, settings.stream),
     )
+    worker_lease = WorkerLease(local_lease_seconds=worker.lease_seconds - worker.heartbeat_seconds)
     chat_tasks = ChatTaskPool(
         _turn_services(services, flusher),
         config=config.turn,
         max_chats=config.max_chats,
-        local_lease_seconds=worker.lease_seconds - worker.heartbeat_seconds,
+        worker_lease=worker_lease,
         grace_seconds=worker.shutdown_grace_seconds,
+        abandon_after_seconds=worker.lease_seconds,
+        metrics=metrics.leases,
     )
     heartbeat = Heartbeat(
         services.database,
         leases,
         chat_tasks,
+        worker_lease=worker_lease,
         heartbeat_seconds=worker.heartbeat_seconds,
         max_chats=config.max_chats,
         models=config.models,
@@ -80,17 +87,22 @@ def build_worker(
     claimer = Claimer(
         services.store.claims,
         chat_tasks,
-        may_claim=lambda: heartbeat.holds_lock,
+        may_claim=lambda: worker_lease.held,
         models=config.models,
         metrics=metrics.turns,
         hint_metrics=metrics.notifications,
         **keywords_for(Claimer, worker),
     )
+    metrics.leases.lock_proved.callback = lambda: heartbeat.lock_proved
     _connect_wakeups(services, config, chat_tasks, heartbeat, claimer)
+    services.change_bus.claims_locally = lambda: worker_lease.held and chat_tasks.free_slots > 0
     return WorkerActors(
+        activity_reporter=ActivityReporter(
+            leases, chat_tasks, heartbeat_seconds=worker.heartbeat_seconds
+        ),
         chat_tasks=chat_tasks,
         claimer=claimer,
-        deregistration=Deregistration(leases, services.store.turns),
+        deregistration=Deregistration(leases, services.store.reaps, services.store.turns),
         flusher=flusher,
         heartbeat=heartbeat,
         janitor=_build_janitor(settings, services, leases),
@@ -99,9 +111,9 @@ def build_worker(
             metrics=metrics.turns,
             **keywords_for(PendingSweep, worker),
         ),
-        reaper=_build_reaper(settings, services, leases, heartbeat),
+        reaper=_build_reaper(settings, services, worker_lease, chat_tasks),
         watchdog=Periodic(
-            chat_tasks.drop_expired,
+            chat_tasks.watch,
             interval_seconds=min(_WATCHDOG_INTERVAL_SECONDS, worker.heartbeat_seconds / 4),
         ),
         max_heartbeat_silence_seconds=worker.lease_seconds
@@ -122,13 +134,14 @@ def _turn_services(services: Services, flusher: Flusher) -> TurnServices:
 
 
 def _build_reaper(
-    settings: Settings, services: Services, leases: Leases, heartbeat: Heartbeat
+    settings: Settings, services: Services, worker_lease: WorkerLease, chat_tasks: ChatTaskPool
 ) -> Reaper:
     return Reaper(
-        leases,
+        services.store.reaps,
         services.store.turns,
         services.store.tool_calls,
-        locks_reliable=lambda: heartbeat.locks_reliable,
+        sees_locks=lambda: worker_lease.held,
+        unheld=chat_tasks.unheld,
         metrics=services.metrics.leases,
         **keywords_for(Reaper, settings.worker),
     )
@@ -152,7 +165,6 @@ def _connect_wakeups(
     """Have each actor woken by the events that give it something to do."""
     services.change_bus.subscribe(claimer.handle_hint)
     services.change_bus.subscribe(chat_tasks.handle_hint)
-    services.change_bus.claims_locally = lambda: heartbeat.holds_lock and chat_tasks.free_slots > 0
     chat_tasks.on_slot_free = claimer.wake
     chat_tasks.on_suspect = heartbeat.wake
     # A reload may change max_chats: the heartbeat publishes it, and the claimer fills new slots.

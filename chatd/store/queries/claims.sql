@@ -90,8 +90,8 @@ WITH request AS MATERIALIZED (
         heartbeat_at = clock_timestamp(),
         pending_since = NULL,
         settled_part = 0,
-        claim_traceparent = CASE WHEN c.recoveries > 0 THEN c.claim_traceparent
-                                 ELSE :claim_traceparent END
+        claim_traceparent = CASE WHEN c.recoveries > 0 OR c.lapsed_step = c.committed_steps
+                                 THEN c.claim_traceparent ELSE :claim_traceparent END
     FROM due WHERE c.id = due.id
     RETURNING c.*, due.waiting_since
 ), journal_entry AS (

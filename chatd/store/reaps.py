@@ -1,0 +1,133 @@
+"""Reaps: finding workers that may be dead, and reclaiming the chats of those that are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from chatd.domain.message import fold, interrupted_message
+from chatd.domain.outcomes import ReapReason
+from chatd.domain.transitions import Transition
+from chatd.store import records, sql
+from chatd.store.commands import ReapInterrupt
+from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.database import Database
+from chatd.store.records import TransitionResult
+from chatd.store.turns import FencingToken
+
+_Q = sql.load("reaps")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A worker that holds leases and may be dead, as one look found it."""
+
+    worker_id: UUID
+    heartbeat_at: datetime | None
+    """Its last heartbeat. None: it is not registered, so it has no lease."""
+    expired: bool
+    """Its lease is over."""
+    lock_free: bool
+    """Nobody holds its lock, which it proved to hold in a session of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Work for a reaper, as one look found it."""
+
+    suspects: tuple[Suspect, ...]
+    action_overdue: bool
+    """There are chats whose client took too long to run its tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReapTarget:
+    """ReapTarget that a worker is dead, or that the worker itself gives up one chat of its own.
+
+    A worker that has renewed its lease since ``heartbeat_at`` is not dead.
+    """
+
+    worker_id: UUID
+    reason: ReapReason
+    heartbeat_at: datetime | None = None
+    chat_id: UUID | None = None
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanedInterrupt:
+    """An interrupting chat of a dead worker, and the command that finishes it with what was flushed."""
+
+    fence: FencingToken
+    command: ReapInterrupt
+
+
+class Reaps:
+    """Store for the reaper of one worker."""
+
+    def __init__(
+        self, database: Database, *, worker_id: UUID, listener: CommitListener = NO_LISTENER
+    ) -> None:
+        self._database = database
+        self._listener = listener
+        self.worker_id = worker_id
+
+    async def look(self, *, lease_seconds: float) -> Look:
+        """Look once at the workers that hold leases.
+
+        The lock of the reaper's own worker proves nothing: its process may be about to take it again.
+        """
+        rows = await self._database.fetch(
+            _Q["look"], worker_id=self.worker_id, lease_seconds=lease_seconds
+        )
+        suspects = tuple(
+            Suspect(row["worker_id"], row["heartbeat_at"], row["expired"], row["lock_free"])
+            for row in rows
+            if row["worker_id"] is not None
+        )
+        return Look(suspects, action_overdue=rows[0]["action_overdue"])
+
+    async def reap(
+        self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 100
+    ) -> list[TransitionResult]:
+        """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
+        rows = await self._database.fetch(
+            _Q["reap"],
+            worker_id=self.worker_id,
+            **_columns(targets),
+            reasons=[each.reason.value for each in targets],
+            max_recoveries=max_recoveries,
+            limit=limit,
+        )
+        return [self._listener.committed(row, Transition.REAP, self.worker_id) for row in rows]
+
+    async def orphaned_interrupts(
+        self, targets: Sequence[ReapTarget], *, limit: int = 100
+    ) -> list[OrphanedInterrupt]:
+        """Return interrupting chats of dead workers, each with the command that finishes it."""
+        rows = await self._database.fetch(
+            _Q["orphaned_interrupts"], **_columns(targets), limit=limit
+        )
+        return [
+            OrphanedInterrupt(
+                fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
+                command=ReapInterrupt(
+                    step=row["committed_steps"],
+                    settled_part=row["last_part"],
+                    messages=interrupted_message(
+                        fold(records.parts_after(row["settled_part"], row["batches"] or ())),
+                        model_config_id=row["last_model_config_id"],
+                    ),
+                ),
+            )
+            for row in rows
+        ]
+
+
+def _columns(targets: Sequence[ReapTarget]) -> dict[str, list[object]]:
+    return {
+        "worker_ids": [each.worker_id for each in targets],
+        "heartbeats": [each.heartbeat_at for each in targets],
+        "chat_ids": [each.chat_id for each in targets],
+        "epochs": [each.epoch for each in targets],
+    }

@@ -1,0 +1,43 @@
+"""Activity reporter: stores what the tasks of leased chats are doing."""
+
+from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.leases import Leases
+from chatd.supervision.child import ChildHandle
+from chatd.supervision.periodic import Periodic
+from chatd.worker.chat_tasks import ChatTaskPool
+
+
+class ActivityReporter:
+    """Actor that stores the progress of each leased chat that has made some, once per heartbeat.
+
+    It is apart from the heartbeat, so that no lock on a chat's row delays the renewal of the lease.
+    """
+
+    def __init__(
+        self, leases: Leases, chat_tasks: ChatTaskPool, *, heartbeat_seconds: float
+    ) -> None:
+        self._leases = leases
+        self._chat_tasks = chat_tasks
+        self._loop = Periodic(
+            self.step,
+            interval_seconds=heartbeat_seconds,
+            expected_errors=(DatabaseUnavailable,),
+        )
+
+    async def step(self) -> None:
+        """Report the chats that have made progress since their last report. One that is locked waits."""
+        due = [
+            (lease, lease.progress.revision)
+            for lease in self._chat_tasks.leases
+            if lease.progress.revision != lease.reported_revision
+        ]
+        if not due:
+            return
+        written = await self._leases.report_activity([lease.activity() for lease, _ in due])
+        for lease, revision in due:
+            if lease.key in written:
+                lease.reported_revision = revision
+
+    async def run(self, child: ChildHandle) -> None:
+        """Repeat ``step`` until the stop."""
+        await self._loop.run(child)
