@@ -17,8 +17,10 @@ from chatd.api.context import ApiContext
 from chatd.api.errors import problems
 from chatd.api.middleware.admission import Admission, AdmissionMiddleware
 from chatd.api.middleware.body_limit import BodyLimitMiddleware
+from chatd.api.middleware.browser_guard import BrowserGuardMiddleware
 from chatd.api.middleware.metrics import MetricsMiddleware
 from chatd.api.middleware.request_id import RequestIdMiddleware
+from chatd.api.middleware.response_headers import ResponseHeadersMiddleware
 from chatd.api.openapi import document
 from chatd.api.request import headers
 from chatd.api.routes import (
@@ -66,12 +68,14 @@ def create_app(
     database_reachable: Callable[[], bool] = lambda: True,
     admission: Admission | None = None,
     cors_origins: Sequence[str] = (),
+    loopback_only: bool = False,
 ) -> FastAPI:
     """Return the application. Without a ``context`` it can only describe itself.
 
     Without an ``authenticator`` every caller is the local owner. ``not_ready`` returns why the process
     is not ready, or None. Requests are served once ``admission`` is open (None: always). Pages of
-    ``cors_origins`` may call the API too.
+    ``cors_origins`` may call the API too. With ``loopback_only`` only requests to names of the loopback
+    address are served.
     """
     app = _App(
         title="chatd",
@@ -100,6 +104,7 @@ def create_app(
             public_paths=PUBLIC_PATHS | {METRICS_PATH} if metrics_are_public else PUBLIC_PATHS,
             admission=admission or _open_admission(),
             cors_origins=cors_origins,
+            loopback_only=loopback_only,
         )
     return app
 
@@ -111,6 +116,7 @@ def _middlewares(
     public_paths: frozenset[str],
     admission: Admission,
     cors_origins: Sequence[str],
+    loopback_only: bool,
 ) -> list[Middleware]:
     """Return the middlewares, from the outermost to the innermost.
 
@@ -121,6 +127,11 @@ def _middlewares(
     return [
         # Counts what any of the others answers.
         Middleware(MetricsMiddleware, metrics=context.metrics.http),
+        Middleware(ResponseHeadersMiddleware),
+        # Before CORS: a page of another site gets no answer, not even to a preflight request.
+        Middleware(
+            BrowserGuardMiddleware, allowed_origins=cors_origins, loopback_only=loopback_only
+        ),
         # Before authentication: a browser's preflight request carries no credential.
         *([_cors(cors_origins)] if cors_origins else []),
         # Before authentication, which may need the database.
@@ -157,7 +168,7 @@ def _cors(origins: Sequence[str]) -> Middleware:
             "X-Request-Id",
             *(header.name for header in own_headers),
         ],
-        expose_headers=["Retry-After", "X-Request-Id"],
+        expose_headers=["Location", "Retry-After", "X-Request-Id"],
     )
 
 

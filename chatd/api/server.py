@@ -1,26 +1,19 @@
 """The HTTP server as one actor. It is stopped cooperatively and never cancelled."""
 
 import errno
+import ipaddress
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from typing_extensions import override
-from uvicorn._types import (
-    ASGI3Application,
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    ASGISendEvent,
-    Scope,
-)
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from chatd.api.errors import problems
+from chatd.api.http_protocol import ConnectionLimits, limited_protocol
 from chatd.api.middleware.admission import Admission
 from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
 from chatd.fanout.hub import ChatHub
@@ -37,13 +30,10 @@ _LAST_REQUESTS_SECONDS = 3.0
 """Time that requests under way have before they are answered 503. The rest is to end their statements."""
 
 
-_BAD_REQUEST_RESPONSE = problems.problem_response(
-    "bad_request",
-    "The request is not valid HTTP, or its URL is longer than 65,535 bytes.",
-    headers={"connection": "close"},
-)
-
-
+_DEAD_PEER_MILLISECONDS = 60_000
+"""Time after which the kernel closes a connection whose client acknowledges nothing (TCP_USER_TIMEOUT)."""
+_RESERVED_DESCRIPTORS = 64
+"""File descriptors for everything but connections of clients: the database, providers, files."""
 _BACKLOG = 2048
 """Connections that wait to be accepted, as many as uvicorn allows."""
 _BIND_FAILURES = {
@@ -58,50 +48,6 @@ def _bind_failure(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError | socket.gaierror):
         return "it is no address, nor the name of one"
     return _BIND_FAILURES.get(error.errno or 0) or error.strerror or str(error)
-
-
-class _Protocol(HttpToolsProtocol):
-    """The HTTP protocol of uvicorn, with a problem as its response to malformed requests.
-
-    A client of HTTP/1.0 or older knows no chunks, so a body of unknown length ends with its connection.
-    """
-
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.scope["http_version"] != "1.1":
-            app = _without_chunks(app, cycle)
-        super()._start_asgi_task(cycle, app)
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        head = b"".join(b"%s: %s\r\n" % header for header in _BAD_REQUEST_RESPONSE.raw_headers)
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, _BAD_REQUEST_RESPONSE.body)
-        )
-        self.transport.close()
-
-
-def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """Return ``app`` with responses in which uvicorn sends each piece of a body as it is."""
-
-    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        has_length = False
-
-        async def send_without_chunks(message: ASGISendEvent) -> None:
-            nonlocal has_length
-            if message["type"] == "http.response.start":
-                names = [name.lower() for name, _ in message.get("headers", ())]
-                has_length = b"content-length" in names
-                cycle.keep_alive = False
-                if not has_length:
-                    cycle.chunked_encoding = False
-            elif message["type"] == "http.response.body" and not has_length:
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        await app(scope, receive, send_without_chunks)
-
-    return run
 
 
 class _Uvicorn(uvicorn.Server):
@@ -171,6 +117,8 @@ class Server:
         inherited_socket: Callable[[], socket.socket | None],
         keepalive_timeout_seconds: float,
         drain_seconds: float,
+        behind_tls_proxy: bool,
+        limits: ConnectionLimits,
     ) -> None:
         self._app = app
         self._hub = hub
@@ -179,6 +127,8 @@ class Server:
         self._inherited_socket = inherited_socket
         self._keepalive_timeout_seconds = keepalive_timeout_seconds
         self._drain_seconds = drain_seconds
+        self._behind_tls_proxy = behind_tls_proxy
+        self._limits = _within_descriptors(limits)
         self._drain_ended = anyio.Event()
         self._admission = admission
         self._listening: _Listening | None = None
@@ -191,6 +141,7 @@ class Server:
         """Listen until the stop."""
         inherited = self._inherited_socket()
         listener = inherited or self._bind()
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
         self._host, self.port = listener.getsockname()[:2]
         connection_drain = ConnectionDrainMiddleware(self._app)
         started = anyio.Event()
@@ -203,6 +154,8 @@ class Server:
             _log.info(
                 "http.listening", host=self._host, port=self.port, handed_over=inherited is not None
             )
+            if not self._behind_tls_proxy and not _is_loopback(self._host):
+                _log.warning("http.without_tls", host=self._host)
             child.ready()
             await child.stopping.wait()
             server.should_exit = True
@@ -233,10 +186,11 @@ class Server:
     def _config(self, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(
             app,
-            http=_Protocol,
+            http=limited_protocol(self._limits),
             lifespan="off",
             log_config=None,
             access_log=False,
+            server_header=False,
             ws="none",
             timeout_keep_alive=max(1, round(self._keepalive_timeout_seconds)),
             timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
@@ -269,3 +223,19 @@ class Server:
             ) from error
         listener.setblocking(False)
         return listener
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _within_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
+    """Return ``limits`` with no more connections than the process may have open files.
+
+    Beyond that number the kernel would leave connections waiting, those of health checks included.
+    """
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
+        return limits
+    available = max(soft_limit - _RESERVED_DESCRIPTORS, 1)
+    return replace(limits, max_connections=min(limits.max_connections, available))

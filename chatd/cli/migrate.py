@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from cyclopts import App, Parameter
 
 from chatd.cli.options import Config, Flag, load_settings
 from chatd.cli.output import Json, echo, format_table, print_json
+from chatd.domain.errors import DatabaseAccessDenied, DatabaseUnavailable
 from chatd.store.migrations import migrate
 from chatd.store.migrations.files import Migration
 from chatd.store.migrations.migrate import MigrationError
@@ -29,10 +31,13 @@ others wait for it. If database.direct_url is set, it is used, because the lock
 does not work through a connection pooler.""",
 )
 
+_RETRY_SECONDS = 0.5
+
 WaitSeconds = Annotated[
     float,
     Parameter(
-        name="--wait-seconds", help="Time limit for waiting for another process that migrates."
+        name="--wait-seconds",
+        help="Time limit for waiting for the database, and for another process that migrates.",
     ),
 ]
 
@@ -45,8 +50,8 @@ def up(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Apply the pending migrations."""
-    applied = asyncio.run(migrate.up(_dsn(config), to=to, wait_seconds=wait_seconds))
+    """Apply the pending migrations. A database that is not reachable yet is waited for."""
+    applied = asyncio.run(_up_once_reachable(_dsn(config), to=to, wait_seconds=wait_seconds))
     _print_migrations("applied", applied, "Nothing to apply.", json=json)
 
 
@@ -111,6 +116,22 @@ def sql(
     """
     dsn = None if start is not None else _dsn(config)
     echo(asyncio.run(migrate.sql_script(dsn, start=start, to=to)), end="")
+
+
+async def _up_once_reachable(dsn: str, *, to: int | None, wait_seconds: float) -> list[Migration]:
+    """Apply migrations. Wait for a database that is still starting, as ``chatd run`` does."""
+    give_up_at = time.monotonic() + wait_seconds
+    reported = False
+    while True:
+        try:
+            return await migrate.up(dsn, to=to, wait_seconds=wait_seconds)
+        except DatabaseUnavailable as error:
+            if isinstance(error, DatabaseAccessDenied) or time.monotonic() >= give_up_at:
+                raise
+            if not reported:
+                echo(f"Waiting for the database: {error}", error=True)
+                reported = True
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _print_migrations(

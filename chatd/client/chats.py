@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
-from chatd.client.http import Http
+from chatd.client.http import Http, api_path
 from chatd.client.types import (
     BusyBehavior,
     Chat,
@@ -95,7 +95,7 @@ class Chats:
 
     async def get(self, chat_id: str) -> Chat:
         """Return a chat."""
-        chat: Chat = await self._http.request("GET", f"/chats/{chat_id}")
+        chat: Chat = await self._http.request("GET", api_path("chats", chat_id))
         return chat
 
     def list(
@@ -144,7 +144,7 @@ class Chats:
         """
         chat: Chat = await self._http.request(
             "PATCH",
-            f"/chats/{chat_id}",
+            api_path("chats", chat_id),
             json=drop_none(title=title, labels=labels, archived=archived),
             idempotency_key=idempotency_key,
         )
@@ -152,7 +152,7 @@ class Chats:
 
     async def delete(self, chat_id: str) -> None:
         """Delete a chat, its descendants, and everything stored of them."""
-        await self._http.request("DELETE", f"/chats/{chat_id}")
+        await self._http.request("DELETE", api_path("chats", chat_id), done_code="chat_not_found")
 
     async def interrupt(self, chat_id: str, *, idempotency_key: str | None = None) -> Chat:
         """Stop the running turn. The answer so far is kept."""
@@ -176,13 +176,15 @@ class Chats:
 
     async def _post_action(self, chat_id: str, action: str, idempotency_key: str | None) -> Chat:
         chat: Chat = await self._http.request(
-            "POST", f"/chats/{chat_id}/{action}", idempotency_key=idempotency_key
+            "POST", api_path("chats", chat_id, action), idempotency_key=idempotency_key
         )
         return chat
 
     async def explain(self, chat_id: str) -> Explanation:
         """Return the reasons for the chat's state: its worker, its activity, and what it waits for."""
-        explanation: Explanation = await self._http.request("GET", f"/chats/{chat_id}/explain")
+        explanation: Explanation = await self._http.request(
+            "GET", api_path("chats", chat_id, "explain")
+        )
         return explanation
 
     def events(
@@ -190,7 +192,9 @@ class Chats:
     ) -> AsyncIterator[JournalEntry]:
         """Return the journal of a chat: all its transitions after a version, oldest first."""
         params = {"after": after, "limit": page_size}
-        return paginate(self._http, f"/chats/{chat_id}/events", params, cursor_param="after")
+        return paginate(
+            self._http, api_path("chats", chat_id, "events"), params, cursor_param="after"
+        )
 
 
 class Messages:
@@ -204,7 +208,9 @@ class Messages:
     ) -> AsyncIterator[Message]:
         """Return the history, oldest first, from the start or after the message ``after_id``."""
         params = {"after_id": after_id, "limit": page_size}
-        return paginate(self._http, f"/chats/{chat_id}/messages", params, cursor_param="after_id")
+        return paginate(
+            self._http, api_path("chats", chat_id, "messages"), params, cursor_param="after_id"
+        )
 
     async def list_older(
         self, chat_id: str, before_id: int, *, page_size: int = 100
@@ -216,7 +222,9 @@ class Messages:
         cursor: int | None = before_id
         while cursor is not None:
             params = {"before_id": cursor, "limit": page_size}
-            page = await self._http.request("GET", f"/chats/{chat_id}/messages", params=params)
+            page = await self._http.request(
+                "GET", api_path("chats", chat_id, "messages"), params=params
+            )
             for message in reversed(page["items"]):
                 yield message
             cursor = page.get("next_cursor")
@@ -245,7 +253,7 @@ class Messages:
         """
         sent: SendMessageResult = await self._http.request(
             "POST",
-            f"/chats/{chat_id}/messages",
+            api_path("chats", chat_id, "messages"),
             json=drop_none(content=content, model=model, busy_behavior=busy_behavior),
             idempotency_key=idempotency_key,
         )
@@ -267,7 +275,7 @@ class Messages:
         """
         message: Message = await self._http.request(
             "PATCH",
-            f"/chats/{chat_id}/messages/{message_id}",
+            api_path("chats", chat_id, "messages", message_id),
             json={"content": content},
             idempotency_key=idempotency_key,
         )
@@ -275,7 +283,9 @@ class Messages:
 
     async def file(self, chat_id: str, file_id: str) -> bytes:
         """Return the bytes of a file that a message of the chat refers to."""
-        data: bytes = await self._http.request("GET", f"/chats/{chat_id}/files/{file_id}", raw=True)
+        data: bytes = await self._http.request(
+            "GET", api_path("chats", chat_id, "files", file_id), raw=True
+        )
         return data
 
 
@@ -287,18 +297,26 @@ class Queue:
 
     async def list(self, chat_id: str) -> Sequence[QueuedMessage]:
         """Return the queued messages, the next one first."""
-        pages = paginate(self._http, f"/chats/{chat_id}/queue", {}, cursor_param="after_id")
+        pages = paginate(
+            self._http, api_path("chats", chat_id, "queue"), {}, cursor_param="after_id"
+        )
         return [item async for item in pages]
 
     async def remove(self, chat_id: str, queued_id: int) -> None:
         """Remove a message from the queue."""
-        await self._http.request("DELETE", f"/chats/{chat_id}/queue/{queued_id}")
+        await self._http.request(
+            "DELETE",
+            api_path("chats", chat_id, "queue", queued_id),
+            done_code="queued_message_not_found",
+        )
 
     async def promote(
         self, chat_id: str, queued_id: int, *, idempotency_key: str | None = None
     ) -> Chat:
         """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
         chat: Chat = await self._http.request(
-            "POST", f"/chats/{chat_id}/queue/{queued_id}/promote", idempotency_key=idempotency_key
+            "POST",
+            api_path("chats", chat_id, "queue", queued_id, "promote"),
+            idempotency_key=idempotency_key,
         )
         return chat

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from chatd.client.chats import Chats, Messages, Queue, paginate
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
-from chatd.client.http import Http
+from chatd.client.http import Http, TokenSource, api_path
 from chatd.client.types import Chat, Model, ProcessStatus, ToolResultInput
 
 
@@ -15,7 +15,8 @@ class Client:
 
     Args:
         base_url: Address of the server, such as ``http://127.0.0.1:8080``.
-        token: Token of ``chatd token create``, or a JWT.
+        token: Token of ``chatd token create``, or a JWT. Or a function, also a coroutine function, that
+            returns the token of the next request: short-lived ones can be renewed there.
         owner: Owner to act for. To name another than the token's takes the scope ``act-for``.
         timeout_seconds: Maximum duration of one attempt of a request.
         retry_timeout_seconds: Duration for which a failing request is repeated. None: without limit.
@@ -38,19 +39,18 @@ class Client:
         self,
         base_url: str,
         *,
-        token: str | None = None,
+        token: TokenSource | None = None,
         owner: str | None = None,
         timeout_seconds: float = 30.0,
         retry_timeout_seconds: float | None = 30.0,
         read_timeout_seconds: float = 45.0,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        if owner is not None:
-            headers["x-chatd-owner"] = owner
+        headers = {} if owner is None else {"x-chatd-owner": owner}
         self._http = Http(
             base_url,
             headers=headers,
+            token=token,
             timeout_seconds=timeout_seconds,
             read_timeout_seconds=read_timeout_seconds,
             retry_timeout_seconds=retry_timeout_seconds,
@@ -102,7 +102,7 @@ class Client:
         """
         chat: Chat = await self._http.request(
             "POST",
-            f"/chats/{chat_id}/tool-results",
+            api_path("chats", chat_id, "tool-results"),
             json={"results": [*results]},
             idempotency_key=idempotency_key,
         )
@@ -139,7 +139,7 @@ class Client:
         """
         return ChatEventStream(
             self._http,
-            f"/chats/{chat_id}/stream",
+            api_path("chats", chat_id, "stream"),
             after=after,
             retry_timeout_seconds=retry_timeout_seconds,
             on_reconnect=on_reconnect,

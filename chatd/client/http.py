@@ -1,10 +1,11 @@
 """HTTP requests that are repeated until they are answered, and executed once."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import anyio
@@ -25,6 +26,22 @@ _NON_RETRYABLE_ERRORS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 """Errors that no retry cures: the address or a header is invalid."""
 
 
+TokenSource = str | Callable[[], str | Awaitable[str]]
+"""A token, or a function that returns the one to send with the next request."""
+
+
+def api_path(*segments: str | int) -> str:
+    """Return a path of the API. Each segment stays one, whatever it is made of.
+
+    Raises ``ValueError`` for a segment that no spelling keeps in its place: empty, ``.`` or ``..``.
+    """
+    texts = [str(segment) for segment in segments]
+    for text in texts:
+        if text in {"", ".", ".."}:
+            raise ValueError(f"not an id: {text!r}")
+    return "".join(f"/{quote(text, safe='')}" for text in texts)
+
+
 class Http:
     """Connection pool to one chatd, or to several behind one address."""
 
@@ -33,11 +50,13 @@ class Http:
         base_url: str,
         *,
         headers: Mapping[str, str],
+        token: TokenSource | None,
         timeout_seconds: float,
         read_timeout_seconds: float,
         retry_timeout_seconds: float | None,
     ) -> None:
         self._base_url = base_url
+        self._token = token
         self._retry_timeout_seconds = retry_timeout_seconds
         self._stream_timeout = httpx2.Timeout(timeout_seconds, read=read_timeout_seconds, pool=None)
         self._http = httpx2.AsyncClient(
@@ -60,11 +79,13 @@ class Http:
         params: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         raw: bool = False,
+        done_code: str | None = None,
     ) -> Any:
         """Return the JSON of the response, or None if it has no body. With ``raw``, return its bytes.
 
         The request is repeated while the connection fails or the server requests a retry. A POST or PATCH
-        carries the same key each time, so that it is executed once.
+        carries the same key each time, so that it is executed once. If a repeat is answered 404 with
+        ``done_code``, an earlier attempt was executed.
         """
         key_header = (
             {"idempotency-key": idempotency_key or str(uuid4())}
@@ -78,8 +99,8 @@ class Http:
                 return await self._send_once(
                     method, path, raw=raw, json=json, params=params, headers=key_header
                 )
-            except NotFound:
-                if repeated and method == "DELETE":
+            except NotFound as error:
+                if repeated and error.code == done_code:
                     return None  # the previous attempt deleted it
                 raise
             except ClientError as error:
@@ -89,9 +110,12 @@ class Http:
             await anyio.sleep(delay)
             repeated = True
 
-    async def _send_once(self, method: str, path: str, *, raw: bool, **options: Any) -> Any:
+    async def _send_once(
+        self, method: str, path: str, *, raw: bool, headers: Mapping[str, str], **options: Any
+    ) -> Any:
+        headers = {**headers, **await self._credential()}
         with self._translate_errors():
-            response = await self._http.request(method, path, **options)
+            response = await self._http.request(method, path, headers=headers, **options)
         if not response.is_success:
             raise _http_error(response)
         if raw:
@@ -103,12 +127,20 @@ class Http:
         except ValueError:
             raise UnexpectedResponse(self._base_url) from None
 
+    async def _credential(self) -> dict[str, str]:
+        """Return the header with the token, asked for anew each time if it is a function."""
+        token = self._token() if callable(self._token) else self._token
+        if isinstance(token, Awaitable):
+            token = await token
+        return {} if token is None else {"authorization": f"Bearer {token}"}
+
     @asynccontextmanager
     async def stream(self, path: str, last_event_id: str | None) -> AsyncIterator[httpx2.Response]:
         """Open a stream of events, after the event ``last_event_id``."""
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
+        headers |= await self._credential()
         with self._translate_errors():
             async with self._http.stream(
                 "GET", path, headers=headers, timeout=self._stream_timeout

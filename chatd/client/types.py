@@ -195,7 +195,7 @@ class ChatUpdatedData(TypedDict):
     """The title, the labels or the archived flag changed. All three are as they are now."""
 
     archived: bool
-    labels: dict[str, str]
+    labels: dict[str, Any]
     """Names and values together have at most 16384 characters."""
     title: str
 
@@ -250,7 +250,7 @@ class CreateChat(TypedDict):
 
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
-    labels: NotRequired[dict[str, str]]
+    labels: NotRequired[dict[str, Any]]
     """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
@@ -648,6 +648,8 @@ class Problem(TypedDict):
         "conflicting_parameters",
         "database_unavailable",
         "file_not_found",
+        "foreign_origin",
+        "head_too_large",
         "idempotency_key_reused",
         "insufficient_scope",
         "internal",
@@ -656,6 +658,7 @@ class Problem(TypedDict):
         "jwks_unavailable",
         "message_not_found",
         "method_not_allowed",
+        "misdirected_request",
         "model_not_found",
         "no_action_required",
         "not_a_user_message",
@@ -664,10 +667,12 @@ class Problem(TypedDict):
         "nothing_to_retry",
         "queue_full",
         "queued_message_not_found",
+        "request_timeout",
         "search_unavailable",
         "status_unknown",
         "storage_full",
         "too_many_active_chats",
+        "too_many_connections",
         "too_many_labels",
         "too_many_parts",
         "too_many_requests",
@@ -838,6 +843,6 @@ class UpdateChat(TypedDict):
 
     archived: NotRequired[bool | None]
     """An archived chat takes no messages."""
-    labels: NotRequired[dict[str, str] | None]
+    labels: NotRequired[dict[str, Any] | None]
     """All labels. They replace the old ones."""
     title: NotRequired[str | None]

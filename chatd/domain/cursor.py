@@ -11,11 +11,11 @@ _MAX_DIGITS: Final = 18
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A position in a chat's stream, written ``version.epoch.part`` or ``version.epoch.part+events_sent``.
+    """A position in a chat's stream, written ``version.epoch.part`` or ``version.epoch.part~events_sent``.
 
     It names the last journal entry that was sent completely, and the last live part of which epoch. An
     entry that makes several events may be cut in the middle, so the cursor counts the events of the next
-    entry that were sent as well.
+    entry that were sent as well. All signs of it stand in a URL as they are, also where ``+`` is a space.
     """
 
     version: int
@@ -26,13 +26,13 @@ class Cursor:
 
     def __str__(self) -> str:
         text = f"{self.version}.{self.epoch}.{self.part}"
-        return f"{text}+{self.events_sent}" if self.events_sent else text
+        return f"{text}~{self.events_sent}" if self.events_sent else text
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         """Read the text that ``str`` wrote. Raises ``ValueError`` for anything else."""
-        position, plus, events_sent = text.partition("+")
-        numbers = [*position.split("."), events_sent if plus else "0"]
+        position, separator, events_sent = text.partition("~")
+        numbers = [*position.split("."), events_sent if separator else "0"]
         if all(map(_is_number, numbers)):
             match [int(number) for number in numbers]:
                 case [version, epoch, part, sent]:

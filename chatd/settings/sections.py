@@ -61,11 +61,23 @@ class HttpSettings(Section):
     """The HTTP server."""
 
     host: NonEmptyText = "127.0.0.1"
-    """Address to listen on. Without authentication it must be a loopback address."""
+    """Address to listen on. chatd speaks no TLS: terminate TLS in front. Without authentication it must be
+    a loopback address, and only requests to localhost, 127.0.0.1 or [::1] are served."""
+    behind_tls_proxy: bool = False
+    """A proxy in front terminates TLS. If false, chatd warns when it listens beyond this host."""
     port: int = Field(8080, ge=0, le=65535)
     """Port to listen on. 0: any free port."""
     max_body_bytes: Reloadable[NonNegativeInt] = 4 * 1024 * 1024
     """Maximum size of a request body. Larger ones get 413. 0: unlimited."""
+    max_head_bytes: int = Field(128 * 1024, ge=8192, le=16 * 1024 * 1024)
+    """Maximum size of the head of a request: its URL and headers. Larger ones get 431."""
+    max_connections: PositiveInt = 10_000
+    """Maximum connections of clients to one process, and never more than it may have open files. One more
+    gets 503 too_many_connections and is closed."""
+    head_timeout_seconds: PositiveFloat = 30
+    """Time within which the head of a request must arrive, from the connection on. Then it is closed."""
+    body_timeout_seconds: PositiveFloat = 120
+    """Time within which the body of a request must arrive."""
     sse_keepalive_seconds: Reloadable[PositiveFloat] = 15
     """Interval of comments on a stream without events, so that proxies keep it open."""
     keepalive_timeout_seconds: PositiveFloat = 75
@@ -76,7 +88,7 @@ class HttpSettings(Section):
     load balancer stops sending requests before the port closes."""
     cors_origins: CorsOrigins = Field([])
     """Origins of web pages that may call from a browser, such as "https://app.example.com". Pages served
-    from chatd's own address always may."""
+    from chatd's own address always may. Those of other origins get 403 for what changes anything."""
     idempotency_retention_hours: float = Field(24, gt=0, le=876_000)
     """Time for which a request with an Idempotency-Key is remembered, so that a repeat changes nothing and
     gets a response with the same ids."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jwt.algorithms import RSAAlgorithm
 from support.auth import bearer, create_chat_as, get_as
 from support.eventually import eventually
 from support.identity_provider import (
@@ -21,6 +22,7 @@ from support.identity_provider import (
     public_jwk,
     public_pem,
     sign_token,
+    sign_with_ed25519,
 )
 from support.in_process import InProcessDaemon, running_daemon
 from support.processes import chatd_process
@@ -75,7 +77,7 @@ def invalid_tokens() -> Mapping[str, tuple[str, str]]:
         "another key's name": (sign_token("rsa", kid="p256"), "algorithm"),
         "an algorithm of another curve": (sign_token("p384", kid="p256"), "algorithm"),
         "an unknown key": (sign_token(kid="new"), "its key is unknown"),
-        "no name of a key": (sign_token(kid=None), "its key is unknown"),
+        "no name of a key": (sign_token(kid=None, key=FOREIGN_KEY), "signature"),
         "none": (forge_token({**head, "alg": "none"}), "algorithm is not allowed"),
         "None": (forge_token({**head, "alg": "None"}), "algorithm is not allowed"),
         "a list of algorithms": (
@@ -139,6 +141,28 @@ async def test_invalid_jwts_get_401(dsn: str, jwks: str) -> None:
             assert token not in answer.text
         assert_problem(await chatd.api.http.get(CHATS), 401, "unauthorized")
         assert not chatd.logged("http.unexpected")
+
+
+async def test_all_keys_that_fit_are_tried(dsn: str, tmp_path: Path) -> None:
+    other = {**public_jwk("rsa"), **json.loads(RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))}
+    ed = sign_with_ed25519({"alg": "Ed25519", "kid": "ed"})
+    for kid in ("same", None):
+        keys = [
+            {**key, "kid": kid} for key in (public_jwk("rsa"), other, public_jwk("ed", alg="EdDSA"))
+        ]
+        for ordered in (keys, keys[::-1]):
+            file = tmp_path / "jwks.json"
+            file.write_text(json.dumps({"keys": ordered}))
+            async with running_daemon(dsn, auth=jwt_auth(str(file))) as chatd:
+                for token in (
+                    sign_token(kid=kid),
+                    sign_token(kid=kid, key=FOREIGN_KEY),
+                    sign_token("ed", kid=kid),
+                    sign_with_ed25519({"alg": "Ed25519", **({"kid": kid} if kid else {})}),
+                ):
+                    assert await status_of(chatd, token) == 200
+                assert await status_of(chatd, sign_token("p256", kid=kid)) == 401
+                assert await status_of(chatd, ed) == 401, "no key has this id"
 
 
 async def test_key_verifies_only_its_own_algorithms_and_use(dsn: str, tmp_path: Path) -> None:

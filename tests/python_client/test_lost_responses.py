@@ -54,7 +54,8 @@ async def _send(client: Client, chat_id: str) -> None:
 
 
 async def _edit(client: Client, chat_id: str) -> None:
-    message = await client.messages.edit(chat_id, 1, "other")
+    first = await anext(client.messages.list(chat_id))
+    message = await client.messages.edit(chat_id, first["id"], "other")
     assert text_of(message["content"]) == "other"
 
 

@@ -4,10 +4,14 @@ import asyncio
 import io
 import json
 import os
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from structlog.testing import capture_logs
+from support.eventually import eventually
 
+from chatd.cli.exit_codes import Exit
 from chatd.cli.main import main
 from chatd.store.migrations import files
 
@@ -41,3 +45,38 @@ async def test_migrate_commands(
     assert "no terminal" in err
     assert (await chatd("down", "--to", "0", "--yes"))[:2] == (0, reverted)
     assert (await chatd("down", "--to", "0"))[:2] == (0, "Nothing to revert.\n")
+
+
+async def test_up_waits_for_a_database_that_is_starting(
+    empty_dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Its socket is not there yet, as in the first seconds of a server."""
+    url = urlsplit(empty_dsn)
+    user, _, address = url.netloc.rpartition("@")
+    folder, port = address.split(":")
+    if not folder.startswith("%2F"):
+        pytest.skip("the server of CHATD_TEST_DSN has no Unix socket")
+    later = tmp_path / "later"
+    netloc = f"{user}@{quote(str(later), safe='')}:{port}"
+    monkeypatch.setenv("CHATD_CONFIG", os.devnull)
+    monkeypatch.setenv("CHATD_DATABASE__URL", url._replace(netloc=netloc).geturl())
+    monkeypatch.setattr("chatd.logs.configure", lambda **_: None)
+    with capture_logs():
+        assert (
+            await asyncio.to_thread(main, ["migrate", "up", "--wait-seconds", "0"])
+            == Exit.DATABASE_UNAVAILABLE
+        )
+        shown = capsys.readouterr().err
+        waiting = asyncio.create_task(asyncio.to_thread(main, ["migrate", "up"]))
+
+        def reported() -> bool:
+            nonlocal shown
+            shown += capsys.readouterr().err
+            return "Waiting for the database" in shown
+
+        await eventually(reported)
+        later.symlink_to(unquote(folder))
+        assert await waiting == Exit.DONE

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import httpx2
@@ -24,11 +24,15 @@ ALGORITHMS: Mapping[str, Sequence[str]] = {
     "P-256": ("ES256",),
     "P-384": ("ES384",),
     "P-521": ("ES512",),
-    "Ed25519": ("EdDSA",),
+    "Ed25519": ("EdDSA", "Ed25519"),
 }
 """Algorithms by kind of key. All are asymmetric: chatd never holds a key that could sign."""
 
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
+_SAME_ALGORITHMS: Final = ("EdDSA", "Ed25519")
+"""Two names of one algorithm: that of RFC 8037, and the later one of RFC 9864."""
+_MAX_CANDIDATES: Final = 16
+"""Keys that are tried for one token. Key sets have a few, and each costs a verification."""
 _MAX_BYTES = 1024 * 1024
 _FETCH_TIMEOUT_SECONDS = 5.0
 _REFRESH_INTERVAL_SECONDS = 300.0
@@ -48,6 +52,10 @@ class VerificationKey:
     algorithms: Sequence[str]
 
 
+Keys = Sequence[tuple[str | None, VerificationKey]]
+"""The keys of a set with their ids. A set may have several keys without an id, or with the same one."""
+
+
 class JwksClient:
     """Reader of the key set at ``source``, a path or a URL.
 
@@ -60,7 +68,7 @@ class JwksClient:
         source: str,
     ) -> None:
         self._source = source
-        self._keys: Mapping[str | None, VerificationKey] | None = None
+        self._keys: Keys | None = None
         self._refreshed_at = float("-inf")
         self._refresh_lock = anyio.Lock()
         self._loop = Periodic(
@@ -69,11 +77,11 @@ class JwksClient:
             expected_errors=(JwksUnavailable,),
         )
 
-    async def key(self, kid: str | None) -> VerificationKey | None:
-        """Return the key with this id, or the only key if ``kid`` is None. Raises ``JwksUnavailable``."""
-        if self._find(kid) is None:
+    async def keys(self, kid: str | None) -> Sequence[VerificationKey]:
+        """Return the keys with this id, or all of them if ``kid`` is None. Raises ``JwksUnavailable``."""
+        if not self._find(kid):
             async with self._refresh_lock:
-                if self._find(kid) is None and self._may_refresh():
+                if not self._find(kid) and self._may_refresh():
                     await self._refresh()
         if self._keys is None:
             raise JwksUnavailable(f"auth.jwks: {JwksUnavailable.__doc__}")
@@ -105,11 +113,9 @@ class JwksClient:
             if not _is_url(self._source):
                 raise FatalError(str(error)) from error
 
-    def _find(self, kid: str | None) -> VerificationKey | None:
-        keys = self._keys or {}
-        if kid is None:
-            return next(iter(keys.values())) if len(keys) == 1 else None
-        return keys.get(kid)
+    def _find(self, kid: str | None) -> Sequence[VerificationKey]:
+        found = [key for key_id, key in self._keys or () if kid is None or key_id == kid]
+        return found[:_MAX_CANDIDATES]
 
     def _may_refresh(self) -> bool:
         return anyio.current_time() - self._refreshed_at >= _MIN_REFRESH_INTERVAL_SECONDS
@@ -117,11 +123,11 @@ class JwksClient:
     async def _refresh(self) -> None:
         self._refreshed_at = anyio.current_time()
         keys = await self._load()
-        if self._keys is None or self._keys.keys() != keys.keys():
+        if self._keys is None or _ids(self._keys) != _ids(keys):
             _log.info("auth.jwks_changed", keys=len(keys))
         self._keys = keys
 
-    async def _load(self) -> Mapping[str | None, VerificationKey]:
+    async def _load(self) -> Keys:
         try:
             with anyio.fail_after(_FETCH_TIMEOUT_SECONDS):
                 text = await (_fetch if _is_url(self._source) else _read_file)(self._source)
@@ -154,17 +160,21 @@ async def _fetch(source: str) -> bytes:
     return text
 
 
-def _parse(document: Any) -> Mapping[str | None, VerificationKey]:
-    """Return the usable keys of a key set by id. Raises ``ValueError`` if there is none."""
+def _ids(keys: Keys) -> list[str]:
+    return sorted(kid or "" for kid, _ in keys)
+
+
+def _parse(document: Any) -> Keys:
+    """Return the usable keys of a key set with their ids. Raises ``ValueError`` if there is none."""
     jwks = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(jwks, list):
         raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - the content is wrong, not a call
-    keys: dict[str | None, VerificationKey] = {}
+    keys: list[tuple[str | None, VerificationKey]] = []
     for jwk in jwks:
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         key = _parse_key(jwk) if isinstance(jwk, dict) and isinstance(kid, str | None) else None
         if key is not None:
-            keys[kid] = key
+            keys.append((kid, key))
     if not keys:
         raise ValueError("it has no key that verifies signatures")
     return keys
@@ -175,7 +185,8 @@ def _parse_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
     kind = "RSA" if jwk.get("kty") == "RSA" else jwk.get("crv")
     supported = ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
     declared = jwk.get("alg")
-    algorithms = tuple(name for name in supported if declared is None or declared == name)
+    accepted = _SAME_ALGORITHMS if declared in _SAME_ALGORITHMS else (declared,)
+    algorithms = tuple(name for name in supported if declared is None or name in accepted)
     if not algorithms or jwk.get("use", "sig") != "sig":
         return None
     public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}

@@ -1,7 +1,8 @@
 """Authentication by JSON Web Tokens of an identity provider."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -25,6 +26,8 @@ _MAX_LIFETIME_SECONDS = 10 * 365 * 86_400.0
 
 _ALLOWED_ALGORITHMS = frozenset(name for names in ALGORITHMS.values() for name in names)
 _DECODER = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+if "Ed25519" not in jwt.algorithms.get_default_algorithms():
+    _DECODER._jws.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())  # noqa: SLF001
 
 _REASONS: Mapping[type[Exception], str] = {
     jwt.ExpiredSignatureError: "it has expired",
@@ -63,7 +66,7 @@ class JwtAuthenticator:
         """Return the grant of a JWT, valid until the JWT expires. Raises ``HttpProblem`` (401, 503)."""
         if credential is None:
             raise unauthorized(NO_CREDENTIAL_DETAIL)
-        claims = self._verified_claims(credential, await self._signing_key(credential))
+        claims = self._verified_claims(credential, await self._candidates(credential))
         owner_id = claims.get(self._owner_claim)
         if not is_valid_owner(owner_id):
             raise _invalid_jwt(f"its claim {self._owner_claim} names no owner")
@@ -77,8 +80,8 @@ class JwtAuthenticator:
     async def run(self, child: ChildHandle) -> None:
         await self._jwks.run(child)
 
-    async def _signing_key(self, credential: str) -> VerificationKey:
-        """Return the key that the token names in its header, which is not verified yet."""
+    async def _candidates(self, credential: str) -> Sequence[VerificationKey]:
+        """Return the keys that fit the token's header, which is not verified yet."""
         try:
             header = jwt.get_unverified_header(credential)
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -87,18 +90,35 @@ class JwtAuthenticator:
         if not isinstance(algorithm, str) or algorithm not in _ALLOWED_ALGORITHMS:
             raise _invalid_jwt("its algorithm is not allowed")
         try:
-            key = await self._jwks.key(header.get("kid"))
+            keys = await self._jwks.keys(header.get("kid"))
         except JwksUnavailable as error:
             _log.warning("auth.jwks_unavailable", error=str(error))
             raise HttpProblem(
                 "jwks_unavailable",
                 "The identity provider's key set is temporarily unavailable; try again.",
             ) from error
-        if key is None:
+        if not keys:
             raise _invalid_jwt("its key is unknown")
-        return key
+        fitting = [key for key in keys if algorithm in key.algorithms]
+        if not fitting:
+            raise _invalid_jwt(_REASONS[jwt.InvalidAlgorithmError])
+        return fitting
 
-    def _verified_claims(self, credential: str, key: VerificationKey) -> Mapping[str, Any]:
+    def _verified_claims(
+        self, credential: str, candidates: Sequence[VerificationKey]
+    ) -> Mapping[str, Any]:
+        """Return the claims, verified with the first key whose signature it is."""
+        *others, last = candidates
+        for key in others:
+            with suppress(jwt.InvalidSignatureError):
+                return self._claims_verified_with(key, credential)
+        try:
+            return self._claims_verified_with(last, credential)
+        except jwt.InvalidSignatureError as error:
+            raise _invalid_jwt(_REASONS[type(error)]) from None
+
+    def _claims_verified_with(self, key: VerificationKey, credential: str) -> Mapping[str, Any]:
+        """Return the claims. Raises ``HttpProblem`` (401), and ``InvalidSignatureError``."""
         try:
             claims: Mapping[str, Any] = _DECODER.decode(
                 credential,
@@ -109,6 +129,8 @@ class JwtAuthenticator:
                 leeway=_CLOCK_SKEW_SECONDS,
                 options={"require": ["exp", "iss", "aud"]},
             )
+        except jwt.InvalidSignatureError:
+            raise
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise _invalid_jwt(_REASONS.get(type(error), "it cannot be read")) from None
         return claims

@@ -40,6 +40,8 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     (403, "Forbidden"): {
         "insufficient_scope": "The token has none of the scopes that this operation takes, or the request "
         "names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.",
+        "foreign_origin": "A web page of another site (`Origin`) may not change anything, unless "
+        "`http.cors_origins` has it.",
     },
     (404, "Not Found"): {
         "not_found": "No such path.",
@@ -51,6 +53,10 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         ),
     },
     (405, "Method Not Allowed"): {"method_not_allowed": "This path does not support this method."},
+    (408, "Request Timeout"): {
+        "request_timeout": "The request took longer to arrive than `http.head_timeout_seconds` or "
+        "`http.body_timeout_seconds`."
+    },
     (409, "Conflict"): _described(
         errors.ChatArchived,
         errors.ChatBusy,
@@ -61,6 +67,10 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
     (413, "Content Too Large"): {
         "body_too_large": "The body is larger than `http.max_body_bytes`.",
         **_described(errors.ChatFull, errors.StorageFull),
+    },
+    (421, "Misdirected Request"): {
+        "misdirected_request": "Without authentication, only requests to localhost, 127.0.0.1 or [::1] are "
+        "served, so that no web page can point its own name here."
     },
     (422, "Unprocessable Content"): {
         "conflicting_parameters": "Two of the parameters exclude each other.",
@@ -83,6 +93,9 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "too_many_streams": "You have too many streams open (`limits.max_streams`).",
         **_described(errors.QueueFull, errors.TooManyActiveChats, errors.TooManySearches),
     },
+    (431, "Request Header Fields Too Large"): {
+        "head_too_large": "The head of the request is larger than `http.max_head_bytes`."
+    },
     (500, "Internal Server Error"): {
         "internal": "Something went wrong in chatd; it was logged.",
         "chat_unreadable": errors.ChatUnreadable.description(),
@@ -91,6 +104,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "database_unavailable": errors.DatabaseUnavailable.description(),
         "jwks_unavailable": "The identity provider's key set is temporarily unavailable.",
         **_described(errors.SearchUnavailable),
+        "too_many_connections": "The process has as many connections as it may (`http.max_connections`).",
         "not_ready": "This process is starting or stopping; others may be ready.",
         **_described(errors.StatusUnknown),
     },

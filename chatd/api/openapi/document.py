@@ -40,6 +40,7 @@ def finalize(document: dict[str, Any], *, public_paths: Collection[str]) -> dict
             _add_summary(operation)
             codes = _apply_rules(operation, method, path, is_public=path in public_paths)
             _add_problems(operation, codes)
+            _add_location(operation)
     components = document["components"]
     components["securitySchemes"] = {"bearer": _BEARER}
     components["examples"] = {code: {"value": _problem_example(code)} for code in PROBLEMS}
@@ -61,7 +62,10 @@ def _add_summary(operation: dict[str, Any]) -> None:
 
 def _apply_rules(operation: dict[str, Any], method: str, path: str, *, is_public: bool) -> set[str]:
     """Add what all operations of a kind have. Return the codes that they may answer with."""
-    codes = {"bad_request", "internal"}
+    codes = {"bad_request", "head_too_large", "internal", "misdirected_request", "request_timeout"}
+    codes.add("too_many_connections")
+    if method not in {"get", "head"}:
+        codes.add("foreign_origin")
     request_headers = []
     if not is_public:
         scopes = OPERATION_SCOPES[operation["operationId"]]
@@ -95,6 +99,17 @@ def _add_problems(operation: dict[str, Any], codes: set[str]) -> None:
         key=lambda code: PROBLEMS[code].status,
     ):
         responses[str(status)] = _problem_response(status, [*group])
+
+
+def _add_location(operation: dict[str, Any]) -> None:
+    """Add the header that names what a request has created."""
+    if created := operation["responses"].get("201"):
+        created["headers"] = {
+            "Location": {
+                "description": "Path of the created resource.",
+                "schema": {"type": "string", "format": "uri-reference"},
+            }
+        }
 
 
 def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:

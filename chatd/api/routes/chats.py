@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
@@ -22,6 +22,7 @@ from chatd.api.schema.resources import (
     UpdateChat,
 )
 from chatd.api.schema.types import MAX_BIGINT
+from chatd.domain.errors import ChatTreeBusy
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -44,7 +45,11 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
     ),
 )
 async def create_chat(
-    body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
+    body: CreateChat,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
+    response: Response,
 ) -> Chat:
     """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
@@ -63,6 +68,7 @@ async def create_chat(
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         key=key,
     )
+    response.headers["location"] = f"/api/v1/chats/{result.chat.id}"
     return await context.present_chat(result.chat)
 
 
@@ -86,16 +92,22 @@ async def update_chat(
     of them must be idle.
     """
     if body.archived is not None:
-        results = await context.store.chats.archive(
-            chat_id,
-            owner_id=caller.owner_id,
-            actor=caller.actor,
-            archived=body.archived,
-            title=body.title,
-            labels=context.limits.check_labels(body.labels),
-            key=key,
-        )
-        return await context.present_chat(results[0].chat)
+        try:
+            results = await context.store.chats.archive(
+                chat_id,
+                owner_id=caller.owner_id,
+                actor=caller.actor,
+                archived=body.archived,
+                title=body.title,
+                labels=context.limits.check_labels(body.labels),
+                key=key,
+            )
+            return await context.present_chat(results[0].chat)
+        except ChatTreeBusy:
+            chat = await context.store.reads.chat(chat_id, owner_id=caller.owner_id)
+            if chat.archived is not body.archived:
+                raise
+            # Busy, and as the body asks already, like its whole tree: the rest may change.
     if body.title is None and body.labels is None:
         if (
             key is not None

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 @router.get("/chats/{chat_id}/explain", responses=problem_responses("chat_not_found"))
 async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> explanation.Explanation:
-    """Explain the state of a chat: its activity, and what it waits for.
+    """Explain the state of a chat, and what it waits for.
 
     An operator (scope `operate` or `read-all`) also sees its worker and the load of all workers.
     """

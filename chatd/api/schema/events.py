@@ -142,7 +142,7 @@ class _Event(BaseModel):
 
 class _ResumableEvent(BaseModel):
     id: str = Field(
-        description="Resume with this to get exactly the events that follow.", examples=["3.1.4+1"]
+        description="Resume with this to get exactly the events that follow.", examples=["3.1.4~1"]
     )
 
 

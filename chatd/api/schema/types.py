@@ -5,6 +5,7 @@ operators choose. Those here are far above what anybody needs, and keep one requ
 others need. Their lengths are in characters.
 """
 
+import math
 from typing import Annotated, Any
 
 from pydantic import (
@@ -54,7 +55,10 @@ ModelName = Annotated[str, StringConstraints(max_length=200), Sanitized]
 ToolCallId = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
 """The worker stores ids of tool calls in no more characters."""
 Title = Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized]
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
+LabelName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^:]+$"), Sanitized
+]
+"""The filter of lists splits ``name:value`` at the first colon."""
 LabelValue = Annotated[str, StringConstraints(max_length=1000), Sanitized]
 
 
@@ -89,8 +93,22 @@ Labels = Annotated[
 JSON_BOUNDS = {"x-maxValues": MAX_JSON_VALUES, "x-maxDepth": MAX_JSON_DEPTH}
 """Bounds of a caller's own JSON, which JSON schema has no words for. ``json_bounds`` holds them."""
 
-JsonValue = Annotated[Any, Field(json_schema_extra=JSON_BOUNDS)]
-"""Any JSON value."""
+
+def _check_finite(value: object) -> object:
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case float(number) if not math.isfinite(number):
+                raise ValueError("must not have NaN, an infinity, or a number beyond 1.8e308")
+            case dict(members):
+                pending.extend(members.values())
+            case list(items):
+                pending.extend(items)
+    return value
+
+
+JsonValue = Annotated[Any, Field(json_schema_extra=JSON_BOUNDS), AfterValidator(_check_finite)]
+"""Any JSON value. Python's reader takes numbers that JSON has not, and PostgreSQL stores none of them."""
 
 
 class RequestModel(BaseModel):

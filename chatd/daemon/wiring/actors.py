@@ -6,6 +6,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from chatd.api.app import create_app
+from chatd.api.http_protocol import ConnectionLimits
 from chatd.api.middleware.admission import Admission
 from chatd.api.server import Server
 from chatd.daemon.database_probe import DatabaseProbe
@@ -70,6 +71,7 @@ def build_actors(
         database_reachable=lambda: database_probe.reachable,
         admission=admission,
         cors_origins=settings.http.cors_origins,
+        loopback_only=settings.auth.mode == "none",
     )
     poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
     return Actors(
@@ -120,4 +122,11 @@ def _build_server(
         inherited_socket=partial(systemd.listener, loopback_only=settings.auth.mode == "none"),
         keepalive_timeout_seconds=settings.http.keepalive_timeout_seconds,
         drain_seconds=settings.http.drain_seconds,
+        behind_tls_proxy=settings.http.behind_tls_proxy,
+        limits=ConnectionLimits(
+            max_connections=settings.http.max_connections,
+            max_head_bytes=settings.http.max_head_bytes,
+            head_timeout_seconds=settings.http.head_timeout_seconds,
+            body_timeout_seconds=settings.http.body_timeout_seconds,
+        ),
     )

@@ -1,5 +1,5 @@
 import { EventStream, chatListRules, chatRules, type FollowOptions } from "./follow.js";
-import { Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
+import { apiPath, Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
   UpdateChat,
   Chat,
@@ -65,7 +65,7 @@ export class Client {
     results: readonly ToolResultInput[],
     options: RequestOptions = {},
   ): Promise<Chat> {
-    return this.#http.request("POST", `/chats/${chatId}/tool-results`, { ...options, body: { results } });
+    return this.#http.request("POST", apiPath("chats", chatId, "tool-results"), { ...options, body: { results } });
   }
 
   /**
@@ -74,7 +74,7 @@ export class Client {
    * Begins with a `snapshot`, or after the event `after`. Ends when the chat is deleted.
    */
   follow(chatId: string, options: FollowOptions = {}): EventStream<ChatEvent> {
-    return new EventStream(this.#http, `/chats/${chatId}/stream`, options, chatRules());
+    return new EventStream(this.#http, apiPath("chats", chatId, "stream"), options, chatRules());
   }
 
   /**
@@ -120,7 +120,7 @@ export class Chats {
 
   /** Return one chat, as it is now. */
   get(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("GET", `/chats/${chatId}`, options);
+    return this.http.request("GET", apiPath("chats", chatId), options);
   }
 
   /** Yield your chats, the most recently changed first. */
@@ -130,32 +130,32 @@ export class Chats {
 
   /** Change title or labels at any time; archive or unarchive an idle chat. */
   update(chatId: string, fields: UpdateChat, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("PATCH", `/chats/${chatId}`, { ...options, body: fields });
+    return this.http.request("PATCH", apiPath("chats", chatId), { ...options, body: fields });
   }
 
   /** Delete a chat and everything that is stored about it. */
   delete(chatId: string, options: RequestOptions = {}): Promise<void> {
-    return this.http.request("DELETE", `/chats/${chatId}`, options);
+    return this.http.request("DELETE", apiPath("chats", chatId), { ...options, doneCode: "chat_not_found" });
   }
 
   /** Interrupt the running turn. What the model said so far is kept. */
   interrupt(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("POST", `/chats/${chatId}/interrupt`, options);
+    return this.http.request("POST", apiPath("chats", chatId, "interrupt"), options);
   }
 
   /** Retry a failed turn, without a new message. */
   retry(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("POST", `/chats/${chatId}/retry`, options);
+    return this.http.request("POST", apiPath("chats", chatId, "retry"), options);
   }
 
   /** Clear the history, all but the system prompt. */
   clear(chatId: string, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("POST", `/chats/${chatId}/clear`, options);
+    return this.http.request("POST", apiPath("chats", chatId, "clear"), options);
   }
 
   /** Explain why the chat is in its state: its worker, its activity, and what it waits for. */
   explain(chatId: string, options: RequestOptions = {}): Promise<Explanation> {
-    return this.http.request("GET", `/chats/${chatId}/explain`, options);
+    return this.http.request("GET", apiPath("chats", chatId, "explain"), options);
   }
 
   /** Yield the journal: every transition of the chat, oldest first. */
@@ -163,7 +163,7 @@ export class Chats {
     chatId: string,
     { after = 0, pageSize = 100 }: { after?: number; pageSize?: number } = {},
   ): AsyncGenerator<JournalEntry, void, undefined> {
-    return paginate(this.http, `/chats/${chatId}/events`, { after, limit: pageSize }, "after");
+    return paginate(this.http, apiPath("chats", chatId, "events"), { after, limit: pageSize }, "after");
   }
 }
 
@@ -176,7 +176,7 @@ export class Messages {
     { afterId = 0, pageSize = 100 }: { afterId?: number; pageSize?: number } = {},
   ): AsyncGenerator<Message, void, undefined> {
     const query = { after_id: afterId, limit: pageSize };
-    return paginate(this.http, `/chats/${chatId}/messages`, query, "after_id");
+    return paginate(this.http, apiPath("chats", chatId, "messages"), query, "after_id");
   }
 
   /**
@@ -189,7 +189,7 @@ export class Messages {
     beforeId: number | string,
     { pageSize = 100 }: { pageSize?: number } = {},
   ): AsyncGenerator<Message, void, undefined> {
-    const path = `/chats/${chatId}/messages`;
+    const path = apiPath("chats", chatId, "messages");
     let cursor: number | string | undefined = beforeId;
     while (cursor !== undefined) {
       const query: Query = { before_id: cursor, limit: pageSize };
@@ -208,7 +208,7 @@ export class Messages {
     const { signal, idempotencyKey, ...fields } = more;
     const body = { content, ...fields };
     const options = dropUndefined({ signal, idempotencyKey });
-    return this.http.request("POST", `/chats/${chatId}/messages`, { ...options, body });
+    return this.http.request("POST", apiPath("chats", chatId, "messages"), { ...options, body });
   }
 
   /** Edit a message: it and all later ones are replaced by a new one, which is answered. */
@@ -218,13 +218,13 @@ export class Messages {
     content: Content,
     options: RequestOptions = {},
   ): Promise<Message> {
-    const path = `/chats/${chatId}/messages/${messageId}`;
+    const path = apiPath("chats", chatId, "messages", messageId);
     return this.http.request("PATCH", path, { ...options, body: { content } });
   }
 
   /** Return a file that a message of the chat refers to. */
   file(chatId: string, fileId: string, options: RequestOptions = {}): Promise<Blob> {
-    return this.http.download(`/chats/${chatId}/files/${fileId}`, options);
+    return this.http.download(apiPath("chats", chatId, "files", fileId), options);
   }
 }
 
@@ -233,7 +233,7 @@ export class Queue {
 
   /** Return the queued messages, the next one first. */
   async list(chatId: string, options: RequestOptions = {}): Promise<QueuedMessage[]> {
-    const path = `/chats/${chatId}/queue`;
+    const path = apiPath("chats", chatId, "queue");
     const items: QueuedMessage[] = [];
     for await (const item of paginate<QueuedMessage>(this.http, path, {}, "after_id", options)) {
       items.push(item);
@@ -243,12 +243,13 @@ export class Queue {
 
   /** Remove a queued message. */
   remove(chatId: string, queuedId: number, options: RequestOptions = {}): Promise<void> {
-    return this.http.request("DELETE", `/chats/${chatId}/queue/${queuedId}`, options);
+    const path = apiPath("chats", chatId, "queue", queuedId);
+    return this.http.request("DELETE", path, { ...options, doneCode: "queued_message_not_found" });
   }
 
   /** Answer a queued message next; the running turn is interrupted. */
   promote(chatId: string, queuedId: number, options: RequestOptions = {}): Promise<Chat> {
-    return this.http.request("POST", `/chats/${chatId}/queue/${queuedId}/promote`, options);
+    return this.http.request("POST", apiPath("chats", chatId, "queue", queuedId, "promote"), options);
   }
 }
 

@@ -32,6 +32,22 @@ export type Query = Record<string, string | number | boolean | readonly string[]
 interface RequestData extends RequestOptions {
   body?: unknown;
   query?: Query;
+  /** Code of a 404 by which a repeated request learns that it was executed before. */
+  doneCode?: string;
+}
+
+/**
+ * Return a path of the API. Each segment stays one, whatever it is made of; empty ones, `.` and `..` are
+ * refused, because no spelling keeps them in their place.
+ */
+export function apiPath(...segments: readonly (string | number)[]): string {
+  return segments
+    .map((segment) => {
+      const text = String(segment);
+      if (text === "" || text === "." || text === "..") throw new TypeError(`not an id: "${text}"`);
+      return `/${encodeURIComponent(text)}`;
+    })
+    .join("");
 }
 
 const METHODS_WITH_IDEMPOTENCY_KEY = new Set(["POST", "PATCH"]);
@@ -83,7 +99,7 @@ export class Http {
         return await this.#sendOnce(method, path, headers, data, read);
       } catch (error) {
         // The attempt whose response was lost has deleted it.
-        if (repeated && method === "DELETE" && isNotFound(error)) return undefined as T;
+        if (repeated && isNotFound(error) && error.code === data.doneCode) return undefined as T;
         const delay = isRetryable(error) ? backoff.nextDelay(error.retryAfter) : undefined;
         if (delay === undefined) throw error;
         await sleep(delay, data.signal);
@@ -217,7 +233,7 @@ function isRetryable(error: unknown): error is ClientError {
   return error instanceof ClientError && error.retryable;
 }
 
-function isNotFound(error: unknown): boolean {
+function isNotFound(error: unknown): error is ChatdHTTPError {
   return error instanceof ChatdHTTPError && error.status === 404;
 }
 

@@ -140,8 +140,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Explain the state of a chat: its activity, and what it waits for
-         * @description Explain the state of a chat: its activity, and what it waits for.
+         * Explain the state of a chat, and what it waits for
+         * @description Explain the state of a chat, and what it waits for.
          *
          *     An operator (scope `operate` or `read-all`) also sees its worker and the load of all workers.
          */
@@ -489,7 +489,7 @@ export interface components {
          *         "deadline": "2026-03-01T09:30:02.480000Z"
          *       },
          *       "event": "action_required",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         ActionRequired: {
@@ -502,7 +502,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -1018,7 +1018,7 @@ export interface components {
          *         "title": "The sky"
          *       },
          *       "event": "chat",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         ChatUpdated: {
@@ -1031,7 +1031,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -1548,7 +1548,7 @@ export interface components {
          *         "from_message_id": 1
          *       },
          *       "event": "history_reset",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         HistoryReset: {
@@ -1561,7 +1561,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -1887,7 +1887,7 @@ export interface components {
          *         "type": "text"
          *       },
          *       "event": "message_part",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         MessagePart: {
@@ -1900,7 +1900,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -1930,7 +1930,7 @@ export interface components {
          *         }
          *       },
          *       "event": "message",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         MessageStored: {
@@ -1943,7 +1943,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -2081,7 +2081,7 @@ export interface components {
          * @example {
          *       "data": {},
          *       "event": "preview_reset",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         PreviewReset: {
@@ -2094,7 +2094,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -2128,7 +2128,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Detail
              * @description For people.
@@ -2307,7 +2307,7 @@ export interface components {
          *         "removed": []
          *       },
          *       "event": "queue_update",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         QueueChanged: {
@@ -2320,7 +2320,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -2540,7 +2540,7 @@ export interface components {
          *         "next_attempt_at": "2026-03-01T09:30:02.480000Z"
          *       },
          *       "event": "retry",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         RetryScheduled: {
@@ -2553,7 +2553,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -2744,7 +2744,7 @@ export interface components {
          *         ]
          *       },
          *       "event": "snapshot",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         Snapshot: {
@@ -2757,7 +2757,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -2928,7 +2928,7 @@ export interface components {
          *         "status": "running"
          *       },
          *       "event": "status",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         StatusChanged: {
@@ -2941,7 +2941,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -3321,7 +3321,7 @@ export interface components {
          *         }
          *       },
          *       "event": "error",
-         *       "id": "3.1.4+1"
+         *       "id": "3.1.4~1"
          *     }
          */
         TurnFailed: {
@@ -3334,7 +3334,7 @@ export interface components {
             /**
              * Id
              * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4+1
+             * @example 3.1.4~1
              */
             id: string;
         };
@@ -3605,6 +3605,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_cursor`: The `cursor` was not issued by this API.
@@ -3647,6 +3683,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -3676,6 +3730,8 @@ export interface operations {
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              *
              *     * `search_unavailable`: The search took too long (database.search_timeout_seconds), or too many of all owners run at once.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -3686,7 +3742,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "search_unavailable";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "search_unavailable" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -3715,6 +3771,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description Path of the created resource. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3760,6 +3818,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -3769,7 +3829,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -3794,6 +3854,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
              * @description Content Too Large.
              *
              *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
@@ -3812,6 +3890,24 @@ export interface operations {
                         code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -3868,6 +3964,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -3895,6 +4009,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -3905,7 +4021,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4000,6 +4116,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -4040,6 +4192,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -4067,6 +4237,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -4077,7 +4249,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4181,6 +4353,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -4219,6 +4427,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -4246,6 +4472,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -4256,7 +4484,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4324,6 +4552,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -4333,7 +4563,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4354,6 +4584,42 @@ export interface operations {
                         code: "chat_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -4396,6 +4662,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -4423,6 +4707,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -4433,7 +4719,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4509,6 +4795,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -4518,7 +4806,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4539,6 +4827,24 @@ export interface operations {
                         code: "chat_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
                     };
                 };
             };
@@ -4575,6 +4881,24 @@ export interface operations {
                         code: "body_too_large";
                         /** @constant */
                         status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -4621,6 +4945,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -4648,6 +4990,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -4658,7 +5002,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4730,6 +5074,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -4739,7 +5085,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -4764,6 +5110,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
              * @description Conflict.
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
@@ -4780,6 +5144,24 @@ export interface operations {
                         code: "chat_archived" | "chat_busy";
                         /** @constant */
                         status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -4824,6 +5206,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -4851,6 +5251,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -4861,7 +5263,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -4970,6 +5372,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -5008,6 +5446,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -5035,6 +5491,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -5045,7 +5503,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -5149,6 +5607,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -5187,6 +5681,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -5214,6 +5726,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -5224,7 +5738,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -5338,6 +5852,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -5376,6 +5926,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -5403,6 +5971,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -5413,7 +5983,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -5485,6 +6055,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -5494,7 +6066,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5515,6 +6087,42 @@ export interface operations {
                         code: "chat_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -5559,6 +6167,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -5588,6 +6214,8 @@ export interface operations {
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -5598,7 +6226,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -5709,6 +6337,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `conflicting_parameters`: Two of the parameters exclude each other.
@@ -5749,6 +6413,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -5776,6 +6458,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -5786,7 +6470,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -5862,6 +6546,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -5871,7 +6557,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -5894,6 +6580,24 @@ export interface operations {
                         code: "chat_not_found" | "file_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
                     };
                 };
             };
@@ -5936,6 +6640,24 @@ export interface operations {
                         code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -5990,6 +6712,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -6017,6 +6757,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -6027,7 +6769,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -6104,6 +6846,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -6113,7 +6857,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6138,6 +6882,24 @@ export interface operations {
                         code: "chat_not_found" | "file_not_found" | "message_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
                     };
                 };
             };
@@ -6178,6 +6940,24 @@ export interface operations {
                         code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -6230,6 +7010,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -6259,6 +7057,8 @@ export interface operations {
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -6269,7 +7069,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -6378,6 +7178,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -6416,6 +7252,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -6443,6 +7297,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -6453,7 +7309,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -6522,6 +7378,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -6531,7 +7389,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6554,6 +7412,42 @@ export interface operations {
                         code: "chat_not_found" | "queued_message_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -6596,6 +7490,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -6623,6 +7535,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -6633,7 +7547,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -6706,6 +7620,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -6715,7 +7631,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6742,6 +7658,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
              * @description Conflict.
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
@@ -6756,6 +7690,24 @@ export interface operations {
                         code: "chat_archived";
                         /** @constant */
                         status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -6802,6 +7754,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -6831,6 +7801,8 @@ export interface operations {
              *     * `not_ready`: This process is starting or stopping; others may be ready.
              *
              *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -6841,7 +7813,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -6913,6 +7885,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -6922,7 +7896,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -6947,6 +7921,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
              * @description Conflict.
              *
              *     * `chat_archived`: The chat is archived; unarchive it first.
@@ -6963,6 +7955,24 @@ export interface operations {
                         code: "chat_archived" | "nothing_to_retry";
                         /** @constant */
                         status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -7009,6 +8019,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -7036,6 +8064,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7046,7 +8076,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7159,6 +8189,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -7199,6 +8265,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -7226,6 +8310,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7236,7 +8322,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7312,6 +8398,8 @@ export interface operations {
             /**
              * @description Forbidden.
              *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
              *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
              */
             403: {
@@ -7321,7 +8409,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "insufficient_scope";
+                        code: "foreign_origin" | "insufficient_scope";
                         /** @constant */
                         status: 403;
                     };
@@ -7342,6 +8430,24 @@ export interface operations {
                         code: "chat_not_found";
                         /** @constant */
                         status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
                     };
                 };
             };
@@ -7382,6 +8488,24 @@ export interface operations {
                         code: "body_too_large" | "chat_full" | "storage_full";
                         /** @constant */
                         status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
                     };
                 };
             };
@@ -7430,6 +8554,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
@@ -7457,6 +8599,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7467,7 +8611,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7551,6 +8695,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Unprocessable Content.
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
@@ -7589,6 +8769,24 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong in chatd; it was logged.
@@ -7614,6 +8812,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7624,7 +8824,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7669,6 +8869,60 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong in chatd; it was logged.
@@ -7683,6 +8937,26 @@ export interface operations {
                         code: "internal";
                         /** @constant */
                         status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_connections";
+                        /** @constant */
+                        status: 503;
                     };
                 };
             };
@@ -7761,6 +9035,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Too Many Requests.
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
@@ -7777,6 +9087,24 @@ export interface operations {
                         code: "too_many_requests";
                         /** @constant */
                         status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
                     };
                 };
             };
@@ -7806,6 +9134,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7816,7 +9146,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7861,6 +9191,60 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
              * @description Internal Server Error.
              *
              *     * `internal`: Something went wrong in chatd; it was logged.
@@ -7884,6 +9268,8 @@ export interface operations {
              *     * `database_unavailable`: The database cannot be reached just now.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -7894,7 +9280,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "not_ready";
+                        code: "database_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };
@@ -7975,6 +9361,42 @@ export interface operations {
                 };
             };
             /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
              * @description Too Many Requests.
              *
              *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
@@ -7991,6 +9413,24 @@ export interface operations {
                         code: "too_many_requests";
                         /** @constant */
                         status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
                     };
                 };
             };
@@ -8020,6 +9460,8 @@ export interface operations {
              *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
              *
              *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
              */
             503: {
                 headers: {
@@ -8030,7 +9472,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "database_unavailable" | "jwks_unavailable" | "not_ready";
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
                         /** @constant */
                         status: 503;
                     };

@@ -233,3 +233,45 @@ test("the list stream yields newer versions only", async () => {
     },
   );
 });
+
+test("ids stay in their place of the path", async () => {
+  await withServer(
+    (response) => json(response, 200, { items: [] }),
+    async (url, requests) => {
+      const client = new Client(url);
+      for (const id of ["../../../statusz", "..%2f..%2fstatusz", "a/b", "a?b=c", "a#b", "%", "\\..\\"]) {
+        requests.length = 0;
+        await client.chats.get(id);
+        await client.chats.explain(id);
+        await client.queue.list(id);
+        await client.queue.remove(id, 1);
+        const places = requests.map((request) => request.url.split("/"));
+        assert.deepEqual(
+          places.map((place) => place.length),
+          [5, 6, 6, 7],
+        );
+        for (const place of places) assert.equal(decodeURIComponent(place[4] ?? ""), id);
+      }
+      requests.length = 0;
+      for (const id of ["", ".", ".."]) assert.throws(() => client.chats.delete(id), TypeError);
+      assert.equal(requests.length, 0);
+    },
+  );
+});
+
+for (const [code, done] of [
+  ["queued_message_not_found", true],
+  ["chat_not_found", false],
+  ["not_found", false],
+] as const) {
+  test(`a repeated remove answered 404 ${code} is ${done ? "done" : "an error"}`, async () => {
+    await withServer(
+      (response, _, count) => (count === 0 ? response.destroy() : problem(response, 404, code)),
+      async (url) => {
+        const removing = new Client(url).queue.remove("c", 1);
+        if (done) await removing;
+        else await assert.rejects(removing, (error) => error instanceof ChatdHTTPError && error.code === code);
+      },
+    );
+  });
+}
