@@ -81,3 +81,16 @@ async def test_every_transition_of_callers_names_its_actor(dsn: str) -> None:
         assert {(row["actor_owner_id"], row["actor_token_id"]) for row in rows} == {
             (None, token.id)
         }
+
+
+async def test_log_names_the_actor_and_the_owner(dsn: str) -> None:
+    async with authenticated_daemons(dsn, scripted()) as at:
+        token, backend = await at.create_token("backend", scopes=[AccessScope.ACT_FOR])
+        headers = backend | {"x-chatd-owner": "ann", "x-request-id": "who"}
+        await get_as(at.chatd, "/api/v1/chats", headers)
+        line = await at.chatd.wait_for_log("http.request", request_id="who")
+        assert (line["owner_id"], line["actor_owner_id"]) == ("ann", "backend")
+        assert line["token_id"] == str(token.id)
+        await get_as(at.chatd, "/livez", {"x-request-id": "nobody"})
+        line = await at.chatd.wait_for_log("http.request", request_id="nobody")
+        assert (line["owner_id"], line["actor_owner_id"], line["token_id"]) == (None, None, None)

@@ -180,3 +180,10 @@ def test_hadolint_accepts_containerfile() -> None:
         timeout=60,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
+
+
+def test_compose_waits_for_the_database_on_tcp() -> None:
+    """During its initialisation the image's server answers on the socket, and ends once more."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert "--host=127.0.0.1" in services["postgres"]["healthcheck"]["test"]
+    assert services["migrate"]["command"] == ["migrate", "up"]

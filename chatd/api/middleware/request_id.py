@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatd.api.scope import REQUEST_ID, route_template, single_header
+from chatd.api.auth.identity import Identity
+from chatd.api.scope import IDENTITY, REQUEST_ID, route_template, single_header
 from chatd.telemetry import tracing
 
 _log = structlog.get_logger()
@@ -72,6 +73,7 @@ class RequestIdMiddleware:
             level = logging.WARNING
         if not _log.is_enabled_for(level):
             return
+        identity: Identity | None = scope.get(IDENTITY)
         _log.log(
             level,
             "http.request",
@@ -80,6 +82,9 @@ class RequestIdMiddleware:
             status=status,
             seconds=round(seconds, 4),
             chat_id=_chat_id(scope),
+            owner_id=identity and identity.owner_id,
+            actor_owner_id=identity and identity.actor.owner_id,
+            token_id=identity and identity.actor.token_id and str(identity.actor.token_id),
         )
 
 
