@@ -126,6 +126,14 @@ def unknown_word_failure(word: str) -> Failure:
     return Failure(kind=FailureKind.CONFIGURATION, message=message)
 
 
+def unreadable_failure() -> Failure:
+    """Return the failure of a chat whose row this version cannot read."""
+    message = (
+        "the chat has data that this version of chatd cannot read; the log of the worker says which"
+    )
+    return Failure(kind=FailureKind.CONFIGURATION, message=message)
+
+
 def panic_failure(error: BaseException) -> Failure:
     """Return the failure of a chat whose task raised an unexpected exception."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

@@ -1,15 +1,25 @@
 """Claims: a worker takes pending chats."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
+from operator import itemgetter
 from uuid import UUID
 
+import asyncpg
+
+from chatd.domain.failure import unreadable_failure
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.commands import Fail
 from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.containment import Containment
 from chatd.store.database import Database
+from chatd.store.database_errors import is_caused_by_data
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("claims")
 
@@ -58,8 +68,14 @@ class Claims:
     """Store for claims of one worker."""
 
     def __init__(
-        self, database: Database, *, worker_id: UUID, listener: CommitListener = NO_LISTENER
+        self,
+        database: Database,
+        *,
+        worker_id: UUID,
+        listener: CommitListener = NO_LISTENER,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("claimer", containment_metrics)
         self._database = database
         self._listener = listener
         self._worker_id = worker_id
@@ -79,33 +95,74 @@ class Claims:
 
         At most ``suspects`` of them have lost ``suspect_recoveries`` workers. A claim that leaves chats in
         the line advances the round that new chats come after. One that leaves none does so if ``advance``.
+        A chat whose data make the claim fail is left out. One that cannot be read once it is claimed fails.
         """
-        rows = await self._database.fetch(
-            _Q["claim"],
-            worker_id=self._worker_id,
-            limit=limit,
-            models=models,
-            suspect_recoveries=suspect_recoveries,
-            suspects=suspects,
-            oldest_first=oldest_first,
-            from_round=bounds.round,
-            from_time=bounds.pending_since,
-            advance=advance,
-            claim_traceparent=tracing.current_traceparent(),
-        )
+
+        async def claim(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
+            return await self._database.fetch(
+                _Q["claim"],
+                worker_id=self._worker_id,
+                limit=limit,
+                models=models,
+                suspect_recoveries=suspect_recoveries,
+                suspects=suspects,
+                oldest_first=oldest_first,
+                from_round=bounds.round,
+                from_time=bounds.pending_since,
+                advance=advance,
+                claim_traceparent=tracing.current_traceparent(),
+                excluded=self._containment.cut_keys,
+                only=only,
+            )
+
+        rows = await self._claimed_rows(claim)
         seen = rows[0]
+        claimed = [row for row in rows if row["id"] is not None]
+        claims = self._containment.read_each(claimed, self._to_claim, key=itemgetter("id"))
+        if len(claims) < len(claimed):
+            await self._fail_unreadable(claimed, claims)
         return ClaimBatch(
-            claims=tuple(
-                Claim(
-                    self._listener.committed(row, Transition.CLAIM, self._worker_id),
-                    row["turn_seconds_left"],
-                    max(row["pending_seconds"], 0.0),
-                )
-                for row in rows
-                if row["id"] is not None
-            ),
+            claims=tuple(claims),
             candidates_left=seen["candidates_left"],
             claimed_round=seen["claimed_round"],
             oldest_pending=seen["oldest_pending"],
             next_due_in_seconds=seen["next_due_in"],
         )
+
+    async def _claimed_rows(
+        self, claim: Callable[[Sequence[UUID] | None], Awaitable[Sequence[asyncpg.Record]]]
+    ) -> Sequence[asyncpg.Record]:
+        """Return the rows of a claim, repeated in parts if it fails for the data of one chat."""
+        try:
+            return await claim(None)
+        except Exception as error:
+            if not is_caused_by_data(error):
+                raise
+        seen = await claim([])
+        found = await self._containment.run(seen[0]["due_ids"] or [], claim, key=lambda one: one)
+        return [*chain.from_iterable(found), *seen]
+
+    def _to_claim(self, row: asyncpg.Record) -> Claim:
+        return Claim(
+            self._listener.committed(row, Transition.CLAIM, self._worker_id),
+            row["turn_seconds_left"],
+            max(row["pending_seconds"], 0.0),
+        )
+
+    async def _fail_unreadable(
+        self, claimed: Sequence[asyncpg.Record], claims: Sequence[Claim]
+    ) -> None:
+        """Fail the chats that were claimed and cannot be read, rather than have their leases run out."""
+        readable = {claim.result.chat.id for claim in claims}
+        for row in claimed:
+            if row["id"] not in readable:
+                failure = unreadable_failure()
+                command = Fail(
+                    step=row["committed_steps"],
+                    last_error=failure.message,
+                    last_error_detail=failure.detail(attempts=1, at=datetime.now(UTC)),
+                    settled_part=row["settled_part"],
+                )
+                fence = {"chat_id": row["id"], "worker_id": self._worker_id, "epoch": row["epoch"]}
+                with self._containment.guard(row["id"]):
+                    await self._database.fetch(command.query, **fence, **command.parameters())

@@ -73,7 +73,12 @@ def build_store(
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
         tool_calls=ToolCalls(database, limits=limits, listener=listener),
-        claims=Claims(database, worker_id=worker_id, listener=listener),
+        claims=Claims(
+            database,
+            worker_id=worker_id,
+            listener=listener,
+            containment_metrics=containment_metrics,
+        ),
         pending=PendingChats(database, worker_id=worker_id, listener=listener),
         turns=Turns(database, metrics=metrics, listener=listener),
         leases=Leases(database, worker_id=worker_id, listener=listener),

@@ -13,6 +13,9 @@
 -- entries of all chats that were claimed before. More candidates are read than are claimed, since
 -- other workers may hold the first ones.
 --
+-- Chats of `:excluded` are left out. When `:only` is not null, no other chats are claimed, and those
+-- that would be claimed without it are named by `due_ids`.
+--
 -- The parameters stand in a CTE, so that plans are the same for all of them and PostgreSQL makes
 -- one for many claims: to plan this statement takes longer than to run it.
 WITH request AS MATERIALIZED (
@@ -20,7 +23,8 @@ WITH request AS MATERIALIZED (
            :limit * 2 + 8 AS max_candidates, :oldest_first::boolean AS oldest_first,
            :from_round::bigint AS from_round, :from_time::timestamptz AS from_time,
            :suspect_recoveries::integer AS suspect_recoveries, :suspects::integer AS suspects,
-           :advance::boolean AS advance, clock_timestamp() AS now
+           :advance::boolean AS advance, :excluded::uuid[] AS excluded, :only::uuid[] AS only_ids,
+           clock_timestamp() AS now
 ), models AS MATERIALIZED (
     SELECT unnest(models) AS id FROM request
 ), line AS MATERIALIZED (
@@ -72,6 +76,7 @@ WITH request AS MATERIALIZED (
     SELECT locked.*, candidates.round_in_line FROM candidates CROSS JOIN LATERAL (
         SELECT id, GREATEST(updated_at, pending_since) AS waiting_since FROM chats
         WHERE ctid = candidates.place AND status = 'pending'
+          AND id <> ALL((SELECT excluded FROM request)::uuid[])
         FOR NO KEY UPDATE SKIP LOCKED
     ) locked
     LIMIT (SELECT max_claims FROM request)
@@ -92,7 +97,8 @@ WITH request AS MATERIALIZED (
         settled_part = 0,
         claim_traceparent = CASE WHEN c.recoveries > 0 OR c.lapsed_step = c.committed_steps
                                  THEN c.claim_traceparent ELSE :claim_traceparent END
-    FROM due WHERE c.id = due.id
+    FROM due, request
+    WHERE c.id = due.id AND (only_ids IS NULL OR c.id = ANY(only_ids))
     RETURNING c.*, due.waiting_since
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id)
@@ -111,7 +117,8 @@ WITH request AS MATERIALIZED (
     SELECT (SELECT count(*) FROM candidates) > request.max_claims AS candidates_left,
            GREATEST(position.last_value, (SELECT round FROM advanced)) AS claimed_round,
            COALESCE((SELECT min(pending_since) FROM oldest), request.now) AS oldest_pending,
-           EXTRACT(EPOCH FROM next_due.at - clock_timestamp())::float8 AS next_due_in
+           EXTRACT(EPOCH FROM next_due.at - clock_timestamp())::float8 AS next_due_in,
+           (SELECT array_agg(id) FROM due) AS due_ids
     FROM request, next_due, chat_claimed_round AS position
 )
 SELECT 'done' AS outcome, chat_columns(updated),
