@@ -1,9 +1,8 @@
 """Claims: a worker takes pending chats."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from operator import itemgetter
 from uuid import UUID
 
@@ -16,7 +15,6 @@ from chatd.store.commands import Fail
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
-from chatd.store.database_errors import is_caused_by_data
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
@@ -115,7 +113,11 @@ class Claims:
                 only=only,
             )
 
-        rows = await self._claimed_rows(claim)
+        async def candidates() -> Sequence[UUID]:
+            return (await claim([]))[0]["due_ids"] or []
+
+        rows = await self._containment.run_or_split(claim, candidates, key=lambda one: one)
+        rows = rows or await claim([])
         seen = rows[0]
         claimed = [row for row in rows if row["id"] is not None]
         claims = self._containment.read_each(claimed, self._to_claim, key=itemgetter("id"))
@@ -128,19 +130,6 @@ class Claims:
             oldest_pending=seen["oldest_pending"],
             next_due_in_seconds=seen["next_due_in"],
         )
-
-    async def _claimed_rows(
-        self, claim: Callable[[Sequence[UUID] | None], Awaitable[Sequence[asyncpg.Record]]]
-    ) -> Sequence[asyncpg.Record]:
-        """Return the rows of a claim, repeated in parts if it fails for the data of one chat."""
-        try:
-            return await claim(None)
-        except Exception as error:
-            if not is_caused_by_data(error):
-                raise
-        seen = await claim([])
-        found = await self._containment.run(seen[0]["due_ids"] or [], claim, key=lambda one: one)
-        return [*chain.from_iterable(found), *seen]
 
     def _to_claim(self, row: asyncpg.Record) -> Claim:
         return Claim(

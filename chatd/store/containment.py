@@ -12,6 +12,7 @@ It is halved too. If all parts of it fail, the server is slow, and nothing is cu
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
@@ -117,6 +118,25 @@ class Containment(Generic[KeyT]):
         for culprit, cause in culprits:
             self.cut(culprit, cause)
         return results
+
+    async def run_or_split(
+        self,
+        statement: Callable[[Sequence[T] | None], Awaitable[Sequence[R]]],
+        candidates: Callable[[], Awaitable[Sequence[T]]],
+        *,
+        key: Callable[[T], KeyT],
+    ) -> Sequence[R]:
+        """Run a statement that finds its chats itself, for None. If that fails, run it for candidates.
+
+        The statement has to leave ``cut_keys`` out, or it would fail again each time.
+        """
+        try:
+            return await statement(None)
+        except Exception as error:
+            if not is_caused_by_data(error):
+                raise
+        found = await self.run(await candidates(), statement, key=key)
+        return [*chain.from_iterable(found)]
 
     def read_each(
         self, rows: Iterable[T], read: Callable[[T], R], *, key: Callable[[T], KeyT]

@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
+from operator import attrgetter, itemgetter
 from uuid import UUID
+
+import asyncpg
 
 from chatd.domain.chat import Chat, Status
 from chatd.store import records, sql
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.connector import Connection
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.database_errors import translate_errors
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("leases")
 
@@ -58,8 +64,14 @@ class Leases:
     """Store for the leases of one worker."""
 
     def __init__(
-        self, database: Database, *, worker_id: UUID, listener: CommitListener = NO_LISTENER
+        self,
+        database: Database,
+        *,
+        worker_id: UUID,
+        listener: CommitListener = NO_LISTENER,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("activity", containment_metrics)
         self._database = database
         self._listener = listener
         self.worker_id = worker_id
@@ -119,7 +131,17 @@ class Leases:
 
     async def report_activity(self, activities: Sequence[ActivityReport]) -> set[tuple[UUID, int]]:
         """Record the activity of leased chats. Return the id and epoch of those that were not locked."""
-        rows = await self._database.fetch(
+        written = await self._containment.run(
+            [each for each in activities if not self._containment.is_cut(each.chat_id)],
+            self._report_activity,
+            key=attrgetter("chat_id"),
+        )
+        return {(row["id"], row["epoch"]) for row in chain.from_iterable(written)}
+
+    async def _report_activity(
+        self, activities: Sequence[ActivityReport]
+    ) -> Sequence[asyncpg.Record]:
+        return await self._database.fetch(
             _Q["report_activity"],
             worker_id=self.worker_id,
             chat_ids=[activity.chat_id for activity in activities],
@@ -129,12 +151,11 @@ class Leases:
             stage_seconds_left=[activity.seconds_until_deadline for activity in activities],
             progress_seconds=[activity.seconds_since_progress for activity in activities],
         )
-        return {(row["id"], row["epoch"]) for row in rows}
 
     async def leased_chats(self) -> list[Chat]:
         """Return the chats that this worker holds, according to the database."""
         rows = await self._database.fetch(_Q["leased_chats"], worker_id=self.worker_id)
-        return [records.chat(row) for row in rows]
+        return self._containment.read_each(rows, records.chat, key=itemgetter("id"))
 
     async def prune_workers(self, *, max_silence_seconds: float) -> None:
         """Delete the rows of workers that ended without deregistering."""

@@ -1,13 +1,18 @@
 """Pending chats that no claim takes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from operator import itemgetter
 from uuid import UUID
+
+import asyncpg
 
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("pending")
 
@@ -16,8 +21,14 @@ class PendingChats:
     """Store for ending the wait of pending chats that no claim takes."""
 
     def __init__(
-        self, database: Database, *, worker_id: UUID, listener: CommitListener = NO_LISTENER
+        self,
+        database: Database,
+        *,
+        worker_id: UUID,
+        listener: CommitListener = NO_LISTENER,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("pending sweep", containment_metrics)
         self._database = database
         self._listener = listener
         self._worker_id = worker_id
@@ -38,14 +49,30 @@ class PendingChats:
         limit: int = 100,
     ) -> list[TransitionResult]:
         """Fail up to ``limit`` chats that were pending for ``grace_seconds`` for an unserved model."""
-        rows = await self._database.fetch(
-            _Q["fail_unserved"],
-            worker_id=self._worker_id,
-            models=list(models),
-            lease_seconds=lease_seconds,
-            grace_seconds=grace_seconds,
-            limit=limit,
-        )
-        return [
-            self._listener.committed(row, Transition.FAIL_UNSERVED, self._worker_id) for row in rows
-        ]
+
+        async def fail(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
+            return await self._database.fetch(
+                _Q["fail_unserved"],
+                worker_id=self._worker_id,
+                models=list(models),
+                lease_seconds=lease_seconds,
+                grace_seconds=grace_seconds,
+                limit=limit,
+                excluded=self._containment.cut_keys,
+                only=only,
+            )
+
+        async def pending() -> Sequence[UUID]:
+            rows = await self._database.fetch(
+                _Q["pending_for"],
+                models=list(models),
+                limit=limit,
+                excluded=self._containment.cut_keys,
+            )
+            return [row["id"] for row in rows]
+
+        rows = await self._containment.run_or_split(fail, pending, key=lambda one: one)
+        return self._containment.read_each(rows, self._to_failed, key=itemgetter("id"))
+
+    def _to_failed(self, row: asyncpg.Record) -> TransitionResult:
+        return self._listener.committed(row, Transition.FAIL_UNSERVED, self._worker_id)

@@ -1,9 +1,12 @@
 """Reaps: finding workers that may be dead, and reclaiming the chats of those that are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import itemgetter
 from uuid import UUID
+
+import asyncpg
 
 from chatd.domain.message import fold, interrupted_message
 from chatd.domain.outcomes import ReapReason
@@ -11,9 +14,11 @@ from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import ReapInterrupt
 from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("reaps")
 
@@ -66,8 +71,15 @@ class Reaps:
     """Store for the reaper of one worker."""
 
     def __init__(
-        self, database: Database, *, worker_id: UUID, listener: CommitListener = NO_LISTENER
+        self,
+        database: Database,
+        *,
+        worker_id: UUID,
+        listener: CommitListener = NO_LISTENER,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self.containment = Containment[UUID]("reaper", containment_metrics)
+        """The chats that could not be reclaimed."""
         self._database = database
         self._listener = listener
         self.worker_id = worker_id
@@ -91,37 +103,80 @@ class Reaps:
         self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 100
     ) -> list[TransitionResult]:
         """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
-        rows = await self._database.fetch(
-            _Q["reap"],
-            worker_id=self.worker_id,
-            **_columns(targets),
-            reasons=[each.reason.value for each in targets],
-            max_recoveries=max_recoveries,
-            limit=limit,
-        )
-        return [self._listener.committed(row, Transition.REAP, self.worker_id) for row in rows]
+
+        async def reap(chats: Sequence[ReapTarget] | None) -> Sequence[asyncpg.Record]:
+            chosen = targets if chats is None else chats
+            return await self._database.fetch(
+                _Q["reap"],
+                worker_id=self.worker_id,
+                **_columns(chosen),
+                reasons=[each.reason.value for each in chosen],
+                max_recoveries=max_recoveries,
+                limit=limit,
+                excluded=self.containment.cut_keys,
+            )
+
+        rows = await self._run_or_split(reap, targets, limit)
+        return self.containment.read_each(rows, self._to_result, key=itemgetter("id"))
+
+    def _to_result(self, row: asyncpg.Record) -> TransitionResult:
+        return self._listener.committed(row, Transition.REAP, self.worker_id)
+
+    async def _run_or_split(
+        self,
+        statement: Callable[[Sequence[ReapTarget] | None], Awaitable[Sequence[asyncpg.Record]]],
+        targets: Sequence[ReapTarget],
+        limit: int,
+    ) -> Sequence[asyncpg.Record]:
+        async def chats() -> Sequence[ReapTarget]:
+            of_worker = {target.worker_id: target for target in targets}
+            rows = await self._database.fetch(
+                _Q["chats_of_workers"],
+                worker_ids=list(of_worker),
+                excluded=self.containment.cut_keys,
+                limit=limit,
+            )
+            return [
+                replace(of_worker[row["worker_id"]], chat_id=row["id"], epoch=row["epoch"])
+                for row in rows
+            ]
+
+        return await self.containment.run_or_split(statement, chats, key=_chat_of)
 
     async def orphaned_interrupts(
         self, targets: Sequence[ReapTarget], *, limit: int = 100
     ) -> list[OrphanedInterrupt]:
         """Return interrupting chats of dead workers, each with the command that finishes it."""
-        rows = await self._database.fetch(
-            _Q["orphaned_interrupts"], **_columns(targets), limit=limit
-        )
-        return [
-            OrphanedInterrupt(
-                fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
-                command=ReapInterrupt(
-                    step=row["committed_steps"],
-                    settled_part=row["last_part"],
-                    messages=interrupted_message(
-                        fold(records.parts_after(row["settled_part"], row["batches"] or ())),
-                        model_config_id=row["last_model_config_id"],
-                    ),
-                ),
+
+        async def read(chats: Sequence[ReapTarget] | None) -> Sequence[asyncpg.Record]:
+            return await self._database.fetch(
+                _Q["orphaned_interrupts"],
+                **_columns(targets if chats is None else chats),
+                limit=limit,
+                excluded=self.containment.cut_keys,
             )
-            for row in rows
-        ]
+
+        rows = await self._run_or_split(read, targets, limit)
+        return self.containment.read_each(rows, _orphaned_interrupt, key=itemgetter("id"))
+
+
+def _orphaned_interrupt(row: asyncpg.Record) -> OrphanedInterrupt:
+    return OrphanedInterrupt(
+        fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
+        command=ReapInterrupt(
+            step=row["committed_steps"],
+            settled_part=row["last_part"],
+            messages=interrupted_message(
+                fold(records.parts_after(row["settled_part"], row["batches"] or ())),
+                model_config_id=row["last_model_config_id"],
+            ),
+        ),
+    )
+
+
+def _chat_of(target: ReapTarget) -> UUID:
+    assert target.chat_id is not None  # noqa: S101 - a target of one chat
+    return target.chat_id
 
 
 def _columns(targets: Sequence[ReapTarget]) -> dict[str, list[object]]:

@@ -72,17 +72,34 @@ def build_store(
         chats=Chats(database, limits=limits, listener=listener),
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
-        tool_calls=ToolCalls(database, limits=limits, listener=listener),
+        tool_calls=ToolCalls(
+            database, limits=limits, listener=listener, containment_metrics=containment_metrics
+        ),
         claims=Claims(
             database,
             worker_id=worker_id,
             listener=listener,
             containment_metrics=containment_metrics,
         ),
-        pending=PendingChats(database, worker_id=worker_id, listener=listener),
+        pending=PendingChats(
+            database,
+            worker_id=worker_id,
+            listener=listener,
+            containment_metrics=containment_metrics,
+        ),
         turns=Turns(database, metrics=metrics, listener=listener),
-        leases=Leases(database, worker_id=worker_id, listener=listener),
-        reaps=Reaps(database, worker_id=worker_id, listener=listener),
+        leases=Leases(
+            database,
+            worker_id=worker_id,
+            listener=listener,
+            containment_metrics=containment_metrics,
+        ),
+        reaps=Reaps(
+            database,
+            worker_id=worker_id,
+            listener=listener,
+            containment_metrics=containment_metrics,
+        ),
         reads=ChatReader(database),
         chat_lists=ChatLists(database, searches=searches, containment_metrics=containment_metrics),
         files=Files(database),

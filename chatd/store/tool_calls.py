@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
+from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("tool_calls")
 
@@ -45,7 +50,9 @@ class ToolCalls:
         *,
         limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
+        containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
+        self._containment = Containment[UUID]("reaper", containment_metrics)
         self._database = database
         self._listener = listener
         self._limits = limits
@@ -79,5 +86,20 @@ class ToolCalls:
 
     async def expire(self, *, limit: int = 100) -> list[TransitionResult]:
         """Answer overdue calls with an error, so that the turns of up to ``limit`` chats go on."""
-        rows = await self._database.fetch(_Q["expire_action"], limit=limit)
-        return [self._listener.committed(row, Transition.EXPIRE_ACTION) for row in rows]
+
+        async def expire(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
+            return await self._database.fetch(
+                _Q["expire_action"], limit=limit, excluded=self._containment.cut_keys, only=only
+            )
+
+        async def overdue() -> Sequence[UUID]:
+            rows = await self._database.fetch(
+                _Q["overdue_actions"], limit=limit, excluded=self._containment.cut_keys
+            )
+            return [row["id"] for row in rows]
+
+        rows = await self._containment.run_or_split(expire, overdue, key=lambda one: one)
+        return self._containment.read_each(rows, self._to_expired, key=itemgetter("id"))
+
+    def _to_expired(self, row: asyncpg.Record) -> TransitionResult:
+        return self._listener.committed(row, Transition.EXPIRE_ACTION)

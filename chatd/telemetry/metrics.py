@@ -179,16 +179,8 @@ class NotificationMetrics:
 
 
 CONTAINED_ACTORS: Final = (
-    *(
-        "chat list",
-        "chat poller",
-        "claimer",
-        "deregistration",
-        "flusher",
-        "list poller",
-        "notifier",
-    ),
-    "reaper",
+    *("activity", "chat list", "chat poller", "claimer", "flusher", "list poller", "notifier"),
+    *("pending sweep", "reaper"),
 )
 """Actors and reads that work on batches of many chats."""
 

@@ -53,7 +53,7 @@ class Deregistration:
         return len(leased)
 
     async def _apply(self, fence: FencingToken, command: WorkerCommand) -> None:
-        with suppress(LeaseLost):
+        with suppress(LeaseLost), self._reaps.containment.guard(fence.chat_id):
             await self._turns.apply(fence, command)
 
     async def run(self, child: ChildHandle) -> None:

@@ -8,6 +8,7 @@ worker change nothing.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -110,10 +111,14 @@ class Reaper:
         """Finish the interrupts of dead workers: store what these had flushed."""
         orphans = await self._reaps.orphaned_interrupts(targets)
         for orphan in orphans:
-            try:
+            result = None
+            with (
+                suppress(LeaseLost),  # its worker, or another reaper, was quicker
+                self._reaps.containment.guard(orphan.fence.chat_id),
+            ):
                 result = await self._turns.apply(orphan.fence, orphan.command)
-            except LeaseLost:
-                continue  # its worker, or another reaper, was quicker
+            if result is None:
+                continue
             self._metrics.reaps.add(ReapReason.INTERRUPTING)
             with structlog.contextvars.bound_contextvars(
                 chat_id=orphan.fence.chat_id, epoch=orphan.fence.epoch

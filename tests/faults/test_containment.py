@@ -42,7 +42,7 @@ NO_BATCHES: Mapping[str, str] = {
 """Actors that no row of a single chat passes through, or whose test is elsewhere."""
 FED = {
     "chat poller", "list poller", "claimer", "reaper", "flusher", "notifier", "deregistration",
-    "pending sweep",
+    "pending sweep", "activity",
 }  # fmt: skip
 """Actors that the tests of this module feed."""
 
@@ -70,8 +70,8 @@ ROWS: Mapping[str, str] = {
     "JSON of another shape": "UPDATE chats SET labels = '[1, 2]' WHERE id = $1",
     "JSON nested too deeply": "UPDATE chats SET labels = jsonb_build_object('a', (repeat('[', 900)"
     " || repeat(']', 900))::jsonb) WHERE id = $1",
-    "a number too long": "UPDATE chats SET labels = jsonb_build_object('a', ('1' || repeat('0', 5000))::jsonb)"
-    " WHERE id = $1",
+    "a number too long": "UPDATE chats SET labels = jsonb_build_object('a',"
+    " ('1' || repeat('0', 5000))::jsonb) WHERE id = $1",
     "labels that are no text": 'UPDATE chats SET labels = \'{"a": {"b": 1}}\' WHERE id = $1',
     "a time beyond that of Python": "UPDATE chats SET created_at = '20000-01-01' WHERE id = $1",
     "a time without end": "UPDATE chats SET created_at = 'infinity' WHERE id = $1",
@@ -169,7 +169,7 @@ async def test_row_that_fails_is_left_out_of_lists(
         async def follow_list() -> None:
             async with chatd.api.http.stream("GET", "/api/v1/chats/stream") as answer:
                 async for line in answer.aiter_lines():
-                    seen.append(line)
+                    seen.extend([line])
 
         following = asyncio.create_task(follow_list())
         await eventually(lambda: any("snapshot" in line for line in seen))
@@ -261,8 +261,8 @@ async def test_reaper_goes_on_with_the_chats_that_it_can_reap(
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         ids = [(await front.api.create(f"number {n}"))["id"] for n in range(4)]
     await loose.execute(
-        "UPDATE chats SET status = 'running', worker_id = gen_random_uuid(), epoch = 1, pending_since = NULL,"
-        " started_at = clock_timestamp() - interval '1 hour',"
+        "UPDATE chats SET status = 'running', worker_id = gen_random_uuid(), epoch = 1,"
+        " pending_since = NULL, started_at = clock_timestamp() - interval '1 hour',"
         " heartbeat_at = clock_timestamp() - interval '1 hour'"
     )
     await loose.execute(RAISING.format(chat_id=ids[1]))
@@ -272,3 +272,21 @@ async def test_reaper_goes_on_with_the_chats_that_it_can_reap(
         cut = await chatd.wait_for_log("containment.cut", actor="reaper")
         assert cut["chat_id"] == ids[1]
         await check_neighbour(chatd)
+
+
+async def test_chat_that_cannot_be_reported_on_holds_up_no_other(
+    dsn: str, loose: asyncpg.Connection
+) -> None:
+    """A row that refuses its activity costs neither the lease of the worker nor other reports."""
+    script = [{"text": "Wait "}, {"hang": True}]
+    async with running_daemon(dsn, scripted(script), worker=QUICK) as chatd:
+        ids = [(await chatd.api.create("hello"))["id"] for _ in range(2)]
+        for chat_id in ids:
+            await chatd.api.wait_for_status(chat_id, "running")
+        await loose.execute(RAISING.format(chat_id=ids[0]))
+        cut = await chatd.wait_for_log("containment.cut", actor="activity")
+        assert cut["chat_id"] == ids[0]
+        await loose.execute("DROP TRIGGER refuse ON chats")
+        assert not chatd.logged("supervisor.child_failed")
+        for chat_id in ids:
+            assert (await chatd.api.chat(chat_id))["status"] == "running"

@@ -81,8 +81,8 @@ async def test_leased_chats_are_found_by_their_worker(filled: Connection, generi
     asks: dict[tuple[str, str], dict[str, Any]] = {
         ("leases", "leased_chats"): {"worker_id": WORKER},
         ("leases", "renew"): {"worker_id": WORKER},
-        ("reaps", "reap"): {**reap, "max_recoveries": 3, "limit": 100},
-        ("reaps", "orphaned_interrupts"): {**EVIDENCE, "limit": 100},
+        ("reaps", "reap"): {**reap, "max_recoveries": 3, "limit": 100, "excluded": []},
+        ("reaps", "orphaned_interrupts"): {**EVIDENCE, "limit": 100, "excluded": []},
     }
     for (file, name), values in asks.items():
         result = await plan(filled, file, name, **values, generic=generic)
@@ -100,7 +100,7 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
     await filled.execute("ANALYZE chats")
     asks: dict[tuple[str, str], dict[str, Any]] = {
         ("reaps", "look"): {"worker_id": UUID(int=9), "lease_seconds": 20.0},
-        ("tool_calls", "expire_action"): {"limit": 100},
+        ("tool_calls", "expire_action"): {"limit": 100, "excluded": [], "only": None},
     }
     for (file, name), values in asks.items():
         result = await plan(filled, file, name, **values, generic=generic)

@@ -13,8 +13,8 @@
 -- entries of all chats that were claimed before. More candidates are read than are claimed, since
 -- other workers may hold the first ones.
 --
--- Chats of `:excluded` are left out. When `:only` is not null, no other chats are claimed, and those
--- that would be claimed without it are named by `due_ids`.
+-- Chats of `:excluded` are left out. When `:only` is not null, no other chats are claimed, and
+-- `due_ids` are those that would be claimed without it.
 --
 -- The parameters stand in a CTE, so that plans are the same for all of them and PostgreSQL makes
 -- one for many claims: to plan this statement takes longer than to run it.

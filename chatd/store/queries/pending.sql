@@ -52,6 +52,7 @@ WITH models AS MATERIALIZED (
 ), locked AS MATERIALIZED (
     SELECT chat.id, found.reason FROM found CROSS JOIN LATERAL (
         SELECT id FROM chats WHERE ctid = found.place AND status = 'pending'
+          AND id <> ALL(:excluded::uuid[]) AND (:only::uuid[] IS NULL OR id = ANY(:only))
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
 ), updated AS (
@@ -82,3 +83,18 @@ SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
        NULL::jsonb AS messages
 FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
+
+-- name: pending_for
+-- Read pending chats of the given models, because a statement about all of them failed.
+SELECT chat.id FROM unnest(:models::uuid[]) AS model (id) CROSS JOIN LATERAL (
+    (SELECT id FROM chats
+     WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+       AND last_model_config_id = model.id AND id <> ALL(:excluded::uuid[])
+     ORDER BY pending_since LIMIT :limit)
+    UNION ALL
+    (SELECT id FROM chats
+     WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+       AND last_model_config_id = model.id AND id <> ALL(:excluded::uuid[])
+     ORDER BY recoveries, pending_since LIMIT :limit)
+) chat
+LIMIT :limit;

@@ -41,7 +41,8 @@ WITH targets AS MATERIALIZED (
                 :chat_ids::uuid[], :epochs::bigint[])
         AS t (worker_id, heartbeat_at, reason, chat_id, epoch)
     LEFT JOIN workers w ON w.worker_id = t.worker_id
-    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
+    WHERE (t.chat_id IS NOT NULL AND t.heartbeat_at IS NULL)
+       OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
 ), locked AS MATERIALIZED (
     SELECT c.id, targets.reason,
            c.recoveries
@@ -54,6 +55,7 @@ WITH targets AS MATERIALIZED (
     FROM targets JOIN chats c ON c.worker_id = targets.worker_id
     WHERE c.status = 'running'
       AND (targets.chat_id IS NULL OR (c.id = targets.chat_id AND c.epoch = targets.epoch))
+      AND c.id <> ALL(:excluded::uuid[])
     ORDER BY c.id LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 ), reclaimed AS MATERIALIZED (
     SELECT id, reason, recoveries,
@@ -111,7 +113,8 @@ WITH targets AS MATERIALIZED (
                 :epochs::bigint[])
         AS t (worker_id, heartbeat_at, chat_id, epoch)
     LEFT JOIN workers w ON w.worker_id = t.worker_id
-    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
+    WHERE (t.chat_id IS NOT NULL AND t.heartbeat_at IS NULL)
+       OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
 )
 SELECT c.id, c.worker_id, c.epoch, c.committed_steps, c.last_model_config_id,
        c.settled_part,
@@ -123,4 +126,11 @@ SELECT c.id, c.worker_id, c.epoch, c.committed_steps, c.last_model_config_id,
 FROM targets JOIN chats c ON c.worker_id = targets.worker_id
 WHERE c.status = 'interrupting'
   AND (targets.chat_id IS NULL OR (c.id = targets.chat_id AND c.epoch = targets.epoch))
+  AND c.id <> ALL(:excluded::uuid[])
 ORDER BY c.id LIMIT :limit;
+
+-- name: chats_of_workers
+-- Read which chats the given workers hold, because a statement about all of them failed.
+SELECT id, worker_id, epoch FROM chats
+WHERE worker_id = ANY(:worker_ids::uuid[]) AND id <> ALL(:excluded::uuid[])
+ORDER BY id LIMIT :limit;

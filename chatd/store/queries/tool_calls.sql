@@ -170,6 +170,7 @@ SELECT * FROM response;
 WITH overdue AS MATERIALIZED (
     SELECT id, version FROM chats
     WHERE status = 'requires_action' AND action_deadline < (SELECT clock_timestamp())
+      AND id <> ALL(:excluded::uuid[]) AND (:only::uuid[] IS NULL OR id = ANY(:only))
     ORDER BY action_deadline LIMIT :limit
 ), locked AS MATERIALIZED (
     SELECT c.id FROM chats c JOIN overdue o ON o.id = c.id AND o.version = c.version
@@ -210,3 +211,10 @@ SELECT 'done' AS outcome, chat_columns(updated),
        (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted
         WHERE inserted.chat_id = updated.id) AS messages
 FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
+
+-- name: overdue_actions
+-- Read the chats whose client missed the deadline, because a statement about all of them failed.
+SELECT id FROM chats
+WHERE status = 'requires_action' AND action_deadline < (SELECT clock_timestamp())
+  AND id <> ALL(:excluded::uuid[])
+ORDER BY action_deadline LIMIT :limit;
