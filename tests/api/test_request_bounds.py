@@ -144,6 +144,7 @@ async def test_problem_names_the_first_mistakes_only(chatd: InProcessDaemon) -> 
         ({"title": ['","'] * MAX_JSON_VALUES}, "more than 20000 values"),
         ({"title": ["\\", '\\"', '"'] * (MAX_JSON_VALUES // 2)}, "more than 20000 values"),
         ({"model": "m" * 201}, "at most 200 characters"),
+        ({"title": [10**4000] * 300}, "digits"),
     ],
 )
 async def test_oversized_body_is_refused_in_one_sentence(
@@ -162,6 +163,12 @@ async def test_deeply_nested_body_is_refused(chatd: InProcessDaemon, depth: int)
         answer = await chatd.api.http.post(CHATS, content=body, headers=JSON)
         words = "nested more than 64 deep" if depth < MAX_JSON_VALUES else "more than 20000 values"
         assert_problem(answer, 422, "invalid_request", words)
+
+
+async def test_white_space_is_no_structure(chatd: InProcessDaemon) -> None:
+    body = '{"content":%s"hello"}' % (" " * 2_000_000)
+    answer = await chatd.api.http.post(CHATS, content=body, headers=JSON)
+    assert answer.status_code == 201
 
 
 async def test_structure_inside_of_text_is_no_structure(chatd: InProcessDaemon) -> None:
