@@ -75,8 +75,8 @@ CREATE TABLE chats (
     last_error_detail     jsonb,
     worker_id             uuid,                       -- the holder of the lease
     started_at            timestamptz,                -- when that worker claimed the chat
-    heartbeat_at          timestamptz,                -- in no index: updates stay HOT
     activity              jsonb,                      -- in no index: updates stay HOT
+    heartbeat_at          timestamptz,                -- the same; after activity, so that WAL is short
     pending_since         timestamptz,                -- since when, or from when, it may be claimed
     round                 bigint NOT NULL DEFAULT 0,  -- pending chats are claimed in this order
     action_deadline       timestamptz,                -- how long the client may run its tools

@@ -1,6 +1,7 @@
 """Behind a transaction pooler: a real PgBouncer, if one is installed that supports prepared statements.
 
-``CHATD_TEST_PGBOUNCER`` is the command that starts it, if not ``pgbouncer``.
+``CHATD_TEST_PGBOUNCER`` is the command that starts it, if not ``pgbouncer``. ``CHATD_TEST_POOLER_SECONDS``
+is how long three processes work behind it without a direct URL.
 """
 
 import os
@@ -8,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,8 +23,8 @@ from support.child_process import child_process
 from support.database_inspector import DatabaseInspector, inspect_database
 from support.databases import database_on_server
 from support.eventually import TIMEOUT_SECONDS
-from support.processes import ChatdProcess, chatd_process, replicas
-from support.sse_client import ApiClient, ChatView, client
+from support.processes import HANGING_SCRIPTS, ChatdProcess, chatd_process, replicas
+from support.sse_client import ApiClient, ChatView, client, clients
 
 from chatd.cli.exit_codes import Exit
 
@@ -44,6 +46,14 @@ max_prepared_statements = 200
 ignore_startup_parameters = jit
 """
 NO_WORKER = {"CHATD_WORKER__ENABLED": "false"}
+POOLED = """
+[worker]
+heartbeat_seconds = 0.5
+lease_seconds = 4
+poll_seconds = 0.5
+"""
+LEASE_SECONDS = 4
+POOLER_SECONDS = float(os.environ.get("CHATD_TEST_POOLER_SECONDS", "5"))
 
 
 def version() -> tuple[int, ...]:
@@ -147,6 +157,58 @@ async def check_takeover(
         "finish_turn",
     ]
     assert list(view.messages.values())[1:] == await api.texts(chat_id)
+
+
+@needs_pgbouncer
+async def test_without_a_direct_url_only_an_expired_lease_is_a_death(
+    tmp_path: Path, tcp_server: str
+) -> None:
+    """Any session of the pooler may hold any lock, so that locks say nothing."""
+    async with database_on_server(tcp_server) as direct:
+        with running_pgbouncer(direct, SET_UP_FOR_IT) as dsn:
+            async with (
+                replicas(
+                    tmp_path, dsn, "a", "b", "c", settings=POOLED, scripts=HANGING_SCRIPTS
+                ) as workers,
+                clients(workers) as apis,
+                inspect_database(direct) as stored,
+            ):
+                assert all(worker.logged("heartbeat.lock_unproved") for worker in workers)
+                await check_light_load(list(apis.values()), stored, POOLER_SECONDS)
+                await check_takeover_after_the_lease(apis, stored, workers)
+
+
+async def check_light_load(
+    apis: list[ApiClient], stored: DatabaseInspector, seconds: float
+) -> None:
+    """Have a chat answered now and then while others go on. No chat is lost to anybody."""
+    held = [(await api.create("[[slow]]"))["id"] for api in apis for _ in range(3)]
+    deadline, number = time.monotonic() + seconds, 0
+    while number < 5 or time.monotonic() < deadline:
+        number += 1
+        chat = await apis[number % len(apis)].create(f"number {number}")
+        await apis[number % len(apis)].wait_for_status(chat["id"], "waiting")
+    for chat_id in held:
+        assert await stored.transitions(chat_id) == ["create", "claim"]
+    assert await stored.fetch_value("SELECT count(*) FROM chat_events WHERE epoch > 1") == 0
+    assert await stored.fetch_value("SELECT max(recoveries) FROM chats") == 0
+    sys.stdout.write(f"behind PgBouncer: {seconds:g} s, {number} turns, no reap\n")
+
+
+async def check_takeover_after_the_lease(
+    apis: dict[str, ApiClient], stored: DatabaseInspector, workers: list[ChatdProcess]
+) -> None:
+    chat_id = (await apis["a"].create("[[slow]]"))["id"]
+    owner, _ = await stored.wait_for_worker(chat_id, *workers)
+    killed_at = await stored.now()
+    owner.kill()
+    claimed = await stored.wait_for_transition(chat_id, "claim", times=2)
+    took = (claimed["created_at"] - killed_at).total_seconds()
+    assert took > LEASE_SECONDS - 1, "not before the lease is over: its last renewal is 0.5 s old"
+    [reaped] = [row for row in await stored.journal(chat_id) if row["transition"] == "reap"]
+    assert reaped["reason"] == "lease_expired"
+    assert await stored.fetch_value("SELECT max(recoveries) FROM chats") == 0
+    sys.stdout.write(f"behind PgBouncer: taken over after {took:.1f} s\n")
 
 
 @pytest.mark.skipif(not version(), reason="there is no PgBouncer here")

@@ -4,11 +4,14 @@ Each check is tested alone: in a daemon the watchdog, the heartbeat and the fenc
 other.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import anyio
 import pytest
 from support.chats import leased_chat
+from support.eventually import eventually
 from support.providers import catalog, scripted
 from support.virtual_clock import on_virtual_time
 
@@ -16,8 +19,10 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
 from chatd.fanout.hub import ChatHub
+from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.store.leases import Renewal
 from chatd.store.turns import ChatHistory
+from chatd.supervision.child import ChildHandle
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 from chatd.worker.flusher import Flusher
@@ -70,11 +75,11 @@ async def test_lost_lease_is_invalid_before_it_expires() -> None:
         held.ensure_valid()
 
 
-async def test_model_is_not_called_on_an_expired_lease() -> None:
+@asynccontextmanager
+async def model_call(held: Lease) -> AsyncIterator[tuple[ModelCall, ScriptedProvider]]:
+    """Yield a model call of a leased chat, and its provider."""
     provider = scripted()
     models = catalog(provider)
-    hub = ChatHub(subscriber_buffer=1)
-    flusher = Flusher(UNUSED, flush_interval_seconds=1, flush_bytes=1)
     limits = TurnLimits(
         stream_idle_timeout_seconds=1,
         model_call_timeout_seconds=1,
@@ -84,16 +89,35 @@ async def test_model_is_not_called_on_an_expired_lease() -> None:
     )
     async with ModelCall(
         catalog=models,
-        hub=hub,
-        flusher=flusher,
+        hub=ChatHub(subscriber_buffer=1),
+        flusher=Flusher(UNUSED, flush_interval_seconds=1, flush_bytes=1),
         limits=limits,
-        lease=lease(age_seconds=100),
+        lease=held,
         read_files=UNUSED,
         model=models.default,
     ) as call:
+        yield call, provider
+
+
+async def test_model_is_not_called_on_an_expired_lease() -> None:
+    async with model_call(lease(age_seconds=100)) as (call, provider):
         with pytest.raises(LeaseLost):
             await call.run(ChatHistory())
     assert provider.calls == 0
+
+
+@on_virtual_time
+async def test_model_is_not_called_while_the_heartbeat_has_no_connection() -> None:
+    """Another worker may have the chat by now, or a stop may have been requested."""
+    held = lease()
+    held._worker_lease.interrupted()
+    async with model_call(held) as (call, provider), anyio.create_task_group() as group:
+        group.start_soon(call.run, ChatHistory())
+        await anyio.sleep(10)
+        assert provider.calls == 0
+        held._worker_lease.renewed(boottime())
+        await anyio.sleep(1)
+        assert provider.calls == 1
 
 
 class UnavailableTurns:
@@ -196,6 +220,46 @@ async def test_hint_of_an_unexpected_version_wakes_the_heartbeat(
     assert len(suspicions) == suspects
 
 
+# -- tasks that do not end ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_only_a_task_that_should_have_ended_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    """It is given up once the watchdog has seen it overdue for long enough, not at the first look."""
+    now = boottime()
+    monkeypatch.setattr("chatd.worker.chat_tasks.boottime", lambda: now)
+    held, tasks = lease(), pool()
+    tasks._leases[held.chat.id] = held
+    if cancelled:
+        held.cancel(Cause.INTERRUPTED)
+    for seconds, given_up in ((0, False), (19, False), (2, cancelled)):
+        now += seconds
+        held.renewed_at = boottime()
+        await tasks.watch()
+        assert (held not in tasks.leases) == given_up
+    assert held.cause is (Cause.LOST if cancelled else None)
+
+
+async def test_pool_that_stops_claiming_has_no_free_slots_in_a_later_life() -> None:
+    """The supervisor restarts it in the middle of a stop."""
+    tasks = pool()
+    async with anyio.create_task_group() as group:
+        child = ChildHandle("chats")
+        group.start_soon(tasks.run, child)
+        await eventually(lambda: child.is_ready)
+        assert tasks.free_slots == 1
+        tasks.stop_claiming()
+        child.stopping.set()
+    async with anyio.create_task_group() as group:
+        child = ChildHandle("chats")
+        group.start_soon(tasks.run, child)
+        await eventually(lambda: child.is_ready)
+        assert tasks.free_slots == 0
+        child.stopping.set()
+
+
 # -- the stop of a cancelled turn -----------------------------------------------------------------
 
 
@@ -251,7 +315,7 @@ def test_interrupt_has_the_rest_of_the_lease_and_a_shutdown_five_seconds(
     @on_virtual_time
     async def scenario() -> None:
         took = await stop_slowly(lease(), cause, needs=needs)
-        assert took == (needs if stored else None)
+        assert took == (pytest.approx(needs) if stored else None)
 
     scenario()
 
@@ -274,7 +338,7 @@ def test_interrupt_that_is_being_stored_when_something_else_happens(
             group.start_soon(stop)
             await anyio.sleep(3)
             held.cancel(second)
-        assert ended_at == [pytest.approx(3 + left, abs=0.01)]
+        assert ended_at == [pytest.approx(3 + left, abs=0.5)]
 
     scenario()
 

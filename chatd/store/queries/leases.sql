@@ -77,7 +77,8 @@ UPDATE chats c SET
     activity = jsonb_strip_nulls(jsonb_build_object(
         'epoch', unlocked.epoch,
         'stage', unlocked.stage,
-        'started_at', clock_timestamp() - make_interval(secs => unlocked.stage_seconds),
+        'started_at',
+        date_trunc('second', clock_timestamp() - make_interval(secs => unlocked.stage_seconds)),
         'deadline_at',
         clock_timestamp() + make_interval(secs => LEAST(unlocked.seconds_left, 1e9))))
 FROM unlocked WHERE c.id = unlocked.id
