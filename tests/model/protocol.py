@@ -172,6 +172,13 @@ def _replaced(values: tuple, number: int, value: object) -> tuple:
     return (*values[:number], value, *values[number + 1 :])
 
 
+def send(state: State, me: int, number: int, task: Task, transition: Transition) -> State:
+    """Send a transition of a task to the server."""
+    statement = Statement(me, number, task.epoch, task.step, transition)
+    storing = task._replace(phase=Phase.STORING, storing=transition)
+    return state.with_task(me, number, storing)._replace(statements=state.statements | {statement})
+
+
 def canonical(state: State) -> State:
     """Return the same of all states that differ in the numbers of the workers alone.
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import partial
 
 from model.explorer import Step
+from model.faults import faults
 from model.protocol import (
     LEASE_TICKS,
-    MAX_RECOVERIES,
     Chat,
     Life,
     Message,
@@ -18,9 +18,11 @@ from model.protocol import (
     Task,
     Worker,
     canonical,
+    send,
 )
+from model.rows import applied, ended, first, marked, moved, reaped, target
 
-from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Status
+from chatd.domain.chat import IDLE, BusyBehavior, Status
 from chatd.domain.transitions import Transition, target_status
 
 Steps = Iterator[Step[State]]
@@ -56,7 +58,7 @@ def _steps(rules: Rules, state: State) -> Steps:
     yield from _tick(state)
     if state.faults_left:
         faulty = state._replace(faults_left=state.faults_left - 1)
-        for name, after in _faults(faulty):
+        for name, after in faults(faulty):
             yield Step(name, after, is_fault=True)
 
 
@@ -78,21 +80,21 @@ def _user_steps(state: State, number: int) -> Steps:
 
 
 def _user_actions(chat: Chat) -> Iterator[tuple[str, Chat]]:
-    if (unsent := _first(chat, Message.UNSENT)) is not None:
+    if (unsent := first(chat, Message.UNSENT)) is not None:
         for busy in (BusyBehavior.QUEUE, BusyBehavior.INTERRUPT):
-            status = _target(Transition.SEND, chat, busy=busy)
+            status = target(Transition.SEND, chat, busy=busy)
             kind = Message.UNANSWERED if chat.status in IDLE else Message.QUEUED
-            yield f"send ({busy})", _moved(_marked(chat, unsent, kind), status)
+            yield f"send ({busy})", moved(marked(chat, unsent, kind), status)
         replaced = chat._replace(
             messages=tuple(m if m is Message.UNSENT else Message.REPLACED for m in chat.messages)
         )
-        edited = _marked(replaced, unsent, Message.UNANSWERED)
-        status = _target(Transition.EDIT, chat)
-        yield "edit", _moved(edited, status)._replace(epoch=chat.epoch + 1, recoveries=0)
+        edited = marked(replaced, unsent, Message.UNANSWERED)
+        status = target(Transition.EDIT, chat)
+        yield "edit", moved(edited, status)._replace(epoch=chat.epoch + 1, recoveries=0)
     status = target_status(Transition.INTERRUPT, chat.status, has_queue=chat.has_queue)
     if (status is not None and status is not chat.status) or chat.status is Status.PENDING:
-        ended = chat if status is Status.INTERRUPTING else _ended(chat, Message.STOPPED)
-        yield "interrupt", _moved(ended, status)
+        stopped = chat if status is Status.INTERRUPTING else ended(chat, Message.STOPPED)
+        yield "interrupt", moved(stopped, status)
 
 
 # -- workers ----------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ def _worker_steps(rules: Rules, state: State, me: int) -> Steps:
 
 def _claim(state: State, me: int, number: int) -> Steps:
     chat = state.chats[number]
-    if (status := _target(Transition.CLAIM, chat)) is None or chat.step is None:
+    if (status := target(Transition.CLAIM, chat)) is None or chat.step is None:
         return
     claimed = chat._replace(status=status, holder=me, epoch=chat.epoch + 1)
     after = state.with_chat(number, claimed)
@@ -141,19 +143,12 @@ def _task_steps(state: State, me: int, number: int, task: Task) -> Steps:
         case Phase.CALLING:
             yield Step(
                 f"{where}: the model answers",
-                _send(state, me, number, task, Transition.FINISH_TURN),
+                send(state, me, number, task, Transition.FINISH_TURN),
             )
         case Phase.UNKNOWN if worker.acts:
             yield Step(
                 f"{where}: reads what became of it", _reconciled(state, me, number, task, chat)
             )
-
-
-def _send(state: State, me: int, number: int, task: Task, transition: Transition) -> State:
-    """Send a transition of a task to the server."""
-    statement = Statement(me, number, task.epoch, task.step, transition)
-    storing = task._replace(phase=Phase.STORING, storing=transition)
-    return state.with_task(me, number, storing)._replace(statements=state.statements | {statement})
 
 
 def _reconciled(state: State, me: int, number: int, task: Task, chat: Chat) -> State:
@@ -165,7 +160,7 @@ def _reconciled(state: State, me: int, number: int, task: Task, chat: Chat) -> S
     assert task.storing is not None
     stopping = chat.status is Status.INTERRUPTING
     transition = Transition.FINISH_INTERRUPT if stopping else task.storing
-    return _send(state, me, number, task, transition)
+    return send(state, me, number, task, transition)
 
 
 def _beat(rules: Rules, state: State, me: int) -> State:
@@ -176,25 +171,18 @@ def _beat(rules: Rules, state: State, me: int) -> State:
         mine = chat.holder == me and (task is None or task.epoch == chat.epoch)
         if task is None:
             if mine and rules.returns_unknown_claims:
-                state = state.with_chat(number, _given_back(chat))
+                state = state.with_chat(number, reaped(chat, by_its_worker=True))
         elif task.phase is Phase.DEAF:
             if rules.gives_up_deaf_tasks:
                 state = state.with_task(me, number, None)
                 if mine:
-                    state = state.with_chat(number, _given_back(chat))
+                    state = state.with_chat(number, reaped(chat, by_its_worker=True))
         elif task.phase is Phase.CALLING:
             if not mine:
                 state = state.with_task(me, number, None)
             elif chat.status is Status.INTERRUPTING:
-                state = _send(state, me, number, task, Transition.FINISH_INTERRUPT)
+                state = send(state, me, number, task, Transition.FINISH_INTERRUPT)
     return state
-
-
-def _given_back(chat: Chat) -> Chat:
-    """Release a running chat; end the interrupt of an interrupting one."""
-    if chat.status is Status.INTERRUPTING:
-        return _after(Transition.FINISH_INTERRUPT, chat, Message.STOPPED, holder=None)
-    return _moved(chat, _target(Transition.RELEASE, chat))
 
 
 # -- the server -------------------------------------------------------------------------------
@@ -209,13 +197,12 @@ def _execution(rules: Rules, state: State, statement: Statement) -> Steps:
         chat.holder == me
         and (chat.epoch == epoch or not rules.fence_by_epoch)
         and (chat.step == step or not rules.fence_by_step)
-        and _target(transition, chat) is not None
+        and target(transition, chat) is not None
     )
     violation = None
     if matches:
         violation = _broken_by(chat, statement)
-        kept = Message.ANSWERED if transition is Transition.FINISH_TURN else Message.STOPPED
-        chat = _after(transition, chat, kept, holder=me)
+        chat = applied(transition, chat, me)
         violation = violation or _lost_message(chat)
         state = state.with_chat(number, chat)
     name = f"worker {me}, chat {number}: {transition} is {'stored' if matches else 'refused'}"
@@ -293,7 +280,7 @@ def _reaper_steps(rules: Rules, state: State, watched: int) -> Steps:
         healthy = worker.acts and not worker.silent and worker.lease > 0
         yield Step(
             f"chat {number} of worker {watched} is reaped",
-            state.with_chat(number, _reaped(chat)),
+            state.with_chat(number, reaped(chat)),
             violation="a living worker keeps its chats" if healthy else None,
         )
 
@@ -305,101 +292,3 @@ def _look(rules: Rules, state: State, watched: int) -> Steps:
     if free and worker.looks < rules.looks_needed and not (worker.looks and reconnecting):
         after = state.with_worker(watched, looks=worker.looks + 1)
         yield Step(f"the lock of worker {watched} looks free", after)
-
-
-def _reaped(chat: Chat) -> Chat:
-    if chat.status is Status.INTERRUPTING:
-        return _after(Transition.REAP_INTERRUPT, chat, Message.STOPPED, holder=None)
-    exhausted = chat.recoveries >= MAX_RECOVERIES
-    status = _target(Transition.REAP, chat, exhausted=exhausted)
-    return _moved(chat, status)._replace(recoveries=0 if exhausted else chat.recoveries + 1)
-
-
-# -- faults -----------------------------------------------------------------------------------
-
-
-def _faults(state: State) -> Iterator[tuple[str, State]]:
-    for number, worker in enumerate(state.workers):
-        if worker.life is not Life.GONE:
-            yield from _process_faults(state, number, worker)
-            yield from _task_faults(state, number, worker)
-    yield (
-        "the clock of the server jumps",
-        state._replace(workers=tuple(worker._replace(lease=0) for worker in state.workers)),
-    )
-    for statement in state.statements:
-        yield from _statement_faults(state, statement)
-
-
-def _process_faults(state: State, number: int, worker: Worker) -> Iterator[tuple[str, State]]:
-    change = partial(state.with_worker, number)
-    if all(each.life is not Life.GONE for each in state.workers):  # somebody must be left to go on
-        gone = partial(change, life=Life.GONE, connected=True, tasks=(None,) * len(state.chats))
-        yield f"worker {number} is killed", gone(locked=False)
-        yield f"the host of worker {number} vanishes", gone()
-    if worker.life is Life.UP:
-        yield f"worker {number} is paused", change(life=Life.PAUSED, silent=True)
-    if worker.connected:
-        yield f"worker {number} is cut off", change(connected=False, silent=True)
-        if worker.locked:
-            yield f"the session of worker {number} is reset", change(locked=False)
-
-
-def _task_faults(state: State, number: int, worker: Worker) -> Iterator[tuple[str, State]]:
-    for chat, task in enumerate(worker.tasks):
-        if task is not None and task.phase is Phase.CALLING:
-            deaf = task._replace(phase=Phase.DEAF)
-            yield f"a task of worker {number} goes deaf", state.with_task(number, chat, deaf)
-
-
-def _statement_faults(state: State, statement: Statement) -> Iterator[tuple[str, State]]:
-    task = state.workers[statement.worker].tasks[statement.chat]
-    if statement.late or task is None or task.phase is not Phase.STORING:
-        return
-    unknown = state.with_task(statement.worker, statement.chat, task._replace(phase=Phase.UNKNOWN))
-    others = state.statements - {statement}
-    yield "a statement is lost", unknown._replace(statements=others)
-    late = statement._replace(late=True)
-    yield "a connection breaks before its statement", unknown._replace(statements=others | {late})
-
-
-# -- chats ------------------------------------------------------------------------------------
-
-
-def _target(transition: Transition, chat: Chat, **options: object) -> Status | None:
-    return target_status(transition, chat.status, has_queue=chat.has_queue, **options)
-
-
-def _first(chat: Chat, kind: Message) -> int | None:
-    return next((n for n, message in enumerate(chat.messages) if message is kind), None)
-
-
-def _marked(chat: Chat, number: int, kind: Message) -> Chat:
-    messages = chat.messages
-    return chat._replace(messages=(*messages[:number], kind, *messages[number + 1 :]))
-
-
-def _moved(chat: Chat, status: Status | None) -> Chat:
-    """Return the chat in ``status``, which the table has allowed."""
-    assert status is not None
-    return chat._replace(
-        status=status,
-        holder=chat.holder if status in LEASED else None,
-        recoveries=0 if status in IDLE else chat.recoveries,
-    )
-
-
-def _ended(chat: Chat, kept: Message) -> Chat:
-    """Mark the messages that were being answered, and promote the head of the queue."""
-    messages = tuple(kept if m is Message.UNANSWERED else m for m in chat.messages)
-    chat = chat._replace(messages=messages)
-    head = _first(chat, Message.QUEUED)
-    return chat if head is None else _marked(chat, head, Message.UNANSWERED)
-
-
-def _after(transition: Transition, chat: Chat, kept: Message, *, holder: int | None) -> Chat:
-    """Return the chat after a transition that ends a turn. A chat that goes on is kept by ``holder``."""
-    status = _target(transition, chat)
-    if status in LEASED and holder is None:
-        status = Status.PENDING
-    return _moved(_ended(chat, kept), status)._replace(recoveries=0)
