@@ -48,7 +48,7 @@ class Sabotage:
 
 
 _HINTS_LOST = frozenset({Kind.DROP_HINTS})
-_SILENT = frozenset({Kind.PAUSE, Kind.BLACK_HOLE, Kind.CUT_ALL, Kind.TERMINATE_BACKENDS})
+_CUTS = frozenset({Kind.CUT_ALL, Kind.TERMINATE_BACKENDS})
 
 _ALL = (
     Sabotage(
@@ -65,14 +65,46 @@ _ALL = (
       AND committed_steps = :step AND status = :from_status
     FOR NO KEY UPDATE""",
             ),
+            # What else keeps a stale worker from writing, most of the time:
             Edit(
                 file="chatd/worker/lease.py",
                 old="        if self.cause is Cause.LOST or self.remaining_seconds <= 0:",
                 new="        if self.cause is Cause.LOST:",
             ),
+            Edit(
+                file="chatd/worker/chat_tasks.py",
+                old="            if lease.remaining_seconds <= 0:\n",
+                new="            if lease.remaining_seconds <= -1e6:\n",
+            ),
+            Edit(
+                file="chatd/worker/chat_tasks.py",
+                old="            elif lease.chat.status in LEASED and not lease.transition_in_flight:\n",
+                new="            elif lease.chat is None:\n",
+            ),
         ),
-        faults=_SILENT,
+        faults=frozenset({Kind.PAUSE, Kind.BLACK_HOLE}),
         found_by=frozenset({"epochs_have_one_worker", "answers_come_from_the_lease"}),
+    ),
+    Sabotage(
+        name="second-look",
+        edits=(
+            Edit(
+                file="chatd/worker/witness.py",
+                old="SECONDS_BETWEEN_LOOKS = 0.8",
+                new="SECONDS_BETWEEN_LOOKS = 0.0",
+            ),
+            Edit(
+                file="chatd/store/queries/reaps.sql",
+                old="""
+    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
+), locked AS MATERIALIZED (""",
+                new="""
+    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT NULL
+), locked AS MATERIALIZED (""",
+            ),
+        ),
+        faults=_CUTS,
+        found_by=frozenset({"reaped_workers_were_dead_or_silent"}),
     ),
     Sabotage(
         name="polls-of-streams",
@@ -113,16 +145,16 @@ _ALL = (
         found_by=frozenset({"joined_deltas_are_the_message"}),
     ),
     Sabotage(
-        name="event-of-a-resume",
+        name="part-of-a-cursor",
         edits=(
             Edit(
-                file="chatd/streaming/event_reader.py",
-                old="            if number > already_sent and not _is_hidden(event):",
-                new="            if already_sent == 0 and not _is_hidden(event):",
+                file="chatd/domain/cursor.py",
+                old="                    return cls(version, epoch, part, sent)",
+                new="                    return cls(version, epoch, 0 * part, sent)",
             ),
         ),
         faults=frozenset({Kind.RESET_CLIENTS, Kind.LOSE_RESPONSE}),
-        found_by=frozenset({"subscribers_show_what_is_stored"}),
+        found_by=frozenset({"joined_deltas_are_the_message"}),
     ),
     Sabotage(
         name="idempotency-keys",
@@ -156,7 +188,7 @@ _ALL = (
                 new="expected_errors=()",
             ),
         ),
-        faults=_SILENT,
+        faults=_CUTS,
         found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
     ),
 )
