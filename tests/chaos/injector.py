@@ -18,6 +18,14 @@ from chaos.records import InjectedFault
 from chaos.replicas import Replica
 from chatd.embedded import Postgres
 
+_SERVER_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""Errors of a connection to a server that is being restarted."""
 _FORGET_SECONDS = 20.0
 """Time after which the server side of a lost connection ends, as by a keep-alive of TCP."""
 
@@ -111,6 +119,7 @@ class Injector:
     async def heal(self) -> None:
         """End whatever faults are left."""
         self.lost_responses = 0
+        await self._role.execute("ALTER ROLE {role} LOGIN")
         for replica in self._replicas.values():
             replica.notifications.clear()
             replica.proxy.delay_seconds = 0.0
@@ -210,7 +219,7 @@ class Injector:
 
     async def _admin(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
         """Do something as the superuser, if the server lets us. Return None if it does not."""
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        with suppress(*_SERVER_ERRORS):
             admin = await asyncpg.connect(self._role.admin_dsn, timeout=5)
             try:
                 return await work(admin)
@@ -247,10 +256,12 @@ class Injector:
 
     async def _deny_login(self, fault: Fault, _: Replica, __: random.Random) -> bool:
         async with self._server_changes:
-            await self._role.execute("ALTER ROLE {role} NOLOGIN")
-            await self._role.disconnect()
+            with suppress(*_SERVER_ERRORS):
+                await self._role.execute("ALTER ROLE {role} NOLOGIN")
+                await self._role.disconnect()
             await asyncio.sleep(fault.seconds)
-            await self._role.execute("ALTER ROLE {role} LOGIN")
+            with suppress(*_SERVER_ERRORS):
+                await self._role.execute("ALTER ROLE {role} LOGIN")
         return True
 
     # -- the model, and the clients
