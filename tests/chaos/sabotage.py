@@ -96,10 +96,10 @@ _ALL = (
             Edit(
                 file="chatd/store/queries/reaps.sql",
                 old="""
-    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
+       OR w.heartbeat_at IS NOT DISTINCT FROM t.heartbeat_at
 ), locked AS MATERIALIZED (""",
                 new="""
-    WHERE t.chat_id IS NOT NULL OR w.heartbeat_at IS NOT NULL
+       OR w.heartbeat_at IS NOT NULL
 ), locked AS MATERIALIZED (""",
             ),
         ),
