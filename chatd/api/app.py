@@ -15,11 +15,13 @@ from chatd.api.auth.middleware import AuthMiddleware
 from chatd.api.auth.rate_limit import TokenBuckets
 from chatd.api.context import ApiContext
 from chatd.api.errors import problems
+from chatd.api.middleware import request_slots
 from chatd.api.middleware.admission import Admission, AdmissionMiddleware
 from chatd.api.middleware.body_limit import BodyLimitMiddleware
 from chatd.api.middleware.browser_guard import BrowserGuardMiddleware
 from chatd.api.middleware.metrics import MetricsMiddleware
 from chatd.api.middleware.request_id import RequestIdMiddleware
+from chatd.api.middleware.request_slots import RequestSlotsMiddleware
 from chatd.api.middleware.response_headers import ResponseHeadersMiddleware
 from chatd.api.openapi import document
 from chatd.api.request import headers
@@ -38,6 +40,7 @@ from chatd.api.routes import (
 )
 from chatd.api.routes import operations as operations_routes
 from chatd.api.routes.operations import METRICS_PATH, Operations
+from chatd.supervision.keyed_slots import KeyedSlots
 
 PUBLIC_PATHS = frozenset(
     {"/livez", "/readyz", "/openapi.json", "/docs", *(f"/{path}" for path in docs.ASSETS)}
@@ -142,6 +145,13 @@ def _middlewares(
             authenticator=authenticator,
             token_buckets=TokenBuckets(per_second=lambda: config().requests_per_second),
             public_paths=public_paths,
+        ),
+        # Before the body is read, which the client sends no faster than it is read.
+        Middleware(
+            RequestSlotsMiddleware,
+            slots=KeyedSlots(
+                lambda: config().max_requests_per_owner, wait_seconds=request_slots.WAIT_SECONDS
+            ),
         ),
         # Innermost: only the routes read bodies.
         Middleware(BodyLimitMiddleware, max_body_bytes=lambda: config().max_body_bytes),

@@ -17,6 +17,8 @@ class ApiConfig:
     request: RequestLimits
     requests_per_second: int
     """Requests of one owner to this process."""
+    max_requests_per_owner: int
+    """Requests of one owner that this process works on at once."""
     max_streams_per_owner: int
     max_searches_per_owner: int
     """Searches of one owner that run at once on this process."""

@@ -105,6 +105,7 @@ def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
     return ApiConfig(
         catalog=catalog,
         request=RequestLimits(**keywords_for(RequestLimits, limits, settings.turn)),
+        max_requests_per_owner=limits.max_requests,
         max_streams_per_owner=limits.max_streams,
         max_searches_per_owner=limits.max_searches,
         keepalive_seconds=settings.http.sse_keepalive_seconds,

@@ -154,6 +154,9 @@ class LimitSettings(Section):
     max_searches: NonNegativeInt = 2
     """Maximum searches of one owner that run at once on one process. A search is a list of chats with a
     filter. Others wait for a second."""
+    max_requests: NonNegativeInt = 8
+    """Maximum requests of one owner that one process works on at once. Others wait for up to ten seconds.
+    An open stream is none of them."""
     requests_per_second: NonNegativeInt = 500
     """Maximum requests per second of one owner to one process. After a pause, as many are accepted at
     once."""

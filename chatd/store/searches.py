@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import anyio
 import asyncpg
 
 from chatd.domain.errors import SearchUnavailable, TooManySearches
 from chatd.store.database import Database
 from chatd.store.sql import Query
+from chatd.supervision.keyed_slots import KeyedSlots, SlotsTaken
 
 _WAIT_SECONDS: Final = 1.0
 """Time that a search waits for others to end, of its owner and of all, before it is refused."""
+_ALL_OWNERS: Final = ""
 
 
 class Searches:
@@ -32,11 +33,10 @@ class Searches:
         wait_seconds: float = _WAIT_SECONDS,
     ) -> None:
         self._database = database
-        self._max_per_owner = max_per_owner
         self._timeout_seconds = timeout_seconds
-        self._wait_seconds = wait_seconds
-        self._slots = anyio.Semaphore(min(max_running, max(1, database.pool_size - 1)))
-        self._owners: dict[str, _Owner] = {}
+        shared = min(max_running, max(1, database.pool_size - 1))
+        self._owner_slots = KeyedSlots(max_per_owner, wait_seconds=wait_seconds)
+        self._shared_slots = KeyedSlots(lambda: shared, wait_seconds=wait_seconds)
 
     async def fetch(
         self, owner_id: str, query: Query, /, **values: object
@@ -47,51 +47,23 @@ class Searches:
             TooManySearches: others of this owner take too long.
             SearchUnavailable: the search itself takes too long, or those of other owners do.
         """
-        async with self._slot_of(owner_id), self._shared_slot():
+        async with (
+            _taken(self._owner_slots, owner_id, TooManySearches),
+            _taken(self._shared_slots, _ALL_OWNERS, SearchUnavailable),
+        ):
             try:
                 return await self._database.fetch_within(self._timeout_seconds, query, **values)
             except TimeoutError:
                 raise SearchUnavailable from None
 
-    @asynccontextmanager
-    async def _slot_of(self, owner_id: str) -> AsyncIterator[None]:
-        limit = self._max_per_owner()
-        if not limit:
-            yield
-            return
-        owner = self._owners.setdefault(owner_id, _Owner(limit))
-        owner.users += 1
-        try:
-            async with _acquired(owner.slots, self._wait_seconds, TooManySearches):
-                yield
-        finally:
-            owner.users -= 1
-            if not owner.users:
-                del self._owners[owner_id]
-
-    @asynccontextmanager
-    async def _shared_slot(self) -> AsyncIterator[None]:
-        async with _acquired(self._slots, self._wait_seconds, SearchUnavailable):
-            yield
-
-
-class _Owner:
-    """An owner with searches that run or wait. A reload of the limit applies once it has none."""
-
-    def __init__(self, limit: int) -> None:
-        self.slots = anyio.Semaphore(limit)
-        self.users = 0
-
 
 @asynccontextmanager
-async def _acquired(
-    slots: anyio.Semaphore, wait_seconds: float, refusal: type[Exception]
-) -> AsyncIterator[None]:
-    with anyio.move_on_after(wait_seconds) as scope:
-        await slots.acquire()
-    if scope.cancelled_caught:
-        raise refusal
+async def _taken(slots: KeyedSlots, key: str, refusal: type[Exception]) -> AsyncIterator[None]:
+    try:
+        slot = await slots.take(key)
+    except SlotsTaken:
+        raise refusal from None
     try:
         yield
     finally:
-        slots.release()
+        slot.release()

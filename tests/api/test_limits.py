@@ -76,6 +76,8 @@ async def test_limit_of_zero_is_unlimited(dsn: str) -> None:
             "max_labels",
             "max_active_chats",
             "max_streams",
+            "max_searches",
+            "max_requests",
             "requests_per_second",
         ),
         0,

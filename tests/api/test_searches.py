@@ -1,11 +1,10 @@
 """Searches of one owner leave the database to everybody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 from support.auth import authenticated_daemons, get_as
+from support.concurrency import chats_locked
 from support.eventually import eventually
 from support.providers import scripted
 from support.requests import assert_problem
@@ -14,17 +13,9 @@ from chatd.store.database import Database
 
 CHATS = "/api/v1/chats"
 SEARCHES = [f"{CHATS}?q=a", f"{CHATS}?label=a", f"{CHATS}?status=error", f"{CHATS}?parent=none"]
-LIMITS = {"max_searches": 2}
+LIMITS = {"max_searches": 2, "max_requests": 0}
 BOUND_SECONDS = 5.0
 """Much longer than a response takes, and half of the time for which statements wait for a connection."""
-
-
-@asynccontextmanager
-async def chats_locked(database: Database) -> AsyncIterator[None]:
-    """Have every statement that reads chats wait, as a search of a long list would."""
-    async with database.dedicated_connection() as connection, connection.transaction():
-        await connection.execute("LOCK TABLE chats IN ACCESS EXCLUSIVE MODE")
-        yield
 
 
 async def test_searches_leave_connections_to_others(dsn: str, database: Database) -> None:

@@ -30,7 +30,7 @@ async def test_one_owner_does_not_take_the_place_of_others(database: Database) -
         assert await bounded.fetch("bob", SLEEP, seconds=0)
         assert not slow.done()
     assert await bounded.fetch("ann", SLEEP, seconds=0)
-    assert bounded._owners == {}
+    assert bounded._owner_slots._keys == {}
 
 
 async def test_all_owners_together_leave_connections_for_the_rest(database: Database) -> None:

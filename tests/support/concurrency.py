@@ -38,6 +38,14 @@ async def row_locked(database: Database, chat: Chat) -> AsyncIterator[Any]:
         yield connection
 
 
+@asynccontextmanager
+async def chats_locked(database: Database) -> AsyncIterator[None]:
+    """Have every statement that reads or writes chats wait until the end."""
+    async with database.dedicated_connection() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE chats IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
 async def wait_until_blocked(connection: Any, count: int = 1) -> None:
     """Wait until ``count`` statements wait for a lock of this database."""
     async with asyncio.timeout(WAIT_SECONDS):

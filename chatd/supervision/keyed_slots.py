@@ -1,0 +1,90 @@
+"""Slots by key: how much of something one key has at once, while others wait in order."""
+
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+
+
+class SlotsTaken(Exception):
+    """No slot of this key became free in time."""
+
+
+class Slot:
+    """Permission for one piece of work."""
+
+    def __init__(self, on_release: Callable[[], None]) -> None:
+        self._on_release: Callable[[], None] | None = on_release
+
+    def release(self) -> None:
+        """Give the slot to the next that waits. A second call changes nothing."""
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            on_release()
+
+
+class _Key:
+    def __init__(self) -> None:
+        self.taken = 0
+        self.waiting: deque[anyio.Event] = deque()
+
+
+class KeyedSlots:
+    """At most ``limit`` slots of each key (0: unlimited). It is called for each, so a reload applies.
+
+    At most ``max_waiting`` of one key wait, each for ``wait_seconds``. A key without slots takes no space.
+    """
+
+    def __init__(
+        self, limit: Callable[[], int], *, wait_seconds: float, max_waiting: int = 1000
+    ) -> None:
+        self._limit = limit
+        self._wait_seconds = wait_seconds
+        self._max_waiting = max_waiting
+        self._keys: dict[str, _Key] = {}
+
+    async def take(self, key: str) -> Slot:
+        """Return a slot, which must be released. Raises ``SlotsTaken``."""
+        limit = self._limit()
+        if not limit:
+            return Slot(lambda: None)
+        state = self._keys.setdefault(key, _Key())
+        if state.taken < limit and not state.waiting:
+            state.taken += 1
+        elif len(state.waiting) >= self._max_waiting:
+            raise SlotsTaken
+        else:
+            await self._wait(key, state)
+        return Slot(lambda: self._release(key, state))
+
+    async def _wait(self, key: str, state: _Key) -> None:
+        turn = anyio.Event()
+        state.waiting.append(turn)
+        try:
+            with anyio.move_on_after(self._wait_seconds):
+                await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._release(key, state)
+            else:
+                self._withdraw(key, state, turn)
+            raise
+        if not turn.is_set():
+            self._withdraw(key, state, turn)
+            raise SlotsTaken
+
+    def _withdraw(self, key: str, state: _Key, turn: anyio.Event) -> None:
+        state.waiting.remove(turn)
+        self._drop_if_unused(key, state)
+
+    def _release(self, key: str, state: _Key) -> None:
+        state.taken -= 1
+        limit = self._limit() or len(state.waiting) + state.taken
+        while state.waiting and state.taken < limit:
+            state.taken += 1
+            state.waiting.popleft().set()
+        self._drop_if_unused(key, state)
+
+    def _drop_if_unused(self, key: str, state: _Key) -> None:
+        if not state.taken and not state.waiting:
+            self._keys.pop(key, None)
