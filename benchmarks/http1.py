@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -18,7 +19,10 @@ class Response:
 class HttpConnection(asyncio.Protocol):
     """One connection: requests, one after another, or one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | None = None) -> None:
+        self._headers = "host: bench\r\n"
+        if token is not None:
+            self._headers += f"authorization: Bearer {token}\r\n"
         self.buffer = bytearray()
         """Bytes received and not consumed; of a stream, all bytes received."""
         self.closed = False
@@ -56,12 +60,12 @@ class HttpConnection(asyncio.Protocol):
 
     async def post(self, path: str, body: bytes) -> Response:
         """Post JSON, and return the complete response."""
-        head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\n{self._headers}content-type: application/json\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         return await self._read_response()
 
     async def get(self, path: str) -> Response:
-        self._transport.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+        self._transport.write(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
         return await self._read_response()
 
     async def _read_response(self) -> Response:
@@ -76,17 +80,17 @@ class HttpConnection(asyncio.Protocol):
         return Response(int(head[9:12]), body)
 
     def request_stream(self, path: str) -> None:
-        self._transport.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+        self._transport.write(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
 
     def close(self) -> None:
         self._transport.close()
 
 
-async def connect(url: str) -> HttpConnection:
-    """Connect to ``http://host:port``."""
+async def connect(url: str, *, token: str | None = None) -> HttpConnection:
+    """Connect to ``http://host:port``, with a ``token`` in each request."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
-        HttpConnection, parts.hostname or "localhost", parts.port or 80
+        partial(HttpConnection, token), parts.hostname or "localhost", parts.port or 80
     )
     return connection

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from benchmarks.http1 import HttpConnection, connect
+from benchmarks.load_tenants import owner_at_every_limit, quiet_owner
 
 Task = dict[str, Any]
 
@@ -178,7 +179,17 @@ async def wait(task: Task) -> Task:
 
 TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
     each.__name__: each
-    for each in (turns, open_chat, send_loop, follow_two, hold_streams, close_held, wait)
+    for each in (
+        turns,
+        open_chat,
+        send_loop,
+        follow_two,
+        hold_streams,
+        close_held,
+        wait,
+        quiet_owner,
+        owner_at_every_limit,
+    )
 }
 
 

@@ -36,7 +36,7 @@ model = "bench"
 """
 """A model that streams ``PARTS`` parts at once; for ``[[hang]]``, one part and then nothing more."""
 
-NO_LIMITS = {"max_active_chats": 0, "max_streams": 0, "requests_per_second": 0}
+NO_LIMITS = {"max_active_chats": 0, "max_streams": 0, "max_requests": 0, "requests_per_second": 0}
 """The section ``limits``: all requests are one owner's here."""
 
 _START_TIMEOUT_SECONDS = 30.0
@@ -100,11 +100,9 @@ def _memory_megabytes(pid: int, name: str) -> float:
 
 
 @asynccontextmanager
-async def replica(
-    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
-) -> AsyncIterator[Process]:
-    """Run ``chatd run`` with the default settings, ``NO_LIMITS`` and ``settings``."""
-    process = start_replica(folder, dsn, settings=settings, models=models)
+async def replica(folder: Path, dsn: str, **more: Any) -> AsyncIterator[Process]:
+    """Run ``chatd run`` as ``start_replica`` does, and wait until it is ready."""
+    process = start_replica(folder, dsn, **more)
     try:
         await process.wait_until_ready()
         yield process
@@ -113,13 +111,21 @@ async def replica(
 
 
 def start_replica(
-    folder: Path, dsn: str, *, settings: str = "", models: str = SCRIPTED_MODELS
+    folder: Path,
+    dsn: str,
+    *,
+    settings: str = "",
+    models: str = SCRIPTED_MODELS,
+    limits: Mapping[str, int] = NO_LIMITS,
 ) -> Process:
-    """Start ``chatd run`` without waiting, with its log in a file."""
+    """Start ``chatd run`` with the default settings, ``limits`` and ``settings``, without waiting.
+
+    Its log goes to a file.
+    """
     name = uuid4().hex[:8]
     config = folder / f"{name}.toml"
-    limits = "\n".join(f"{name} = {value}" for name, value in NO_LIMITS.items())
-    config.write_text(f"{settings}\n[limits]\n{limits}\n{models}")
+    lines = "\n".join(f"{name} = {value}" for name, value in limits.items())
+    config.write_text(f"{settings}\n[limits]\n{lines}\n{models}")
     env = environment_without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
     return Process(["chatd", "run", "--config", config], folder / f"{name}.log", env)
 

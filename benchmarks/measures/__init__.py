@@ -16,6 +16,7 @@ from benchmarks.measures import (
     round_trips,
     start,
     takeover,
+    tenants,
     turns,
     wake,
 )
@@ -32,4 +33,5 @@ MEASURES: Mapping[str, tuple[str, Measure]] = {
     "claims": ("Claims", claims.measure),
     "heartbeats": ("Heartbeats", heartbeats.measure),
     "takeover": ("Takeover", takeover.measure),
+    "tenants": ("One owner at every limit, beside another", tenants.measure),
 }

@@ -151,10 +151,10 @@ class LimitSettings(Section):
     all replicas together."""
     max_streams: NonNegativeInt = 1000
     """Maximum open streams of one owner on one process."""
-    max_searches: NonNegativeInt = 2
+    max_searches: NonNegativeInt = 1
     """Maximum searches of one owner that run at once on one process. A search is a list of chats with a
     filter. Others wait for a second."""
-    max_requests: NonNegativeInt = 8
+    max_requests: NonNegativeInt = 4
     """Maximum requests of one owner that one process works on at once. Others wait for up to ten seconds.
     An open stream is none of them."""
     requests_per_second: NonNegativeInt = 500
