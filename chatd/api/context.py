@@ -10,13 +10,12 @@ from fastapi import Depends, Request
 
 from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.config import ApiConfig
-from chatd.api.errors.problems import FieldProblem, invalid_request
 from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
 from chatd.api.schema.content import SentContent
 from chatd.domain.chat import Chat
-from chatd.domain.errors import ModelNotFound
+from chatd.domain.errors import FileNotFoundInChat, ModelNotFound
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
@@ -87,8 +86,7 @@ class ApiContext:
         self, content: SentContent, chat_id: UUID | None, owner_id: str | None
     ) -> SentContent:
         if chat_id is None:
-            message = "send its data: a new chat has no files yet"
-            raise invalid_request(FieldProblem(where="body.content", message=message))
+            raise FileNotFoundInChat("A new chat has no files yet. Send the data of each.")
         references = await self.store.files.references(
             chat_id, content.named_files, owner_id=owner_id
         )

@@ -162,7 +162,7 @@ async def test_content_that_was_read_can_be_sent_again(chatd: InProcessDaemon) -
         answer = await chatd.api.http.request(method, path, json={"content": [file]})
         assert_problem(answer, 404, "file_not_found", file["file_id"])
     answer = await chatd.api.http.post("/api/v1/chats", json={"content": [file]})
-    assert_problem(answer, 422, "invalid_request", "send its data")
+    assert_problem(answer, 404, "file_not_found", "Send the data")
     nowhere = await chatd.api.http.post(
         f"/api/v1/chats/{file['file_id']}/messages", json={"content": [file]}
     )

@@ -85,6 +85,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "create_chat": {
         "model_not_found": "api/test_messages.py",
         "chat_full": "api/test_limits.py",
+        "file_not_found": "api/test_files.py",
         "storage_full": "api/test_limits.py",
         "too_many_active_chats": "api/test_limits.py",
         "too_many_labels": "api/test_limits.py",

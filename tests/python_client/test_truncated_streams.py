@@ -88,7 +88,7 @@ async def test_random_truncation_loses_and_repeats_nothing(dsn: str) -> None:
             assert transcript.messages == [m async for m in straight.messages.list(chat_id)], SEED
             assert transcript.preview == []
             stored = await straight.chats.get(chat_id)
-            later = {"version": 0, "updated_at": "", "usage": None}
+            later = {"version": 0, "updated_at": "", "usage": None, "stored_bytes": 0}
             assert {**(transcript.chat or {}), **later} == {**stored, **later}, SEED
 
 

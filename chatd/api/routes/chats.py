@@ -34,6 +34,7 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
     status_code=HTTPStatus.CREATED,
     responses=problem_responses(
         "chat_full",
+        "file_not_found",
         "chat_not_found",
         "model_not_found",
         "storage_full",

@@ -3839,6 +3839,8 @@ export interface operations {
              * @description Not Found.
              *
              *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `file_not_found`: The chat has no file with this id.
              */
             404: {
                 headers: {
@@ -3847,7 +3849,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "chat_not_found";
+                        code: "chat_not_found" | "file_not_found";
                         /** @constant */
                         status: 404;
                     };
