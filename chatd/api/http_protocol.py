@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from chatd.api.errors import problems
+from chatd.telemetry.metrics import HttpMetrics
 
 _LINGER_SECONDS: Final = 0.5
 """Time between a refusal and the close of its connection. A reset would lose the response of a client
@@ -56,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     limits: ClassVar[ConnectionLimits]
+    metrics: ClassVar[HttpMetrics]
 
     _deadline: asyncio.TimerHandle | None = None
     """Timer of the head or the body that is arriving."""
@@ -96,9 +98,9 @@ class HttpProtocol(HttpToolsProtocol):
         if size > self.limits.max_head_bytes:
             self._refuse("head_too_large")
             return
+        super().on_headers_complete()
         self._cancel_deadline()
         self._in_body, self._head_bytes = True, 0
-        super().on_headers_complete()
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -142,6 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, code: str) -> None:
         """Answer with a problem, unless a response is under way, and close the connection."""
+        self.metrics.problems.add(code)
         self._rejected = True
         self._cancel_deadline()
         if self.transport.is_closing():
@@ -169,9 +172,9 @@ class HttpProtocol(HttpToolsProtocol):
         return True
 
 
-def limited_protocol(limits: ConnectionLimits) -> type[HttpProtocol]:
+def limited_protocol(limits: ConnectionLimits, metrics: HttpMetrics) -> type[HttpProtocol]:
     """Return the protocol with these limits, as a class: uvicorn makes one object per connection."""
-    return type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits})
+    return type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits, "metrics": metrics})
 
 
 def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:

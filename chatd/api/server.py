@@ -18,6 +18,7 @@ from chatd.api.middleware.admission import Admission
 from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
 from chatd.fanout.hub import ChatHub
 from chatd.supervision.child import ChildHandle, FatalError
+from chatd.telemetry.metrics import HttpMetrics
 
 _log = structlog.get_logger()
 
@@ -119,6 +120,7 @@ class Server:
         drain_seconds: float,
         behind_tls_proxy: bool,
         limits: ConnectionLimits,
+        metrics: HttpMetrics,
     ) -> None:
         self._app = app
         self._hub = hub
@@ -129,6 +131,7 @@ class Server:
         self._drain_seconds = drain_seconds
         self._behind_tls_proxy = behind_tls_proxy
         self._limits = _within_descriptors(limits)
+        self._metrics = metrics
         self._drain_ended = anyio.Event()
         self._admission = admission
         self._listening: _Listening | None = None
@@ -186,7 +189,7 @@ class Server:
     def _config(self, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(
             app,
-            http=limited_protocol(self._limits),
+            http=limited_protocol(self._limits, self._metrics),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -195,7 +195,7 @@ class ChatUpdatedData(TypedDict):
     """The title, the labels or the archived flag changed. All three are as they are now."""
 
     archived: bool
-    labels: dict[str, Any]
+    labels: dict[str, str]
     """Names and values together have at most 16384 characters."""
     title: str
 
@@ -250,7 +250,7 @@ class CreateChat(TypedDict):
 
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
-    labels: NotRequired[dict[str, Any]]
+    labels: NotRequired[dict[str, str]]
     """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
@@ -843,6 +843,6 @@ class UpdateChat(TypedDict):
 
     archived: NotRequired[bool | None]
     """An archived chat takes no messages."""
-    labels: NotRequired[dict[str, Any] | None]
+    labels: NotRequired[dict[str, str] | None]
     """All labels. They replace the old ones."""
     title: NotRequired[str | None]

@@ -98,8 +98,6 @@ async def test_any_json_is_a_result_and_unstorable_text_is_replaced(dsn: str) ->
             "[1, true, {}]": [1, True, {}],
             r'"a\u0000\ud800b"': "a\ufffd\ufffdb",
             r'{"k\u0000": [-1.5]}': {"k\ufffd": [-1.5]},
-            "NaN": None,
-            "1e999": None,
             "[" * 63 + "]" * 63: None,
         }.items():
             chat_id = await waiting(chatd)

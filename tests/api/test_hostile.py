@@ -175,24 +175,26 @@ async def raw_connection(
 
 RAW: Mapping[bytes, bytes] = {
     b"GET /livez HTTP/1.0\r\n\r\n": b"200",
-    b"GET http://evil.example/livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n": b"200",
-    b"FOO /livez HTTP/1.1\r\nhost: a\r\n\r\n": b"400",
-    b"GET /livez HTTP/9.9\r\nhost: a\r\n\r\n": b"400",
-    b"GET /livez?" + 65_000 * b"a" + b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n": b"200",
-    b"GET /livez?" + 66_000 * b"a" + b" HTTP/1.1\r\nhost: a\r\n\r\n": b"400",
+    b"GET http://evil.example/livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n": b"200",
+    b"FOO /livez HTTP/1.1\r\nhost: localhost\r\n\r\n": b"400",
+    b"GET /livez HTTP/9.9\r\nhost: localhost\r\n\r\n": b"400",
+    b"GET /livez?"
+    + 65_000 * b"a"
+    + b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n": b"200",
+    b"GET /livez?" + 66_000 * b"a" + b" HTTP/1.1\r\nhost: localhost\r\n\r\n": b"400",
     b"GET /livez\r\n\r\n": b"200",  # HTTP/0.9
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n": b"400",  # TLS
-    b"GET /api/v1/chats HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n": b"400",
-    b"GET /api/v1/chats HTTP/1.1\r\nhost: a\r\nx-forwarded-for: \xff\r\nconnection: close\r\n\r\n": b"200",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n": b"400",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n": b"400",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 1"
+    b"GET /api/v1/chats HTTP/1.1\r\nhost: localhost\r\nx: \x00\r\n\r\n": b"400",
+    b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: \xff\r\nconnection: close\r\n\r\n": b"200",
+    b"POST /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1"
     + b"0" * 30
     + b"\r\n\r\n": b"400",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n": b"413",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n"
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n": b"413",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n"
     b"\r\n2\r\n{}\r\n0\r\n\r\n": b"400",
-    b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}": b"400",
+    b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}": b"400",
 }
 
 
@@ -215,7 +217,7 @@ async def test_disconnect_within_the_body_does_no_harm(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         async with raw_connection(chatd) as (_, writer):
             writer.write(
-                b"POST /api/v1/chats HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+                b"POST /api/v1/chats HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                 b'content-length: 100\r\n\r\n{"content": "a'
             )
             await writer.drain()

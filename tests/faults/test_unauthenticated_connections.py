@@ -138,6 +138,8 @@ async def test_number_of_connections_is_bounded(dsn: str) -> None:
                 assert answer.startswith(b"HTTP/1.1 503 ")
                 assert b'"too_many_connections"' in answer
                 assert b"retry-after: " in answer.lower()
+            problems = chatd.daemon.services.metrics.http.problems
+            assert problems.values["too_many_connections",] == 1
 
         async def served_again() -> bool:
             async with connection(chatd) as (reader, writer):

@@ -111,7 +111,7 @@ class JwksClient:
             yield
         except JwksUnavailable as error:
             if not _is_url(self._source):
-                raise FatalError(str(error)) from error
+                raise FatalError(str(error)) from None  # a cause would choose the exit code
 
     def _find(self, kid: str | None) -> Sequence[VerificationKey]:
         found = [key for key_id, key in self._keys or () if kid is None or key_id == kid]

@@ -55,10 +55,21 @@ ModelName = Annotated[str, StringConstraints(max_length=200), Sanitized]
 ToolCallId = Annotated[str, StringConstraints(min_length=1, max_length=200), Sanitized]
 """The worker stores ids of tool calls in no more characters."""
 Title = Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized]
+
+
+def _check_label_name(name: str) -> str:
+    if ":" in name:
+        raise ValueError("must not have a colon, at which filters end a name")
+    return name
+
+
+_MAX_LABEL_NAME_LENGTH = 200
 LabelName = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^:]+$"), Sanitized
+    str,
+    StringConstraints(min_length=1, max_length=_MAX_LABEL_NAME_LENGTH),
+    AfterValidator(_check_label_name),
+    Sanitized,
 ]
-"""The filter of lists splits ``name:value`` at the first colon."""
 LabelValue = Annotated[str, StringConstraints(max_length=1000), Sanitized]
 
 
@@ -85,6 +96,14 @@ Labels = Annotated[
     Field(
         description=f"Names and values together have at most {MAX_LABELS_LENGTH} characters.",
         max_length=MAX_ITEMS,
+        # Pydantic would make a pattern of the names one of the properties, and allow all others.
+        json_schema_extra={
+            "propertyNames": {
+                "minLength": 1,
+                "maxLength": _MAX_LABEL_NAME_LENGTH,
+                "pattern": "^[^:]+$",
+            }
+        },
     ),
     FewItems,
     AfterValidator(_check_length_of_labels),

@@ -123,6 +123,7 @@ def _build_server(
         keepalive_timeout_seconds=settings.http.keepalive_timeout_seconds,
         drain_seconds=settings.http.drain_seconds,
         behind_tls_proxy=settings.http.behind_tls_proxy,
+        metrics=services.metrics.http,
         limits=ConnectionLimits(
             max_connections=settings.http.max_connections,
             max_head_bytes=settings.http.max_head_bytes,
