@@ -27,7 +27,11 @@ STATEMENTS = sorted(background_statements() - {("stats", "collect")})
 """All but one that decides when it runs: test_stats_read_no_table."""
 
 
-LOCKS = {("leases", "terminate_stale_session"), ("leases", "try_worker_lock")}
+LOCKS = {
+    ("leases", "terminate_stale_session"),
+    ("leases", "try_worker_lock"),
+    ("leases", "worker_lock_holder"),
+}
 """Statements that take the id of a worker as text."""
 
 
@@ -65,9 +69,9 @@ async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
 def test_statements_of_every_actor_are_found() -> None:
     expected: set[Statement] = {
         ("chat_lists", "changed_since"),
-        ("leases", "claim"),
-        ("leases", "find_reapable"),
-        ("leases", "orphaned_interrupts"),
+        ("claims", "claim"),
+        ("reaps", "look"),
+        ("reaps", "orphaned_interrupts"),
         ("notifications", "notify"),
         ("reads", "ping"),
         ("stream_reads", "flush_parts"),

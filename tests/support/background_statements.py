@@ -115,7 +115,7 @@ INSERT INTO chat_tombstones (owner_id, chat_id)
 SELECT 'owner ' || n % 1000, gen_random_uuid() FROM generate_series(1, {chats}) n;
 INSERT INTO api_tokens (owner_id, hash)
 SELECT 'owner ' || n, sha256(n::text::bytea) FROM generate_series(1, {chats} / 10) n;
-INSERT INTO chat_parts
+INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts)
 SELECT id, 1, k * 10 + 1, k * 10 + 10, '[{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}}]'
 FROM chats, generate_series(0, 199) k WHERE status = 'running';
 """
@@ -125,8 +125,24 @@ FROM chats, generate_series(0, 199) k WHERE status = 'running';
 async def explained_values(connection: Connection) -> Mapping[str, Any]:
     """Return a value for each parameter of the background statements, by its name."""
     chat_id = await connection.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
+    earlier = datetime.now(UTC) - timedelta(days=1)
     return {
         **NO_KEY,
+        "advance": True,
+        "excluded": [],
+        "from_round": 0,
+        "from_time": earlier,
+        "grace_seconds": 60.0,
+        "heartbeats": [earlier],
+        "lock_proved": True,
+        "max_bytes": 1_000_000,
+        "oldest_first": False,
+        "only": None,
+        "progress_seconds": [1.0],
+        "reasons": ["worker_dead"],
+        "suspect_recoveries": 2,
+        "suspects": 1,
+        "worker_ids": [WORKER],
         "batches": [],
         "chat_id": chat_id,
         "chat_ids": [chat_id],
