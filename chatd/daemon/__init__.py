@@ -38,6 +38,7 @@ run ``systemd_notifier`` (reports to ``systemd``), ``loop_monitor`` (logs what b
 ``process``, ``process_status``, ``database_probe`` and ``stats_collector`` hold what operators see.
 """
 
+import asyncio
 import gc
 import os
 from collections.abc import Callable
@@ -70,10 +71,15 @@ def run(settings: Settings, *, reload_settings: Callable[[], Settings]) -> int:
     logs.bind_process(worker_id=str(daemon.worker_id))
     shutdown_tracing = otlp.configure_tracing(os.environ, worker_id=str(daemon.worker_id))
     try:
-        anyio.run(daemon.run, backend_options={"use_uvloop": True})
+        anyio.run(_run, daemon, backend_options={"use_uvloop": True})
     finally:
         shutdown_tracing()
     return 0
+
+
+async def _run(daemon: Daemon) -> None:
+    asyncio.get_running_loop().set_exception_handler(logs.log_unhandled)
+    await daemon.run()
 
 
 def openapi() -> dict[str, Any]:

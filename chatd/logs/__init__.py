@@ -33,6 +33,6 @@ reader.
 
 from chatd.logs.configure import bind_process, configure
 from chatd.logs.redaction import register_secrets
-from chatd.logs.uncaught import log_uncaught
+from chatd.logs.uncaught import log_uncaught, log_unhandled
 
-__all__ = ["bind_process", "configure", "log_uncaught", "register_secrets"]
+__all__ = ["bind_process", "configure", "log_uncaught", "log_unhandled", "register_secrets"]

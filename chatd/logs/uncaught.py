@@ -1,8 +1,9 @@
-"""Logging of uncaught exceptions: in the program, in threads and in finalizers.
+"""Logging of uncaught exceptions: in the program, in threads, in finalizers and in the event loop.
 
 Python would print them over many lines, with a message that may quote the content of a chat.
 """
 
+import asyncio
 import sys
 import threading
 from types import TracebackType
@@ -18,6 +19,18 @@ def log_uncaught() -> None:
     sys.excepthook = _excepthook
     threading.excepthook = _threading_excepthook
     sys.unraisablehook = _unraisablehook
+
+
+def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what an event loop reports: log it, unless it is a connection that nobody waits for.
+
+    asyncpg leaves a future with the end of its connection behind when an attempt to connect is cancelled.
+    """
+    future = context.get("future")
+    is_task = isinstance(future, asyncio.Task)
+    if isinstance(context.get("exception"), OSError) and future is not None and not is_task:
+        return
+    loop.default_exception_handler(context)
 
 
 def _excepthook(

@@ -68,6 +68,8 @@ class ChatEventReader:
         # is in no cursor: a subscriber that is cut off in between gets all of them again.
         is_known = entry.transition.is_known
         already_sent = self.cursor.events_sent if is_known else 0
+        if not already_sent and self._has_more_than_stored(entry):
+            events.append(StreamEvent(StreamEventType.PREVIEW_RESET, {}))
         for number, event in enumerate(entry_events[:-1], 1):
             if number > already_sent and not _is_hidden(event):
                 cursor = replace(self.cursor, events_sent=number) if is_known else None
@@ -81,6 +83,17 @@ class ChatEventReader:
             event = entry_events[-1]
             if not _is_hidden(event):
                 events.append(StreamEvent(event.type, event.data, self.cursor))
+
+    def _has_more_than_stored(self, entry: JournalEntry) -> bool:
+        """Return whether the subscriber was sent live parts that are in no message.
+
+        A worker that died had sent them to its own subscribers, and had not stored them for others yet.
+        """
+        return (
+            entry.transition.rule.commits_preview
+            and entry.epoch == self.cursor.epoch
+            and self.cursor.part > entry.data.get("settled_part", self.cursor.part)
+        )
 
     def _select_preview(self) -> None:
         preview = self._subscription.topic.preview

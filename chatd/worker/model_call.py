@@ -133,6 +133,8 @@ class ModelCall:
         return ModelResponse(content=content, finished=finished, files=files)
 
     async def _stream(self, request: ModelRequest) -> Finished | None:
+        # Importing its library is no silence of the provider. It takes long only after a start.
+        await self._provider.warm()
         await self._lease.wait_until_held()
         progress, limits = self._lease.progress, self._limits
         finished: Finished | None = None

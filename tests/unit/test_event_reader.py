@@ -9,6 +9,7 @@ import pytest
 from chatd.domain.chat import Status
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
+from chatd.domain.message import Message, Role
 from chatd.domain.stream_events import StreamEvent, StreamEventType, stream_events
 from chatd.domain.transitions import Transition
 from chatd.fanout.hub import ChatHub
@@ -26,6 +27,17 @@ FAIL = JournalEntry(
     data={"last_error": "no", "last_error_detail": {}, "settled_part": 9},
 )
 """An entry that makes three events."""
+STORED = Message(
+    id=1,
+    chat_id=CHAT,
+    version=4,
+    role=Role.ASSISTANT,
+    content=({"type": "text", "text": "the stored pref"},),
+    model_config_id=None,
+    usage=None,
+    finish_reason="interrupted",
+    created_at=FAIL.created_at,
+)
 
 
 def events_from(cursor: Cursor, entry: JournalEntry = FAIL) -> list[StreamEvent]:
@@ -44,7 +56,7 @@ def test_each_event_of_an_entry_has_its_own_cursor() -> None:
         StreamEventType.ERROR,
         StreamEventType.STATUS,
     ]
-    assert [str(event.cursor) for event in events] == ["3.2.7+1", "3.2.7+2", "4.2.7"]
+    assert [str(event.cursor) for event in events] == ["3.2.7~1", "3.2.7~2", "4.2.7"]
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -95,3 +107,19 @@ def test_entry_of_a_newer_version_is_sent_whole_after_a_cut_in_its_middle(sent: 
         *(StreamEventType.PREVIEW_RESET, StreamEventType.ERROR, StreamEventType.STATUS)
     ]
     assert [event.cursor and str(event.cursor) for event in events] == [None, None, "4.2.7"]
+
+
+@pytest.mark.parametrize(("part", "resets"), [(8, False), (9, False), (10, True), (57, True)])
+def test_subscriber_that_has_more_parts_than_were_stored_drops_them(
+    part: int, resets: bool
+) -> None:
+    """The worker died before it stored the last parts. Its subscriber resumes on another replica."""
+    entry = replace(
+        FAIL, transition=Transition.REAP_INTERRUPT, status=Status.WAITING, messages=(STORED,)
+    )
+    events = events_from(Cursor(3, 2, part), entry)
+    expected = [StreamEventType.MESSAGE, StreamEventType.STATUS]
+    assert [event.type for event in events] == [StreamEventType.PREVIEW_RESET] * resets + expected
+    assert events[-1].cursor == Cursor(4, 2, part)
+    [first, *_] = events
+    assert (first.cursor is None) is resets, "it is sent again after a cut"

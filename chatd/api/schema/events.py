@@ -190,7 +190,7 @@ ChatEvent = _stream(
         "MessagePart",
         "A delta of the answer under way. Add it to the preview.",
     ),
-    _event(_E.PREVIEW_RESET, PreviewResetData),
+    _event(_E.PREVIEW_RESET, PreviewResetData, kind=_Event),
     _event(_E.HISTORY_RESET, HistoryResetData),
     _event(_E.QUEUE_UPDATE, QueueChangedData),
     _event(_E.ACTION_REQUIRED, ActionRequiredData),

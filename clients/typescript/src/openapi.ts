@@ -2080,8 +2080,7 @@ export interface components {
          * @description Clear the preview. The answer is streamed again, or not at all.
          * @example {
          *       "data": {},
-         *       "event": "preview_reset",
-         *       "id": "3.1.4~1"
+         *       "event": "preview_reset"
          *     }
          */
         PreviewReset: {
@@ -2093,10 +2092,9 @@ export interface components {
             event: "preview_reset";
             /**
              * Id
-             * @description Resume with this to get exactly the events that follow.
-             * @example 3.1.4~1
+             * @description Resume with the last id that you have.
              */
-            id: string;
+            id?: string | null;
         };
         /**
          * PreviewResetData
