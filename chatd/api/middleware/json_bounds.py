@@ -13,7 +13,7 @@ MAX_DEPTH: Final = MAX_JSON_DEPTH + 4
 """The caller's own JSON lies four levels deep at most, as in ``body.results[0].result``."""
 
 _MAX_STRUCTURE_BYTES: Final = 1024 * 1024
-"""What is outside of strings, white space aside: 50 bytes for each value. Only long numbers take more.
+"""Bytes outside of strings, white space aside: 50 bytes for each value. Only long numbers take more.
 
 A number of 4,000 digits takes 80 µs to read, and as long to write.
 """
