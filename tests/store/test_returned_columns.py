@@ -5,9 +5,11 @@ from support.queries import ALL_QUERIES
 from chatd.store.columns import CHAT_COLUMNS
 from chatd.store.database import Database
 
-OTHER_COLUMNS = {
+OTHER_COLUMNS: dict[str, set[str]] = {
     "lapsed_worker_id": set(),  # only the reaper's statement looks at it
     "activity": {"reads.explain"},  # what it is about
+    "round": set(),  # of the order of claims
+    "turn_deadline_at": set(),  # a claim returns the seconds that are left
     "tools": {"turns.history"},  # once per claim
 }
 """Columns of chats that no ``Chat`` has, with the only queries that return them."""
