@@ -60,7 +60,7 @@ async def test_tail_follows_until_chat_is_idle(tmp_path: Path, dsn: str) -> None
             with terminal(chatd.url, "tail", chat["id"]) as screen:
                 await screen.wait_for_text("snapshot")
                 await api.send(chat["id"], "hello")
-                await screen.wait_for_text("assistant #2: You said: hello")
+                await screen.wait_for_text("assistant #4000001: You said: hello")
                 screen.type_keys(CTRL_C)
                 assert await screen.wait_for_exit() == Exit.INTERRUPTED
             await api.send(chat["id"], "[[slow]]")
