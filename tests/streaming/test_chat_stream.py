@@ -11,7 +11,7 @@ from support.transitions import make_transition
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.cursor import Cursor
-from chatd.domain.errors import ChatNotFound
+from chatd.domain.errors import ChatNotFound, ChatUnreadable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
 from chatd.domain.outcomes import StreamEndReason
@@ -304,3 +304,35 @@ async def test_idle_stream_yields_an_empty_batch(database: Database) -> None:
     async with opened(chat_hub(), database, chat.id, idle_seconds=0.01) as (_, batches):
         await anext(batches)
         assert len(await anext(batches)) == 0
+
+
+ADD_UNREADABLE_ENTRY = """
+WITH changed AS (UPDATE chats SET version = version + 1 WHERE id = $1 RETURNING *)
+INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
+SELECT id, version, 'send', status, epoch, '{"messages": 5}' FROM changed RETURNING version
+"""
+
+
+async def test_chat_that_opens_and_then_fails_again_is_refused(database: Database) -> None:
+    """Its subscribers resume once. Without the refusal they would open it again and again."""
+    hub = chat_hub()
+    poller = ChatStreamPoller(hub, StreamStore(database), poll_seconds=LONG_SECONDS)
+    chat, neighbour = [await chat_with_status(database, Status.WAITING) for _ in range(2)]
+    async with opened(hub, database, neighbour.id) as (_, neighbours_batches):
+        await anext(neighbours_batches)
+        for _ in range(2):
+            async with opened(hub, database, chat.id) as (stream, batches):
+                await anext(batches)
+                [row] = await database.fetch(ADD_UNREADABLE_ENTRY, chat.id)
+                hub.handle_hint(chat.id, row["version"])
+                await poller.step()
+                with pytest.raises(StopAsyncIteration):
+                    await anext(batches)
+                assert stream.end_reason is StreamEndReason.UNREADABLE
+        with pytest.raises(ChatUnreadable):
+            async with opened(hub, database, chat.id):
+                pass
+        entry = await rename(database, neighbour, "goes on")
+        hub.handle_hint(neighbour.id, entry.version)
+        await poller.step()
+        assert [event.type for event in await anext(neighbours_batches)] == [StreamEventType.CHAT]
