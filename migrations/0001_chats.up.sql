@@ -92,6 +92,7 @@ CREATE TABLE chats (
     turn_deadline_at      timestamptz,                -- of a turn that was deferred
     queue_length          integer NOT NULL DEFAULT 0 CHECK (queue_length >= 0),
     archived              boolean NOT NULL DEFAULT false,
+    held                  boolean NOT NULL DEFAULT false,   -- enough chats of this owner run
     labels                jsonb NOT NULL DEFAULT '{}',
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
@@ -115,6 +116,7 @@ CREATE TABLE chats (
     CONSTRAINT chats_error_has_reason CHECK (
         CASE WHEN status = 'error' THEN last_error IS NOT NULL AND last_error <> ''
              ELSE last_error IS NULL AND last_error_detail IS NULL END),
+    CONSTRAINT chats_held_only_pending CHECK (NOT held OR status = 'pending'),
     CONSTRAINT chats_pending_since_set CHECK ((status = 'pending') = (pending_since IS NOT NULL)),
     CONSTRAINT chats_action_has_deadline CHECK (
         (status = 'requires_action') = (action_deadline IS NOT NULL)),
@@ -137,20 +139,22 @@ CREATE TABLE chats (
 
 -- The claim reads the pending chats of each of its models: in fair order, or the oldest first.
 CREATE INDEX chats_line_idx ON chats (last_model_config_id, round, pending_since)
-    WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL;
+    WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL;
 CREATE INDEX chats_oldest_idx ON chats (last_model_config_id, pending_since)
-    WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL;
+    WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL;
 -- Pending chats that a worker had before: deferred ones are not due yet, and suspects are claimed
 -- one at a time. They stand apart, so that a claim passes by neither in the line.
 CREATE INDEX chats_returned_idx ON chats (last_model_config_id, recoveries, pending_since)
-    WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL);
+    WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL);
+-- Pending chats beyond limits.max_running_per_owner, which no claim sees.
+CREATE INDEX chats_held_idx ON chats (owner_id, round, pending_since) WHERE held;
 -- The few chats that are leased: those of one worker, and the workers that hold any.
 CREATE INDEX chats_leased_idx ON chats (worker_id) WHERE worker_id IS NOT NULL;
 -- The reaper looks every second for the chat whose client has the earliest deadline.
 CREATE INDEX chats_action_deadline_idx ON chats (action_deadline) WHERE status = 'requires_action';
 -- Counting an owner's active chats against its limit, and finding the last round of them.
 CREATE INDEX chats_active_idx ON chats (owner_id, round)
-    WHERE status IN ('pending', 'running', 'interrupting', 'requires_action');
+    WHERE NOT held AND status IN ('pending', 'running', 'interrupting', 'requires_action');
 -- Counting failed chats, every few seconds.
 CREATE INDEX chats_failed_idx ON chats (id) WHERE status = 'error';
 -- An owner's list, most recently updated first. The columns that a list is filtered by are
@@ -186,8 +190,12 @@ $$;
 CREATE FUNCTION chat_next_round(owner text) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT GREATEST((SELECT last_value FROM chat_claimed_round),
                     (SELECT round FROM chats
-                     WHERE owner_id = owner
+                     WHERE owner_id = owner AND NOT held
                        AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+                       AND round > (SELECT last_value FROM chat_claimed_round)
+                     ORDER BY round DESC LIMIT 1),
+                    (SELECT round FROM chats
+                     WHERE owner_id = owner AND held
                        AND round > (SELECT last_value FROM chat_claimed_round)
                      ORDER BY round DESC LIMIT 1)) + 1
 $$;
@@ -197,8 +205,10 @@ CREATE FUNCTION chat_active_count(owner text, max_active integer) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
     SELECT count(*) FROM (
         SELECT FROM chats
-        WHERE owner_id = owner
+        WHERE owner_id = owner AND NOT held
           AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        UNION ALL
+        SELECT FROM chats WHERE owner_id = owner AND held
         LIMIT max_active
     ) active
 $$;
@@ -280,6 +290,63 @@ BEGIN
     RETURN (SELECT COALESCE(sum(length(f.data)), 0) FROM unnest(ids, contents) AS f (id, data)
             WHERE NOT EXISTS (SELECT FROM chat_files e WHERE e.chat_id = chat AND e.id = f.id));
 END $$;
+
+-- The number of an owner's chats that run or may be claimed, counted up to the limit.
+CREATE FUNCTION chat_running_count(owner text, max_running integer) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT count(*) FROM (
+        SELECT FROM chats
+        WHERE owner_id = owner AND NOT held AND status <> 'requires_action'
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        LIMIT max_running
+    ) running
+$$;
+
+-- The same, one statement of the owner at a time (chat_active_count_serialized).
+CREATE FUNCTION chat_running_count_serialized(owner text, max_running integer) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('running chats: ' || owner, 1));
+    SELECT chat_running_count(owner, max_running)
+$$;
+
+-- Whether one more pending chat of an owner is to be held. `limits` is an object, perhaps with
+-- "max_running_per_owner". As exact, and as rarely locked, as chat_owner_refusal.
+CREATE FUNCTION chat_must_hold(owner text, limits jsonb) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT COALESCE((
+        SELECT CASE WHEN running < max_running - 64 THEN false
+                    WHEN running >= max_running THEN true
+                    ELSE chat_running_count_serialized(owner, max_running) >= max_running END
+        FROM (SELECT (limits->>'max_running_per_owner')::integer AS max_running) applied,
+             chat_running_count(owner, max_running) AS running
+        WHERE max_running IS NOT NULL), false)
+$$;
+
+-- Admit the first held chat of an owner to the line, if fewer run than may, and return it. A
+-- deferred chat is not admitted before it is due. A chat that another statement admits is passed
+-- by, so no two turns that end wait for each other.
+CREATE FUNCTION chat_admit(owner text, limits jsonb) RETURNS TABLE (id uuid, version bigint)
+LANGUAGE sql VOLATILE AS $$
+    UPDATE chats SET held = false, round = GREATEST(chats.round, chat_front_round())
+    WHERE chats.id = (
+        SELECT h.id FROM chats h
+        WHERE h.owner_id = owner AND h.held AND h.pending_since <= clock_timestamp()
+          AND COALESCE(chat_running_count(owner, (limits->>'max_running_per_owner')::integer)
+                       < (limits->>'max_running_per_owner')::integer, true)
+        ORDER BY h.round, h.pending_since LIMIT 1
+        FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING chats.id, chats.version
+$$;
+
+-- The same for the sweep, of which each process runs one.
+CREATE FUNCTION chat_admit_serialized(owner text, limits jsonb)
+RETURNS TABLE (id uuid, version bigint) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(hashtextextended('running chats: ' || owner, 1)) THEN
+        RETURN QUERY SELECT * FROM chat_admit(owner, limits);
+    END IF;
+END
+$$;
 
 CREATE TABLE chat_messages (
     chat_id             uuid NOT NULL REFERENCES chats ON DELETE CASCADE,

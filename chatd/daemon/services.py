@@ -77,6 +77,7 @@ def build_services(
             containment_metrics=metrics.containment,
             listener=CommitListener(
                 on_commit=change_bus.publish,
+                on_admit=change_bus.publish_admitted,
                 on_delete=change_bus.publish_deleted,
                 on_flush=change_bus.publish_parts,
                 on_replay=metrics.http.replays.add,

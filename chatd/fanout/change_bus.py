@@ -56,6 +56,13 @@ class ChangeBus:
             )
         self._call_listeners(hint)
 
+    def publish_admitted(self, chat_id: UUID, version: int, owner_id: str) -> None:
+        """Publish that a chat of this owner, which was held, may be claimed now."""
+        hint = Hint(chat_id, version, Status.PENDING, hash_owner(owner_id))
+        self._pending.append(hint)
+        self._send_pending()
+        self._call_listeners(hint)
+
     def publish_deleted(self, chat_id: UUID, version: int, owner_id: str) -> None:
         """Publish that a chat of this owner was deleted, whose last version was ``version``."""
         self._hub.mark_deleted(chat_id)

@@ -140,6 +140,7 @@ class Chats:
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
+            limits=self._limits().of_owner,
         )
 
     async def retry(

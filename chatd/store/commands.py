@@ -55,6 +55,8 @@ class WorkerCommand(ABC):
     query: ClassVar[Query]
     constants: ClassVar[Mapping[str, object]] = {}
     """Parameters that are the same for every command of this class."""
+    ends_lease: ClassVar[bool] = False
+    """Another chat of the owner may run then, up to ``limits``, which is a parameter of the query."""
 
     step: int
 
@@ -129,6 +131,7 @@ class RequireAction(_StoreMessages):
     among ``messages``.
     """
 
+    ends_lease = True
     transition = Transition.REQUIRE_ACTION
     query = _TOOL_CALLS["require_action"]
 
@@ -140,6 +143,7 @@ class RequireAction(_StoreMessages):
 class FinishTurn(_StoreMessages):
     """Command that ends the turn with its last step. The head of the queue becomes the next turn."""
 
+    ends_lease = True
     transition = Transition.FINISH_TURN
     query = _TURNS["finish"]
     constants = _finish_constants(transition, Status.RUNNING, keep_lease=True)
@@ -153,6 +157,7 @@ class FinishInterrupt(_StoreMessages):
     running.
     """
 
+    ends_lease = True
     transition = Transition.FINISH_INTERRUPT
     query = _TURNS["finish"]
     constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=True)
@@ -165,6 +170,7 @@ class FinishInterrupt(_StoreMessages):
 class ReapInterrupt(_StoreMessages):
     """Command that finishes the interrupt of a dead worker. No worker holds the chat afterwards."""
 
+    ends_lease = True
     transition = Transition.REAP_INTERRUPT
     query = _TURNS["finish"]
     constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=False)
@@ -198,6 +204,7 @@ class Defer(_RecordAttempt):
     The turn may last ``remaining_seconds`` longer.
     """
 
+    ends_lease = True
     transition = Transition.DEFER
     query = _TURNS["defer"]
 
@@ -208,6 +215,7 @@ class Defer(_RecordAttempt):
 class Fail(WorkerCommand):
     """Command that ends the turn with an error."""
 
+    ends_lease = True
     transition = Transition.FAIL
     query = _TURNS["fail"]
 
@@ -249,4 +257,7 @@ WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
 
 for _command in WORKER_COMMANDS:
     _files = FILE_PARAMETERS if issubclass(_command, _StoreMessages) else ()
-    _command.query.check([*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command), *_files])
+    _limits = ("limits",) if _command.ends_lease else ()
+    _command.query.check(
+        [*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command), *_files, *_limits]
+    )

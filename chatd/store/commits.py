@@ -29,6 +29,8 @@ class CommitListener:
     A repeated request reports the entry again: the first response may have been lost together with its
     report, and readers skip a version that they have.
     """
+    on_admit: Callable[[UUID, int, str], None] = _ignore
+    """Called with the id, the version and the owner of each held chat that may be claimed now."""
     on_delete: Callable[[UUID, int, str], None] = _ignore
     """Called with the id, the last version and the owner of each deleted chat."""
     on_flush: Callable[[UUID], None] = _ignore
@@ -43,7 +45,10 @@ class CommitListener:
 
         All stores make their results here, so that no transition is left unreported.
         """
-        return self._reported(records.transition_result(row, transition, worker_id))
+        result = self._reported(records.transition_result(row, transition, worker_id))
+        if (admitted_id := row.get("admitted_id")) is not None:
+            self.on_admit(admitted_id, row["admitted_version"], result.chat.owner_id)
+        return result
 
     def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
         """Report a repeated request with this ``content`` and return its result."""

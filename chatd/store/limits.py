@@ -20,6 +20,9 @@ class ChatLimits:
     max_active_chats: int = 0
     """Chats of one owner that are pending, running, interrupting or waiting for tool results."""
 
+    max_running_per_owner: int = 0
+    """Chats of one owner that run, or may be claimed, at the same time. Others are held."""
+
     max_chat_bytes: int = 0
     """Bytes of the messages, tools and files of one chat."""
     max_owner_bytes: int = 0
@@ -27,9 +30,10 @@ class ChatLimits:
 
     @property
     def of_owner(self) -> Mapping[str, int] | None:
-        """The limits that ``chat_owner_refusal`` and ``chat_bytes_refusal`` apply; None is no limit."""
+        """The limits that the functions of the schema apply; None is no limit."""
         limits = {
             "max_active_chats": self.max_active_chats,
+            "max_running_per_owner": self.max_running_per_owner,
             "max_chat_bytes": self.max_chat_bytes,
             "max_owner_bytes": self.max_owner_bytes,
         }

@@ -1,6 +1,7 @@
 """Pending chats that no claim takes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from uuid import UUID
 
@@ -11,10 +12,20 @@ from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("pending")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Held chats of some owners that may be claimed now."""
+
+    count: int
+    last_owner: str | None
+    """Owner after whom the next call goes on. None: there is no further owner with held chats."""
 
 
 class PendingChats:
@@ -25,11 +36,13 @@ class PendingChats:
         database: Database,
         *,
         worker_id: UUID,
+        limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
         containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
         self._containment = Containment[UUID]("pending sweep", containment_metrics)
         self._database = database
+        self._limits = limits
         self._listener = listener
         self._worker_id = worker_id
 
@@ -76,3 +89,18 @@ class PendingChats:
 
     def _to_failed(self, row: asyncpg.Record) -> TransitionResult:
         return self._listener.committed(row, Transition.FAIL_UNSERVED, self._worker_id)
+
+    async def admit_held(self, *, after_owner: str = "", max_owners: int = 100) -> Admitted:
+        """Admit one held chat of each of the next ``max_owners`` owners of whom fewer run than may."""
+        rows = await self._database.fetch(
+            _Q["admit_held"],
+            after_owner=after_owner,
+            max_owners=max_owners,
+            limits=self._limits().of_owner,
+        )
+        count = 0
+        for row in rows:
+            if row["id"] is not None:
+                count += 1
+                self._listener.on_admit(row["id"], row["version"], row["owner_id"])
+        return Admitted(count, rows[-1]["owner_id"] if len(rows) == max_owners else None)

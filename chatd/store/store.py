@@ -84,10 +84,11 @@ def build_store(
         pending=PendingChats(
             database,
             worker_id=worker_id,
+            limits=limits,
             listener=listener,
             containment_metrics=containment_metrics,
         ),
-        turns=Turns(database, metrics=metrics, listener=listener),
+        turns=Turns(database, limits=limits, metrics=metrics, listener=listener),
         leases=Leases(
             database,
             worker_id=worker_id,

@@ -89,7 +89,11 @@ class ToolCalls:
 
         async def expire(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
             return await self._database.fetch(
-                _Q["expire_action"], limit=limit, excluded=self._containment.cut_keys, only=only
+                _Q["expire_action"],
+                limit=limit,
+                limits=self._limits().of_owner,
+                excluded=self._containment.cut_keys,
+                only=only,
             )
 
         async def overdue() -> Sequence[UUID]:

@@ -4,7 +4,7 @@ Every transition is fenced: it names the worker and the epoch, and raises ``Leas
 A worker that got no response to a transition reads ``current`` before it tries again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.files import Files
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import LeaseMetrics
 
@@ -59,17 +60,21 @@ class Turns:
         self,
         database: Database,
         *,
+        limits: Callable[[], ChatLimits] = ChatLimits,
         metrics: LeaseMetrics | None = None,
         listener: CommitListener = NO_LISTENER,
     ) -> None:
         self._database = database
         self._files = Files(database)
+        self._limits = limits
         self._metrics = metrics or LeaseMetrics()
         self._listener = listener
 
     async def apply(self, fence: FencingToken, command: WorkerCommand) -> TransitionResult:
         """Make the transition of ``command``. Raise ``LeaseLost`` if the fencing token is stale."""
         parameters = command.parameters()
+        if command.ends_lease:
+            parameters["limits"] = self._limits().of_owner
         while True:
             row = await self._database.fetchrow(
                 command.query,

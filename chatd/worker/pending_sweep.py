@@ -16,7 +16,10 @@ _log = structlog.get_logger()
 
 
 class PendingSweep:
-    """Actor that fails pending chats whose model no living worker has had for a while.
+    """Actor that admits held chats, and fails chats whose model no living worker has had for a while.
+
+    A turn that ends admits the next held chat of its owner by itself. The sweep is for the others: after
+    a raised limit, a chat that was stopped before it ran, or statements that crossed.
 
     A chat has to wait for ``unserved_model_seconds``, and this process has to find its model unserved for
     as long, so that neither a restart of all workers nor a rolling deploy that adds a model fails chats.
@@ -36,6 +39,7 @@ class PendingSweep:
         self._grace_seconds = unserved_model_seconds
         self._metrics = metrics or TurnMetrics()
         self._unserved_since: dict[UUID, float] = {}
+        self._after_owner = ""
         self._loop = Periodic(
             self.step,
             interval_seconds=reap_interval_seconds,
@@ -44,6 +48,15 @@ class PendingSweep:
 
     async def step(self) -> bool:
         """Sweep once. Return True if there may be more."""
+        admitted = await self._admit_held()
+        return await self._fail_unserved() or admitted
+
+    async def _admit_held(self) -> bool:
+        result = await self._pending.admit_held(after_owner=self._after_owner)
+        self._after_owner = result.last_owner or ""
+        return result.count > 0 or result.last_owner is not None
+
+    async def _fail_unserved(self) -> bool:
         now = boottime()
         unserved = await self._pending.unserved_models(
             lease_seconds=self._lease_seconds, grace_seconds=self._grace_seconds

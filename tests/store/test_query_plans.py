@@ -100,7 +100,12 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
     await filled.execute("ANALYZE chats")
     asks: dict[tuple[str, str], dict[str, Any]] = {
         ("reaps", "look"): {"worker_id": UUID(int=9), "lease_seconds": 20.0},
-        ("tool_calls", "expire_action"): {"limit": 100, "excluded": [], "only": None},
+        ("tool_calls", "expire_action"): {
+            "limit": 100,
+            "limits": None,
+            "excluded": [],
+            "only": None,
+        },
     }
     for (file, name), values in asks.items():
         result = await plan(filled, file, name, **values, generic=generic)
@@ -165,10 +170,15 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     }
     positions = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0]}
     cursors = {**positions, "limit": 200, "max_bytes": 2**20}
-    finished = {"transition": "finish_turn", "from_status": "running", "keep_lease": True}
+    finished = {
+        "transition": "finish_turn",
+        "from_status": "running",
+        "keep_lease": True,
+        "limits": {"max_running_per_owner": 5},
+    }
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
-        ("chats", "interrupt"): {**caller, **NO_KEY, **NO_ACTOR},
+        ("chats", "interrupt"): {**caller, "limits": None, **NO_KEY, **NO_ACTOR},
         ("tool_calls", "submit_tool_results"): {
             **caller,
             "results": [],
@@ -177,7 +187,12 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             **NO_KEY,
             **NO_ACTOR,
         },
-        ("tool_calls", "require_action"): {**step, "timeout_seconds": 60.0, "calls": []},
+        ("tool_calls", "require_action"): {
+            **step,
+            "timeout_seconds": 60.0,
+            "calls": [],
+            "limits": None,
+        },
         ("turns", "history"): {"chat_id": chat_id},
         ("files", "file"): {**caller, "file_id": chat_id},
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
@@ -223,7 +238,7 @@ async def test_active_chats_are_counted_by_their_index(filled: Connection, gener
     body = await filled.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'chat_active_count'")
     query = body.replace("= owner", "= $1").replace("LIMIT max_active", "LIMIT $2")
     result = await plan_of(filled, query, OWNER, 1000, generic=generic)
-    assert indexes(result) == {"chats_active_idx"}
+    assert indexes(result) == {"chats_active_idx", "chats_held_idx"}
     assert scanned(result) == set()
 
 
@@ -259,6 +274,7 @@ async def test_stats_read_no_table(dsn: str, database: Database) -> None:
     assert {
         "chats_oldest_idx",
         "chats_returned_idx",
+        "chats_held_idx",
         "chats_leased_idx",
         "chats_action_deadline_idx",
         "chats_failed_idx",

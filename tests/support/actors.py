@@ -33,6 +33,7 @@ def publish_to(change_bus: ChangeBus) -> CommitListener:
     """Return a listener that publishes what stores commit."""
     return CommitListener(
         on_commit=change_bus.publish,
+        on_admit=change_bus.publish_admitted,
         on_delete=change_bus.publish_deleted,
         on_flush=change_bus.publish_parts,
     )

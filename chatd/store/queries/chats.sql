@@ -30,11 +30,12 @@ WITH added AS MATERIALIZED (
     FROM added
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       status, pending_since, round, request_traceparent, stored_bytes)
+                       status, pending_since, round, held, request_traceparent, stored_bytes)
     SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
            CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END,
            CASE WHEN :starts_turn THEN clock_timestamp() END,
            CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END,
+           CASE WHEN :starts_turn THEN chat_must_hold(:owner_id, :limits) ELSE false END,
            :request_traceparent, decision.added_bytes
     FROM decision WHERE decision.outcome = 'done'
     RETURNING *
@@ -147,6 +148,9 @@ WITH snapshot AS MATERIALIZED (
         round = CASE WHEN decision.plan NOT IN ('append', 'append_and_dequeue') THEN c.round
                      WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
                      ELSE chat_next_round(c.owner_id) END,
+        held = CASE WHEN c.status <> 'pending'
+                         AND decision.plan IN ('append', 'append_and_dequeue')
+                    THEN chat_must_hold(c.owner_id, :limits) ELSE c.held END,
         action_deadline = CASE WHEN decision.plan = 'append' THEN NULL ELSE c.action_deadline END,
         last_error = NULL,
         last_error_detail = NULL,
@@ -265,6 +269,9 @@ WITH snapshot AS MATERIALIZED (
         round = CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN c.round
                      WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
                      ELSE chat_next_round(c.owner_id) END,
+        held = CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN false
+                    WHEN c.status = 'pending' THEN c.held
+                    ELSE chat_must_hold(c.owner_id, :limits) END,
         action_deadline = NULL,
         recoveries = CASE WHEN decision.plan = 'request_interrupt' THEN c.recoveries ELSE 0 END,
         attempts = CASE WHEN decision.plan = 'request_interrupt' THEN c.attempts ELSE 0 END,
@@ -345,6 +352,7 @@ WITH snapshot AS MATERIALIZED (
         status = 'pending',
         pending_since = clock_timestamp(),
         round = chat_next_round(c.owner_id),
+        held = chat_must_hold(c.owner_id, :limits),
         request_traceparent = :request_traceparent,
         last_error = NULL,
         last_error_detail = NULL

@@ -30,7 +30,7 @@ WITH request AS MATERIALIZED (
 ), line AS MATERIALIZED (
     SELECT head.* FROM models CROSS JOIN LATERAL (
         SELECT ctid AS place, round, pending_since FROM chats
-        WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+        WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
           AND last_model_config_id = models.id AND round >= (SELECT from_round FROM request)
         ORDER BY round, pending_since LIMIT (SELECT max_candidates FROM request)
     ) head
@@ -38,7 +38,7 @@ WITH request AS MATERIALIZED (
 ), oldest AS MATERIALIZED (
     SELECT head.* FROM models CROSS JOIN LATERAL (
         SELECT ctid AS place, pending_since FROM chats
-        WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+        WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
           AND last_model_config_id = models.id
           AND pending_since >= (SELECT from_time FROM request)
         ORDER BY pending_since LIMIT (SELECT max_candidates FROM request)
@@ -48,7 +48,7 @@ WITH request AS MATERIALIZED (
     SELECT head.*
     FROM models CROSS JOIN (VALUES (0), (1)) AS lost (times) CROSS JOIN LATERAL (
         SELECT ctid AS place, pending_since FROM chats
-        WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+        WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
           AND last_model_config_id = models.id AND recoveries = lost.times
           AND pending_since <= (SELECT now FROM request)
         ORDER BY pending_since LIMIT (SELECT max_candidates FROM request)
@@ -57,7 +57,7 @@ WITH request AS MATERIALIZED (
 ), suspects AS MATERIALIZED (
     SELECT head.* FROM models CROSS JOIN LATERAL (
         SELECT ctid AS place, pending_since FROM chats
-        WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+        WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
           AND last_model_config_id = models.id
           AND recoveries >= (SELECT suspect_recoveries FROM request)
           AND pending_since <= (SELECT now FROM request)
@@ -75,7 +75,7 @@ WITH request AS MATERIALIZED (
 ), due AS MATERIALIZED (
     SELECT locked.*, candidates.round_in_line FROM candidates CROSS JOIN LATERAL (
         SELECT id, GREATEST(updated_at, pending_since) AS waiting_since FROM chats
-        WHERE ctid = candidates.place AND status = 'pending'
+        WHERE ctid = candidates.place AND status = 'pending' AND NOT held
           AND id <> ALL((SELECT excluded FROM request)::uuid[])
         FOR NO KEY UPDATE SKIP LOCKED
     ) locked
@@ -97,9 +97,9 @@ WITH request AS MATERIALIZED (
         settled_part = 0,
         claim_traceparent = CASE WHEN c.recoveries > 0 OR c.lapsed_step = c.committed_steps
                                  THEN c.claim_traceparent ELSE :claim_traceparent END
-    FROM due, request
-    WHERE c.id = due.id AND (only_ids IS NULL OR c.id = ANY(only_ids))
-    RETURNING c.*, due.waiting_since
+    WHERE c.id = ANY(ARRAY(
+        SELECT due.id FROM due, request WHERE only_ids IS NULL OR due.id = ANY(only_ids)))
+    RETURNING c.*
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id)
     SELECT id, version, 'claim', status, epoch, worker_id FROM updated
@@ -108,7 +108,7 @@ WITH request AS MATERIALIZED (
     SELECT min(head.pending_since) AS at
     FROM models CROSS JOIN (VALUES (0), (1)) AS lost (times) CROSS JOIN LATERAL (
         SELECT pending_since FROM chats
-        WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+        WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
           AND last_model_config_id = models.id AND recoveries = lost.times
           AND pending_since > (SELECT now FROM request)
         ORDER BY pending_since LIMIT 1
@@ -126,6 +126,9 @@ SELECT 'done' AS outcome, chat_columns(updated),
        NULL::jsonb AS messages,
        EXTRACT(EPOCH FROM updated.turn_deadline_at - clock_timestamp())::float8
            AS turn_seconds_left,
-       EXTRACT(EPOCH FROM updated.started_at - updated.waiting_since)::float8 AS pending_seconds,
+       EXTRACT(EPOCH FROM updated.started_at - due.waiting_since)::float8 AS pending_seconds,
        seen.*
-FROM seen LEFT JOIN (updated JOIN journal_entry ON journal_entry.chat_id = updated.id) ON true;
+FROM seen LEFT JOIN (
+    updated JOIN due ON due.id = updated.id
+            JOIN journal_entry ON journal_entry.chat_id = updated.id
+) ON true;

@@ -57,6 +57,8 @@ WITH snapshot AS MATERIALIZED (
         pending_since = LEAST(c.pending_since, clock_timestamp()),
         round = CASE WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
                      ELSE chat_next_round(c.owner_id) END,
+        held = CASE WHEN c.status IN ('pending', 'running', 'interrupting') THEN c.held
+                    ELSE chat_must_hold(c.owner_id, :limits) END,
         epoch = c.epoch + 1,
         settled_part = 0,
         worker_id = NULL,

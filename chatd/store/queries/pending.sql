@@ -11,13 +11,13 @@ WHERE NOT EXISTS (
           AND w.heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds))
   AND EXISTS (
         SELECT FROM chats
-        WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+        WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
           AND last_model_config_id = m.id
           AND pending_since
               < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
         UNION ALL
         SELECT FROM chats
-        WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+        WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
           AND last_model_config_id = m.id
           AND pending_since
               < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds)));
@@ -35,14 +35,14 @@ WITH models AS MATERIALIZED (
 ), found AS MATERIALIZED (
     SELECT head.place, models.reason FROM models CROSS JOIN LATERAL (
         (SELECT ctid AS place FROM chats
-         WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+         WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
            AND last_model_config_id = models.id
            AND pending_since
                < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
          ORDER BY pending_since LIMIT :limit)
         UNION ALL
         (SELECT ctid FROM chats
-         WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+         WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
            AND last_model_config_id = models.id
            AND pending_since
                < (SELECT clock_timestamp() - make_interval(secs => :grace_seconds))
@@ -51,7 +51,8 @@ WITH models AS MATERIALIZED (
     LIMIT :limit
 ), locked AS MATERIALIZED (
     SELECT chat.id, found.reason FROM found CROSS JOIN LATERAL (
-        SELECT id FROM chats WHERE ctid = found.place AND status = 'pending'
+        SELECT id FROM chats
+        WHERE ctid = found.place AND status = 'pending' AND NOT held
           AND id <> ALL(:excluded::uuid[]) AND (:only::uuid[] IS NULL OR id = ANY(:only))
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
@@ -88,13 +89,31 @@ FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 -- Read pending chats of the given models, because a statement about all of them failed.
 SELECT chat.id FROM unnest(:models::uuid[]) AS model (id) CROSS JOIN LATERAL (
     (SELECT id FROM chats
-     WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+     WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
        AND last_model_config_id = model.id AND id <> ALL(:excluded::uuid[])
      ORDER BY pending_since LIMIT :limit)
     UNION ALL
     (SELECT id FROM chats
-     WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+     WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
        AND last_model_config_id = model.id AND id <> ALL(:excluded::uuid[])
      ORDER BY recoveries, pending_since LIMIT :limit)
 ) chat
 LIMIT :limit;
+
+-- name: admit_held
+-- Admit held chats of up to `:max_owners` owners of whom fewer run than may, one of each. The
+-- owners are those after `:after_owner`. A turn that ends admits the next held chat by itself.
+-- This is for raised limits, turns that were stopped before they ran, deferred chats that are due
+-- now, and statements that crossed.
+WITH RECURSIVE owners AS (
+    (SELECT owner_id FROM chats WHERE held AND owner_id > :after_owner ORDER BY owner_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.owner_id FROM chats c WHERE c.held AND c.owner_id > owners.owner_id
+            ORDER BY c.owner_id LIMIT 1)
+    FROM owners WHERE owners.owner_id IS NOT NULL
+), read AS MATERIALIZED (
+    SELECT owner_id FROM owners WHERE owner_id IS NOT NULL LIMIT :max_owners
+)
+SELECT read.owner_id, admitted.id, admitted.version
+FROM read LEFT JOIN LATERAL chat_admit_serialized(read.owner_id, :limits) admitted ON true
+ORDER BY read.owner_id;

@@ -89,6 +89,8 @@ WITH snapshot AS MATERIALIZED (
                              ELSE c.pending_since END,
         round = CASE WHEN decision.plan = 'append_queued' THEN chat_next_round(c.owner_id)
                      ELSE c.round END,
+        held = CASE WHEN decision.plan = 'append_queued'
+                    THEN chat_must_hold(c.owner_id, :limits) ELSE c.held END,
         action_deadline = NULL,
         last_error = NULL,
         last_error_detail = NULL,

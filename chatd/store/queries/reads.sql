@@ -71,13 +71,14 @@ SELECT chat_columns(c), c.activity, clock_timestamp() AS now,
        (SELECT count(*) FROM (
            SELECT FROM chat_model_configs m CROSS JOIN LATERAL (
                (SELECT FROM chats p
-                WHERE p.status = 'pending' AND p.recoveries = 0 AND p.next_attempt_at IS NULL
+                WHERE p.status = 'pending' AND NOT p.held AND p.recoveries = 0
+                  AND p.next_attempt_at IS NULL
                   AND p.last_model_config_id = m.id AND NOT is_returned
                   AND (p.round, p.pending_since) < (c.round, c.pending_since)
                 LIMIT :max_ahead)
                UNION ALL
                (SELECT FROM chats p
-                WHERE p.status = 'pending'
+                WHERE p.status = 'pending' AND NOT p.held
                   AND (p.recoveries > 0 OR p.next_attempt_at IS NOT NULL)
                   AND p.last_model_config_id = m.id
                   AND p.pending_since < CASE WHEN is_returned THEN c.pending_since

@@ -13,10 +13,11 @@ WITH leased AS MATERIALIZED (
     FROM chats WHERE worker_id IS NOT NULL
 ), counted AS MATERIALIZED (
     SELECT (SELECT count(*) FROM chats
-            WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL)
+            WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL)
            + (SELECT count(*) FROM chats
-              WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL))
-               AS pending,
+              WHERE status = 'pending' AND NOT held
+                AND (recoveries > 0 OR next_attempt_at IS NOT NULL))
+           + (SELECT count(*) FROM chats WHERE held) AS pending,
            (SELECT count(*) FROM chats WHERE status = 'requires_action') AS requires_action,
            (SELECT count(*) FROM chats WHERE status = 'error') AS error,
            CASE WHEN pg_relation_size('chats') <= :exact_count_max_bytes
@@ -31,12 +32,13 @@ SELECT pending, running, interrupting, requires_action, error,
            SELECT min(LEAST(oldest.pending_since, clock_timestamp()))
            FROM chat_model_configs m CROSS JOIN LATERAL (
                (SELECT pending_since FROM chats
-                WHERE status = 'pending' AND recoveries = 0 AND next_attempt_at IS NULL
+                WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
                   AND last_model_config_id = m.id
                 ORDER BY pending_since LIMIT 1)
                UNION ALL
                (SELECT pending_since FROM chats
-                WHERE status = 'pending' AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+                WHERE status = 'pending' AND NOT held
+                  AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
                   AND last_model_config_id = m.id
                 ORDER BY recoveries, pending_since LIMIT 1)
            ) oldest

@@ -73,11 +73,14 @@ WITH updated AS (
                'settled_part', updated.settled_part)
     FROM updated
     RETURNING created_at, data
+), admitted AS MATERIALIZED (
+    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
-FROM updated, journal_entry;
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
+       admitted.id AS admitted_id, admitted.version AS admitted_version
+FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 
 -- name: submit_tool_results
 -- Store the client's results as one message, in the order of the calls, and make the chat pending.
@@ -129,6 +132,7 @@ WITH snapshot AS MATERIALIZED (
         status = 'pending',
         pending_since = clock_timestamp(),
         round = chat_next_round(c.owner_id),
+        held = chat_must_hold(c.owner_id, :limits),
         action_deadline = NULL,
         request_traceparent = COALESCE(:request_traceparent, c.request_traceparent),
         stored_bytes = c.stored_bytes + pg_column_size(:results::jsonb)
@@ -188,6 +192,7 @@ WITH overdue AS MATERIALIZED (
         status = 'pending',
         pending_since = clock_timestamp(),
         round = chat_front_round(),
+        held = chat_must_hold(c.owner_id, :limits),
         action_deadline = NULL
     FROM locked WHERE c.id = locked.id
     RETURNING c.*

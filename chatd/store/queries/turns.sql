@@ -178,11 +178,15 @@ WITH snapshot AS MATERIALIZED (
                'queue_length', updated.queue_length))
     FROM updated
     RETURNING created_at, data
+), admitted AS MATERIALIZED (
+    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+    WHERE updated.status = 'waiting'
 )
 SELECT decision.outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
-FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true;
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
+       admitted.id AS admitted_id, admitted.version AS admitted_version
+FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true LEFT JOIN admitted ON true;
 
 -- name: record_retry
 -- Record that an attempt of a step failed and when the next is due, so that both outlive the
@@ -218,7 +222,8 @@ FROM updated, journal_entry;
 
 -- name: defer
 -- Record that an attempt of a step failed, and give the chat back until the next is due. It costs
--- no recovery. The turn may last `:remaining_seconds` longer, whichever worker goes on with it.
+-- no recovery. If the owner's running chats are limited, the chat is held, because others may run
+-- meanwhile. The turn may last `:remaining_seconds` longer, whichever worker goes on with it.
 WITH times AS MATERIALIZED (
     SELECT clock_timestamp() + make_interval(secs => :delay_seconds) AS due_at,
            clock_timestamp() + make_interval(secs => :remaining_seconds) AS deadline_at
@@ -231,6 +236,7 @@ WITH times AS MATERIALIZED (
         settled_part = GREATEST(:settled_part, c.settled_part + 1),
         attempts = :attempts,
         next_attempt_at = times.due_at,
+        held = (:limits::jsonb->>'max_running_per_owner') IS NOT NULL,
         turn_deadline_at = times.deadline_at,
         worker_id = NULL,
         started_at = NULL,
@@ -251,11 +257,14 @@ WITH times AS MATERIALIZED (
                               'failure', :failure::jsonb)
     FROM updated
     RETURNING created_at, data
+), admitted AS MATERIALIZED (
+    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages
-FROM updated, journal_entry;
+       NULL::jsonb AS messages,
+       admitted.id AS admitted_id, admitted.version AS admitted_version
+FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 
 -- name: fail
 -- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue.
@@ -287,11 +296,14 @@ WITH updated AS (
                               'settled_part', updated.settled_part)
     FROM updated
     RETURNING created_at, data
+), admitted AS MATERIALIZED (
+    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages
-FROM updated, journal_entry;
+       NULL::jsonb AS messages,
+       admitted.id AS admitted_id, admitted.version AS admitted_version
+FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 
 -- name: release
 -- Give a chat back because the worker stops. It costs no attempt, leaves no error, and the chat
