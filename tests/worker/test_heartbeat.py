@@ -1,7 +1,7 @@
 """Heartbeat and lease expiry: renewals, the session lock, and chats that are lost."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -17,6 +17,9 @@ from support.providers import HeldProvider
 from chatd.domain.chat import Status
 from chatd.store.database import Database
 from chatd.store.leases import Leases, Renewal
+from chatd.supervision.child import ChildHandle
+from chatd.worker.heartbeat import Heartbeat
+from chatd.worker.worker_lease import WorkerLease
 
 
 async def cut_heartbeat(database: Database, worker: set[int]) -> None:
@@ -186,3 +189,62 @@ async def test_renewal_that_never_ends_is_an_outage_after_one_heartbeat(
         assert stalled.is_set()
         assert "within one heartbeat" in outage["error"]
         await chatd.wait_for_log("outage.ended", child="heartbeat")
+
+
+async def test_lock_in_a_session_of_its_own_is_registered_as_proved(
+    dsn: str, database: Database
+) -> None:
+    async with running_daemon(dsn) as chatd:
+        [row] = await fetch_rows(database, "SELECT worker_id, lock_proved FROM workers")
+        assert (row["worker_id"], row["lock_proved"]) == (chatd.daemon.worker_id, True)
+
+
+async def test_silent_chat_is_not_reported_again(dsn: str, database: Database) -> None:
+    """The lease is renewed all the same. The chat's own heartbeat is when it last made progress."""
+    held = HeldProvider()
+    async with running_daemon(dsn, held, worker={"heartbeat_seconds": 0.05}) as chatd:
+        chat = await chatd.api.create("hello")
+
+        async def reported() -> Any:
+            row = await database.fetchrow("SELECT activity, heartbeat_at FROM chats")
+            assert row is not None
+            stage = (row["activity"] or {}).get("stage")
+            return row["heartbeat_at"] if stage == "model stream" else None
+
+        first = await eventually(reported)
+        renewals = set()
+
+        async def renewed_often() -> bool:
+            row = await database.fetchrow("SELECT heartbeat_at FROM workers")
+            assert row is not None
+            renewals.add(row["heartbeat_at"])
+            return len(renewals) > 5
+
+        await eventually(renewed_often)
+        assert await reported() == first
+        held.go.set()
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+
+
+async def test_new_life_of_the_heartbeat_is_no_progress() -> None:
+    """It fails again and again before it renews: only a new process cures that."""
+
+    class BrokenDatabase:
+        def dedicated_connection(self, **_: object) -> Any:
+            raise ValueError("a bug")
+
+    unused: Any = None
+    heartbeat = Heartbeat(
+        cast("Database", BrokenDatabase()),
+        unused,
+        unused,
+        worker_lease=WorkerLease(local_lease_seconds=15),
+        heartbeat_seconds=5,
+        max_chats=lambda: 1,
+        models=tuple,
+    )
+    heartbeat._progress_at -= 100
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a bug"):
+            await heartbeat.run(ChildHandle("heartbeat"))
+        assert heartbeat.seconds_since_progress > 100
