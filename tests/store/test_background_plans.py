@@ -1,4 +1,4 @@
-"""Plans of every statement that an actor runs by itself, beside 100,000 chats at rest.
+"""Plans of every statement that an actor runs by itself, beside 100,000 idle chats.
 
 Processes run them all the time, whatever the number of chats is, so none may read a large table as a whole.
 A new statement is found by itself. One with a new parameter needs a value in ``explained_values``.

@@ -119,7 +119,7 @@ INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts)
 SELECT id, 1, k * 10 + 1, k * 10 + 10, '[{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}},{{}}]'
 FROM chats, generate_series(0, 199) k WHERE status = 'running';
 """
-"""Chats at rest, a few of each other status, and a journal."""
+"""Idle chats, a few of each other status, and a journal."""
 
 
 async def explained_values(connection: Connection) -> Mapping[str, Any]:
