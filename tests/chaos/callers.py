@@ -52,7 +52,7 @@ class Caller:
     def _text(self) -> str:
         """Return a message, with wishes for the model now and then."""
         return self._requests.next_text(
-            wishes=self._random.choices(["", " [tool]", " [long]"], [6, 3, 2])[0]
+            wishes=self._random.choices(["", " [tool]", " [long]"], [5, 3, 3])[0]
         )
 
     async def _operate(self, chat_id: str) -> bool:

@@ -228,7 +228,7 @@ class Injector:
         return None
 
     async def _terminate_backends(self, _: Fault, __: Replica, choose: random.Random) -> bool:
-        share = choose.choice([0.1, 0.3, 1.0])
+        share = choose.choice([0.1, 0.2, 1.0])
         query = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE usename = $1 AND random() < $2"
@@ -275,7 +275,7 @@ class Injector:
         return True
 
     async def _reset_clients(self, _: Fault, __: Replica, choose: random.Random) -> bool:
-        share = choose.choice([0.02, 0.1, 0.5])
+        share = choose.choice([0.02, 0.05, 0.25])
         return bool(self._balancer.reset_clients(lambda: choose.random() < share))
 
     async def _lose_response(self, _: Fault, __: Replica, choose: random.Random) -> bool:

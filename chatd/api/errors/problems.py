@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -145,6 +146,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ChatUnreadable, _on_chat_unreadable)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_client_disconnect)
     app.add_exception_handler(Exception, _on_unexpected_error)
 
 
@@ -209,6 +211,11 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if error.status_code == PROBLEMS["method_not_allowed"].status:
         response.headers.update(_allow_header(request))
     return response
+
+
+async def _on_client_disconnect(_: Request, _error: Exception) -> JSONResponse:
+    """Return what nobody receives any more. The request was not carried out."""
+    return problem_response("bad_request", "The client disconnected before its request was read.")
 
 
 def _allow_header(request: Request) -> Mapping[str, str]:
