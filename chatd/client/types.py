@@ -286,6 +286,7 @@ class EditMessage(TypedDict):
 ReasonCode: TypeAlias = Literal[
     "idle",
     "archived",
+    "held",
     "no_worker",
     "no_free_slots",
     "chats_ahead",

@@ -68,6 +68,7 @@ class ChatDiagnostics:
     reported_activity: Activity | None
     workers: WorkerCapacity
     lease_seconds: float
+    held: bool = False
 
     @property
     def activity(self) -> Activity | None:

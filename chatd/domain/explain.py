@@ -21,6 +21,7 @@ class ReasonCode(StrEnum):
 
     IDLE = "idle"
     ARCHIVED = "archived"
+    HELD = "held"
     NO_WORKER = "no_worker"
     NO_FREE_SLOTS = "no_free_slots"
     CHATS_AHEAD = "chats_ahead"
@@ -89,6 +90,7 @@ def _waiting(chat: ChatDiagnostics) -> Iterator[Reason]:
 
 
 _PENDING_TEXTS: Final[Mapping[ReasonCode, str]] = {
+    ReasonCode.HELD: "its owner has as many running chats as limits.max_running_per_owner allows",
     ReasonCode.NO_WORKER: "no worker is running",
     ReasonCode.NO_FREE_SLOTS: "no worker has a free slot",
     ReasonCode.CHATS_AHEAD: "other chats are ahead of it",
@@ -106,7 +108,9 @@ def _pending(chat: ChatDiagnostics, *, for_operator: bool) -> Reason:
 
 def _awaited_worker(chat: ChatDiagnostics) -> Reason:
     workers = chat.workers
-    if not workers.alive:
+    if chat.held:
+        code, text = ReasonCode.HELD, _PENDING_TEXTS[ReasonCode.HELD]
+    elif not workers.alive:
         code, text = ReasonCode.NO_WORKER, "no worker is known to have ever sent a heartbeat"
         if workers.last_heartbeat_at:
             text = f"no worker has sent a heartbeat for {_age(chat, workers.last_heartbeat_at)}"

@@ -36,6 +36,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
             last_heartbeat_at=row["last_heartbeat_at"],
         ),
         lease_seconds=lease_seconds,
+        held=row["held"],
     )
 
 

@@ -116,6 +116,18 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
+        facts(Status.PENDING, held=True, chats_ahead=21),
+        [
+            (
+                ReasonCode.HELD,
+                (
+                    "pending for 12 s: its owner has as many running chats as "
+                    "limits.max_running_per_owner allows"
+                ),
+            ),
+        ],
+    ),
+    (
         facts(Status.PENDING, pending_since=ago(150)),
         [
             (

@@ -59,7 +59,7 @@ ORDER BY e.version LIMIT :limit;
 -- Read everything that says why a chat is in its status, as of one moment. Pending chats ahead
 -- of it, of any model, are counted up to `:max_ahead`. A worker is alive within `:lease_seconds`
 -- of its last heartbeat.
-SELECT chat_columns(c), c.activity, clock_timestamp() AS now,
+SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
        w.host, w.pid, w.version AS worker_version, w.started_at AS worker_started_at,
        w.heartbeat_at AS worker_heartbeat_at,
        CASE WHEN c.status = 'error' THEN c.last_error_detail

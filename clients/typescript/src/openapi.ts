@@ -2454,7 +2454,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
