@@ -1,10 +1,10 @@
 """Methods for chats, their messages and their queues."""
 
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 from chatd.client.http import Http, api_path
+from chatd.client.pagination import paginate
 from chatd.client.types import (
     BusyBehavior,
     Chat,
@@ -22,27 +22,6 @@ from chatd.client.types import (
 def drop_none(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-async def paginate(
-    http: Http,
-    path: str,
-    params: Mapping[str, Any],
-    *,
-    cursor_param: str = "cursor",
-    max_items: int | None = None,
-) -> AsyncIterator[Any]:
-    """Yield the items of all pages, at most ``max_items``. Each page is requested when it is needed."""
-    page_params: dict[str, Any] = {}
-    remaining = math.inf if max_items is None else max_items
-    while remaining > 0:
-        page = await http.request("GET", path, params={**params, **page_params})
-        for item in page["items"][: None if max_items is None else int(remaining)]:
-            remaining -= 1
-            yield item
-        if page.get("next_cursor") is None:
-            return
-        page_params = {cursor_param: page["next_cursor"]}
 
 
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
 
-from chatd.client.chats import Chats, Messages, Queue, paginate
+from chatd.client.chats import Chats, Messages, Queue
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http, TokenSource, api_path
+from chatd.client.pagination import paginate
 from chatd.client.types import Chat, Model, ProcessStatus, ToolResultInput
 
 

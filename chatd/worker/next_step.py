@@ -12,6 +12,7 @@ from chatd.domain.message import (
     Part,
     PendingToolCall,
     Role,
+    error_results,
     pending_tool_calls,
 )
 
@@ -64,3 +65,10 @@ def steps_taken(history: Sequence[Message]) -> int:
             break
         steps += message.role is Role.ASSISTANT
     return steps
+
+
+def unknown_tool_errors(calls: Sequence[Part]) -> list[NewMessage]:
+    """Return the error results of calls of tools that do not exist, as a message if there are any."""
+    if not calls:
+        return []
+    return [error_results(calls, lambda call: f"There is no tool named {call['tool_name']}.")]

@@ -18,7 +18,6 @@ from chatd.domain.failure import Failure, FailureKind, unknown_word_failure
 from chatd.domain.message import (
     Message,
     NewMessage,
-    Part,
     Role,
     error_results,
     interrupted_message,
@@ -39,7 +38,6 @@ from chatd.store.commands import (
 )
 from chatd.store.turns import ChatHistory
 from chatd.supervision.progress import StageTimeout
-from chatd.telemetry import tracing
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
@@ -51,6 +49,7 @@ from chatd.worker.next_step import (
     RejectUnknownTools,
     next_step,
     steps_taken,
+    unknown_tool_errors,
 )
 from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
 from chatd.worker.turn_services import TurnServices
@@ -105,8 +104,8 @@ class Turn:
                 await checkpoint()  # where a turn whose time is over ends
                 while await self._step():
                     pass
-        except StageTimeout as timeout:
-            await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(timeout)))
+        except StageTimeout as error:
+            await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(error)))
 
     async def finish_interrupt(self) -> None:
         """Store the response, whole or as far as it was streamed, and close all open tool calls."""
@@ -157,7 +156,7 @@ class Turn:
         self._history = history = await self._writer.history()
         self.stats.steps += 1
         if self.stats.steps == 1:
-            self.stats.add_time("client", _client_tool_seconds(history.messages))
+            self.stats.record_client_tools(history.messages)
         if word := unknown_word(history.messages):
             await self.fail(unknown_word_failure(word))
             return False
@@ -178,7 +177,7 @@ class Turn:
             case RejectUnknownTools(calls):
                 self._services.metrics.turns.tool_calls.add("unknown", amount=len(calls))
                 await self._writer.apply(
-                    CommitStep(**self._step_values([*messages, *_unknown_tool_errors(calls)]))
+                    CommitStep(**self._step_values([*messages, *unknown_tool_errors(calls)]))
                 )
                 self._call = self._response = None
                 self._history = ChatHistory()
@@ -188,7 +187,7 @@ class Turn:
                 self._services.metrics.turns.tool_calls.add("client", amount=len(calls))
                 await self._writer.apply(
                     RequireAction(
-                        **self._step_values([*messages, *_unknown_tool_errors(unknown)]),
+                        **self._step_values([*messages, *unknown_tool_errors(unknown)]),
                         calls=calls,
                         timeout_seconds=self._config.limits.client_tool_timeout_seconds,
                     )
@@ -319,20 +318,3 @@ class Turn:
     def _settled_part(self) -> int:
         """Return the number of the last part that was streamed."""
         return self._call.preview.last_part if self._call else self._lease.chat.settled_part
-
-
-def _client_tool_seconds(history: Sequence[Message]) -> float:
-    """Return the seconds that the client took to run its tools, if the turn goes on with their results."""
-    match history:
-        case [*_, calls, Message(role=Role.TOOL) as results]:
-            tracing.record_client_tools(calls.created_at, results.created_at)
-            return max((results.created_at - calls.created_at).total_seconds(), 0.0)
-        case _:
-            return 0.0
-
-
-def _unknown_tool_errors(calls: Sequence[Part]) -> list[NewMessage]:
-    """Return the error results of calls of tools that do not exist, as a message if there are any."""
-    if not calls:
-        return []
-    return [error_results(calls, lambda call: f"There is no tool named {call['tool_name']}.")]

@@ -1,5 +1,6 @@
 """Statistics of one turn: the fields of its canonical log line, its span and its metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -8,6 +9,7 @@ from opentelemetry.trace import Span
 
 from chatd.domain.chat import Chat, Usage
 from chatd.domain.failure import Failure
+from chatd.domain.message import Message, Role
 from chatd.domain.outcomes import TurnOutcome
 from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
@@ -38,6 +40,15 @@ class TurnStats:
     def add_time(self, phase: str, seconds: float) -> None:
         """Add ``seconds`` to a phase."""
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+
+    def record_client_tools(self, history: Sequence[Message]) -> None:
+        """Record the time that the client took to run its tools, if the turn goes on with their results."""
+        seconds = 0.0
+        match history:
+            case [*_, calls, Message(role=Role.TOOL) as results]:
+                tracing.record_client_tools(calls.created_at, results.created_at)
+                seconds = max((results.created_at - calls.created_at).total_seconds(), 0.0)
+        self.add_time("client", seconds)
 
     def record_call(self, call: ModelCall) -> None:
         """Record the duration and the parts of a model call that has ended."""
