@@ -129,6 +129,9 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
     return {
         **NO_KEY,
         "advance": True,
+        "after_owner": "",
+        "limits": {"max_running_per_owner": 50},
+        "max_owners": 10,
         "excluded": [],
         "from_round": 0,
         "from_time": earlier,
