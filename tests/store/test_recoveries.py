@@ -12,7 +12,7 @@ from chatd.domain.chat import Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ReapReason
 from chatd.store.chats import Chats
-from chatd.store.commands import CommitStep, RecordRetry
+from chatd.store.commands import CommitStep, FinishTurn, RecordRetry
 from chatd.store.database import Database
 from chatd.store.reaps import Reaps, ReapTarget
 from chatd.store.records import TransitionResult
@@ -171,3 +171,24 @@ async def test_reaped_chat_is_not_claimed_before_its_next_attempt_is_due(
     (claim,) = await claim_chats(database, 1)
     assert claim.result.chat.attempts == 1
     assert claim.turn_seconds_left is None, "its turn begins anew"
+
+
+async def test_chat_that_kills_its_workers_takes_no_neighbour_along(database: Database) -> None:
+    """Every worker claims what it may, and dies if the chat is among it. The others are finished."""
+    poison = await chat_with_status(database, Status.PENDING)
+    neighbours = [await chat_with_status(database, Status.PENDING) for _ in range(5)]
+    turns = Turns(database)
+    await insert_worker(database, WORKER)
+    for _ in range(20):
+        claimed = [claim.result.chat for claim in await claim_chats(database, 10)]
+        if poison.id in {chat.id for chat in claimed}:
+            await reap(database)
+            continue
+        for chat in claimed:
+            await turns.apply(
+                fencing_token_of(chat), FinishTurn(step=0, messages=[], settled_part=0)
+            )
+    rows = await database.fetch("SELECT id, status FROM chats")
+    statuses = {row["id"]: row["status"] for row in rows}
+    assert statuses.pop(poison.id) == "error"
+    assert statuses == {chat.id: "waiting" for chat in neighbours}
