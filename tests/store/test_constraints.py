@@ -35,6 +35,8 @@ class Columns:
     attempts: int
     next_attempt_at: bool
     recoveries: int
+    held: bool
+    turn_deadline_at: bool
 
 
 def legal(row: Columns) -> bool:
@@ -57,12 +59,23 @@ def legal(row: Columns) -> bool:
             row.attempts == 0 or (row.attempts > 0 and working),
             not row.next_attempt_at or working,
             row.recoveries == 0 or (row.recoveries > 0 and working),
+            not row.held or status is Status.PENDING,
+            not row.turn_deadline_at or working,
         )
     )
 
 
 _NAMES = [field.name for field in fields(Columns)]
-_EXTRAS = ("attempts", "next_attempt_at", "recoveries")
+_NONE_OF_THEM = {
+    "archived": False,
+    "queue_length": 0,
+    "attempts": 0,
+    "next_attempt_at": False,
+    "recoveries": 0,
+    "held": False,
+    "turn_deadline_at": False,
+}
+"""Columns that depend on the status only, so they are tested one at a time."""
 
 
 def combinations() -> Iterator[Columns]:
@@ -78,13 +91,11 @@ def combinations() -> Iterator[Columns]:
         "last_error_detail": (None, '{"kind": "server"}'),
         "pending_since": flag,
         "action_deadline": flag,
-        "archived": flag,
-        "queue_length": (0, 1),
     }
-    # Each of these depends on the status only, so they are tested one at a time.
-    extras = ((0, False, 0), (1, False, 0), (0, True, 0), (0, False, 1))
-    assert [*axes, *_EXTRAS] == _NAMES
-    return (Columns(*values, *extra) for *values, extra in product(*axes.values(), extras))
+    extras = [_NONE_OF_THEM, *(_NONE_OF_THEM | {name: 1} for name in _NONE_OF_THEM)]
+    assert [*axes, *_NONE_OF_THEM] == _NAMES
+    for *values, extra in product(*axes.values(), extras):
+        yield Columns(*values, **{name: type(_NONE_OF_THEM[name])(extra[name]) for name in extra})
 
 
 TRY = """
@@ -92,7 +103,8 @@ CREATE TEMPORARY TABLE combos (
     n integer PRIMARY KEY, status text, worker_id boolean, started_at boolean,
     heartbeat_at boolean, epoch bigint, last_error text, last_error_detail text,
     pending_since boolean, action_deadline boolean, archived boolean, queue_length integer,
-    attempts integer, next_attempt_at boolean, recoveries integer);
+    attempts integer, next_attempt_at boolean, recoveries integer, held boolean,
+    turn_deadline_at boolean);
 
 CREATE FUNCTION pg_temp.accepted(way text, OUT yes integer[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -128,7 +140,12 @@ def _value(name: str) -> str:
         case "worker_id":
             return "CASE WHEN combo.worker_id THEN gen_random_uuid() END"
         case (
-            "started_at" | "heartbeat_at" | "pending_since" | "action_deadline" | "next_attempt_at"
+            "started_at"
+            | "heartbeat_at"
+            | "pending_since"
+            | "action_deadline"
+            | "next_attempt_at"
+            | "turn_deadline_at"
         ):
             return f"CASE WHEN combo.{name} THEN clock_timestamp() END"
         case "last_error_detail":
@@ -153,6 +170,7 @@ async def test_database_stores_exactly_the_legal_rows(database: Database, way: s
         await connection.copy_records_to_table(
             "combos", records=((n, *astuple(row)) for n, row in enumerate(every))
         )
+        await connection.execute("SET statement_timeout = '120s'")
         stored = set(await connection.fetchval("SELECT pg_temp.accepted($1)", way, timeout=120))
     wrong = [
         (row, "stored" if n in stored else "refused")
