@@ -110,7 +110,7 @@ async def test_status_shows_leased_chats_and_actors(dsn: str) -> None:
         actors = {actor["name"]: actor for actor in shown["actors"]}  # type: ignore[attr-defined]
         assert actors["heartbeat"]["state"] == "running"
         assert actors["heartbeat"]["budget_left"] == 5
-        assert next(iter(actors)) == "listener"
+        assert next(iter(actors)) == "http"
 
         async def stats_are_fresh() -> bool:
             stats = (await status())["database_stats"]

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import anyio
+import asyncpg
 import pytest
 from support.databases import database_on_server
 from support.eventually import eventually
@@ -44,7 +45,7 @@ async def test_actor_restart_and_budget(dsn: str, monkeypatch: pytest.MonkeyPatc
         async def broken(_: object) -> None:
             broke.set()
             monkeypatch.undo()
-            raise RuntimeError("a bug")
+            raise asyncpg.UndefinedColumnError("a bug, and no fault of a row")
 
         monkeypatch.setattr(chatd.daemon.services.store.stream_reads, "flush_parts", broken)
         await chatd.api.create("hello")
