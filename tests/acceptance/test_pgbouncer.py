@@ -51,7 +51,12 @@ POOLED = """
 heartbeat_seconds = 0.5
 lease_seconds = 4
 poll_seconds = 0.5
+[turn]
+stream_idle_timeout_seconds = 3600
+model_call_timeout_seconds = 3600
+timeout_seconds = 7200
 """
+"""Turns may last for longer than the test."""
 LEASE_SECONDS = 4
 POOLER_SECONDS = float(os.environ.get("CHATD_TEST_POOLER_SECONDS", "5"))
 
