@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 from support.load_balancer import LoadBalancer
+from support.postgres_proxy import ProxiedConnection
 from support.roles import Role
 
 from chaos.model import Model
@@ -169,14 +170,18 @@ class Injector:
         replica.proxy.cut()
         return hit
 
-    async def _cut_one(self, _: Fault, replica: Replica, choose: random.Random) -> bool:
-        connections = list(replica.proxy.connections)
+    def _connections(self) -> list[ProxiedConnection]:
+        """Return the connections of all replicas, so that one which starts is not the most probable."""
+        return [each for replica in self._replicas.values() for each in replica.proxy.connections]
+
+    async def _cut_one(self, _: Fault, __: Replica, choose: random.Random) -> bool:
+        connections = self._connections()
         if connections:
             choose.choice(connections).cut()
         return bool(connections)
 
-    async def _lose_results(self, fault: Fault, replica: Replica, choose: random.Random) -> bool:
-        connections = list(replica.proxy.connections)
+    async def _lose_results(self, fault: Fault, _: Replica, choose: random.Random) -> bool:
+        connections = self._connections()
         if not connections:
             return False
         connection = choose.choice(connections)
