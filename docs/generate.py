@@ -44,6 +44,7 @@ GROUPS = {
     "leases": "Leases",
     "streams": "Streams",
     "notifications": "Notifications",
+    "containment": "Containment",
     "http": "Requests",
     "process": "The process",
     "database": "The database",
