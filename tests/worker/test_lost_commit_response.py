@@ -55,6 +55,7 @@ async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
     provider = scripted([{"text": "never"}], first=answers)
     turn = {"backoff_seconds": 1.5, "backoff_max_seconds": 1.5}
     async with running_daemon(dsn, provider, turn=turn, worker=NO_RENEWALS) as chatd:
+        chatd.daemon.chat_tasks.on_suspect = lambda: None  # no heartbeat brings the stop
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         apply = turns.apply
 
