@@ -9,8 +9,9 @@ _MODEL: Final = (
     "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
 )
 _PENDING: Final = """
-INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since)
-SELECT id, id, 'bench', $1, 'pending', clock_timestamp()
+INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since,
+                   round)
+SELECT id, id, 'bench', $1, 'pending', clock_timestamp(), chat_next_round('bench')
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $2)) new
 """
 _LEASED: Final = """

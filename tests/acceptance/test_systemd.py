@@ -228,7 +228,7 @@ async def test_inherited_socket_keeps_its_queue(tmp_path: Path, dsn: str) -> Non
 async def request_once(port: int) -> bytes:
     """Send one request on a connection of its own. Return the first line of the response."""
     async with await anyio.connect_tcp("127.0.0.1", port) as wire:
-        await wire.send(b"GET /livez HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n")
+        await wire.send(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         return (await wire.receive()).split(b"\r\n")[0]
 
 

@@ -71,7 +71,8 @@ async def raw_connection(chatd: InProcessDaemon, chat_id: str) -> AsyncIterator[
         plain.setblocking(False)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         await loop.sock_connect(plain, (address.hostname, address.port))
-        request = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\nconnection: close\r\n\r\n"
+        head = f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: localhost\r\n"
+        request = f"{head}connection: close\r\n\r\n"
         await loop.sock_sendall(plain, request.encode())
         yield RawConnection(plain)
 

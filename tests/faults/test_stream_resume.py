@@ -62,7 +62,7 @@ async def read_and_reset(
     try:
         cursor = f"last-event-id: {view.cursor}\r\n" if view.cursor else ""
         writer.write(
-            f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: chatd\r\n{cursor}\r\n".encode()
+            f"GET /api/v1/chats/{chat_id}/stream HTTP/1.1\r\nhost: localhost\r\n{cursor}\r\n".encode()
         )
         count = 0
         if max_events:

@@ -16,8 +16,8 @@ SOON_SECONDS = 0.05
 
 MANY = """
 WITH made AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since)
-    SELECT id, id, 'owner ' || n % 200, $1, 'pending', clock_timestamp()
+    INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since, round)
+    SELECT id, id, 'owner ' || n % 200, $1, 'pending', clock_timestamp(), chat_next_round('')
     FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $2::int) n) numbered
     RETURNING id
 )

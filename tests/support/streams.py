@@ -143,7 +143,7 @@ async def non_reading_client(chatd: InProcessDaemon, path: str) -> AsyncIterator
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(connection, ("127.0.0.1", chatd.daemon.server.port))
-        request = f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"
         await loop.sock_sendall(connection, request.encode())
         yield connection
 
