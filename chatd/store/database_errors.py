@@ -101,9 +101,14 @@ def is_busy(error: BaseException) -> bool:
 
 
 def is_caused_by_data(error: Exception) -> bool:
-    """Return True if ``error`` may be caused by what one row holds."""
+    """Return True if ``error`` may be caused by what one row holds.
+
+    A ``RuntimeError`` is about the program, except for a row that is nested too deeply.
+    """
     if isinstance(error, ChatdError):
         return isinstance(error, ChatUnreadable)
+    if isinstance(error, RuntimeError):
+        return isinstance(error, RecursionError)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return isinstance(error, asyncpg.DataError)  # an argument that cannot be sent
     return not isinstance(error, asyncpg.SyntaxOrAccessError | FatalError | OSError)

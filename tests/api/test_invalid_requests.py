@@ -218,6 +218,10 @@ async def test_unread_body_does_no_harm(dsn: str) -> None:
     assert not chatd.logged("http.unexpected")
 
 
+PROBES = {"/livez", "/readyz"}
+"""Paths that answer HEAD too, which the document leaves out."""
+
+
 async def test_unknown_paths_and_methods(chatd: InProcessDaemon) -> None:
     for path in ("/nope", "/api/v1", "/api/v1/chat", "/API/V1/chats", "/api/v1//chats"):
         assert_problem(await chatd.api.http.get(path), 404, "not_found")
@@ -230,6 +234,7 @@ async def test_unknown_paths_and_methods(chatd: InProcessDaemon) -> None:
             answer = await request_operation(chatd, method, path, chat_id)
             assert_problem(answer, 405, "method_not_allowed")
             there = {m.upper() for m, one_path in given if one_path == path}
+            there |= {"HEAD"} if path in PROBES else set()
             assert set(answer.headers["allow"].split(", ")) == there
 
 

@@ -80,7 +80,7 @@ async def test_culprit_is_cut_and_all_others_are_served(error: Exception) -> Non
     [
         DatabaseUnavailable(), DatabaseBusy(ran_out_of_time=False), FatalError("x"), LeaseLost(),
         asyncpg.UndefinedColumnError("x"), asyncpg.InterfaceError("another operation is in progress"),
-        OSError(),
+        OSError(), RuntimeError("x"),
     ],
 )  # fmt: skip
 async def test_what_is_no_fault_of_a_chat_is_raised(error: Exception) -> None:
