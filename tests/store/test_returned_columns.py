@@ -9,6 +9,7 @@ OTHER_COLUMNS: dict[str, set[str]] = {
     "lapsed_worker_id": set(),  # only the reaper's statement looks at it
     "activity": {"reads.explain"},  # what it is about
     "round": set(),  # of the order of claims
+    "held": {"reads.explain"},  # a reason why a chat is pending
     "turn_deadline_at": set(),  # a claim returns the seconds that are left
     "tools": {"turns.history"},  # once per claim
 }

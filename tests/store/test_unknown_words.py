@@ -28,7 +28,15 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
     **dict.fromkeys((Transition.INTERRUPT, Transition.EDIT, Transition.PROMOTE), StatusUnknown),
     **dict.fromkeys((Transition.ARCHIVE, Transition.UNARCHIVE), ChatTreeBusy),
     **dict.fromkeys((*WORKER_TRANSITIONS, Transition.REAP_INTERRUPT), LeaseLost),
-    **dict.fromkeys((Transition.CLAIM, Transition.REAP, Transition.EXPIRE_ACTION), NoChatFound),
+    **dict.fromkeys(
+        (
+            Transition.CLAIM,
+            Transition.REAP,
+            Transition.EXPIRE_ACTION,
+            Transition.FAIL_UNSERVED,
+        ),
+        NoChatFound,
+    ),
     Transition.SUBMIT_TOOL_RESULTS: NoActionRequired,
     Transition.RETRY: NothingToRetry,
     Transition.CLEAR: ChatBusy,

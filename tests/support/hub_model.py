@@ -181,13 +181,27 @@ class ModelClient:
         self.previewed = self.database.attempt_at(cursor) if parts else None
 
     def receive(self, event: StreamEvent) -> None:
-        assert isinstance(event.cursor, Cursor)
         self.event_counts[event.type] += 1
+        if event.cursor is None:
+            self._receive_reset_of_a_dead_worker(event)
+            return
+        assert isinstance(event.cursor, Cursor)
         if event.type is StreamEventType.MESSAGE_PART:
             self._receive_part(event.cursor, event.data)
         else:
             self._receive_event(event, event.cursor)
         self.cursor = event.cursor
+
+    def _receive_reset_of_a_dead_worker(self, event: StreamEvent) -> None:
+        """Drop a preview that is longer than what was stored for the worker that had streamed it."""
+        assert event.type is StreamEventType.PREVIEW_RESET
+        self._skip_entries_without_events()
+        entry = self.database.journal[self.version]
+        assert entry.transition is Transition.REAP_INTERRUPT
+        assert not self.events_seen
+        assert self.cursor is not None
+        assert self.cursor.part > entry.data["settled_part"]
+        self._clear_preview()
 
     def _receive_event(self, event: StreamEvent, cursor: Cursor) -> None:
         self._skip_entries_without_events()
@@ -202,9 +216,6 @@ class ModelClient:
             self._clear_preview()
         elif isinstance(event.data, Message) and event.data.role is Role.ASSISTANT:
             stored, previewed = event.data.content[0]["text"], "".join(self.preview)
-            if entry.transition is Transition.REAP_INTERRUPT:
-                # The dead worker may have streamed more than it had flushed.
-                stored, previewed = stored[: len(previewed)], previewed[: len(stored)]
             assert stored.startswith(previewed)
             self._clear_preview()
         elif entry.transition is Transition.CLAIM:

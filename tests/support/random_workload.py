@@ -26,6 +26,7 @@ from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
+from chatd.store.records import TransitionResult
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.sweeps import PARTS
 from chatd.store.tool_calls import ToolCalls, ToolResult
@@ -41,6 +42,17 @@ Request = Callable[..., Awaitable[object]]
 FILES = [new_file(bytes([n]) * 200_000, media_type="image/png") for n in range(3)]
 """Files that are large beside all the messages of a chat, so that one that counts twice is seen."""
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
+
+
+def identity(result: TransitionResult) -> tuple[object, ...]:
+    """Return what a repeated request gets as the first one did. The rows themselves may change between."""
+    entry, queued = result.entry, result.queued_message
+    return (
+        result.chat.id,
+        entry and (entry.version, entry.created_at, entry.status, entry.epoch, entry.data),
+        [message.id for message in result.messages],
+        queued and queued.id,
+    )
 
 
 class RandomWorkload:
@@ -76,10 +88,10 @@ class RandomWorkload:
             key = self.random.choice([None, IdempotencyKey(OWNER, label, b"the same")])
             repeats = 2 if key else 1
             results = await asyncio.gather(*(self.attempt(request, key) for _ in range(repeats)))
-            accepted = [result for result in results if result is not None]
+            accepted = [result for result in results if isinstance(result, TransitionResult)]
             if not accepted:
                 continue
-            assert accepted[0] == accepted[-1], "two responses to one request"
+            assert identity(accepted[0]) == identity(accepted[-1]), "two responses to one request"
             self.transition_count += 1
             if sends_text:
                 self.sent_texts.append(label)

@@ -240,7 +240,7 @@ def test_parts_of_the_next_attempt_wait_for_the_entry_that_ends_this_one() -> No
         StreamEventType.RETRY,
         StreamEventType.MESSAGE_PART,
     ]
-    assert [str(event.cursor) for event in events] == ["1.0.0+1", "2.0.0", "2.0.2"]
+    assert [str(event.cursor) for event in events] == ["1.0.0~1", "2.0.0", "2.0.2"]
 
 
 def test_topic_is_dropped_with_its_last_subscriber_and_step() -> None:
