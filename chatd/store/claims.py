@@ -1,6 +1,6 @@
 """Claims: a worker takes pending chats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -15,6 +15,7 @@ from chatd.store.commands import Fail
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
+from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
@@ -70,11 +71,13 @@ class Claims:
         database: Database,
         *,
         worker_id: UUID,
+        limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
         containment_metrics: ContainmentMetrics | None = None,
     ) -> None:
         self._containment = Containment[UUID]("claimer", containment_metrics)
         self._database = database
+        self._limits = limits
         self._listener = listener
         self._worker_id = worker_id
 
@@ -154,4 +157,9 @@ class Claims:
                 )
                 fence = {"chat_id": row["id"], "worker_id": self._worker_id, "epoch": row["epoch"]}
                 with self._containment.guard(row["id"]):
-                    await self._database.fetch(command.query, **fence, **command.parameters())
+                    await self._database.fetch(
+                        command.query,
+                        **fence,
+                        **command.parameters(),
+                        limits=self._limits().of_owner,
+                    )

@@ -24,6 +24,7 @@ from chatd.domain.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
 )
+from chatd.store.sql import QueryError
 from chatd.supervision.backoff import Backoff
 from chatd.supervision.child import FatalError
 
@@ -111,7 +112,7 @@ def is_caused_by_data(error: Exception) -> bool:
         return isinstance(error, RecursionError)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return isinstance(error, asyncpg.DataError)  # an argument that cannot be sent
-    return not isinstance(error, asyncpg.SyntaxOrAccessError | FatalError | OSError)
+    return not isinstance(error, asyncpg.SyntaxOrAccessError | QueryError | FatalError | OSError)
 
 
 def may_be_caused_by_size(error: Exception) -> bool:

@@ -78,6 +78,7 @@ def build_store(
         claims=Claims(
             database,
             worker_id=worker_id,
+            limits=limits,
             listener=listener,
             containment_metrics=containment_metrics,
         ),

@@ -214,6 +214,7 @@ async def test_chat_that_cannot_be_claimed_holds_up_no_other(
         assert cut["chat_id"] == ids[2]
         if name.startswith("JSON"):
             await eventually(lambda: is_failed(loose, ids[2]))
+            assert len(chatd.logged("containment.cut", actor="claimer")) == 1, "it failed, too"
         counted = (await scrape(chatd)).sum_of("chatd_cuts_total", actor="claimer")
         assert counted >= 1
 

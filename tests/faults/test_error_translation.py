@@ -4,7 +4,13 @@ import asyncpg
 import pytest
 
 from chatd.domain.errors import DatabaseAccessDenied, DatabaseBusy, DatabaseUnavailable
-from chatd.store.database_errors import is_unavailable, repeat_while_busy, translate_errors
+from chatd.store.database_errors import (
+    is_caused_by_data,
+    is_unavailable,
+    repeat_while_busy,
+    translate_errors,
+)
+from chatd.store.sql import QueryError
 
 UNAVAILABLE = [
     ConnectionRefusedError(),
@@ -108,3 +114,12 @@ async def test_slow_statement_is_not_repeated_at_once(error: Exception) -> None:
     with pytest.raises(DatabaseBusy):
         await repeat_while_busy(statement)
     assert attempts == 1
+
+
+@pytest.mark.parametrize(
+    "error", [QueryError("limits are missing"), asyncpg.UndefinedColumnError("x")], ids=str
+)
+def test_errors_of_chatd_itself_are_no_fault_of_a_row(error: Exception) -> None:
+    """An actor that cut a chat for them would hide a bug, and cut all chats in turn."""
+    assert not is_caused_by_data(error)
+    assert is_caused_by_data(asyncpg.CheckViolationError("x"))
