@@ -7,7 +7,7 @@ import pytest
 from support.databases import database_on_server
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemons
-from support.outages import message_is_accepted
+from support.outages import message_is_accepted, wait_until_not_ready
 from support.providers import scripted
 
 from chatd.embedded import Postgres
@@ -84,4 +84,4 @@ async def all_refused(chatd: InProcessDaemon, chat_id: str) -> None:
     ):
         response = await chatd.api.http.request(method, path, json={})
         assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
-    assert (await chatd.api.http.get("/readyz")).status_code == 503
+    await wait_until_not_ready(chatd)

@@ -17,8 +17,11 @@ async def test_parallel_creates_through_two_connections(
 ) -> None:
     """All chats are created and answered, also while others stream."""
     worker = {"max_chats": chats + subscribers}
+    # Hundreds of statements wait at once: their requests are not to wait for each other before, and none is
+    # to be given up because the machine is busy.
+    database, limits = {"pool_size": 2, "statement_timeout_seconds": 60}, {"max_requests": 0}
     async with running_daemon(
-        dsn, scripted(SCRIPT), database={"pool_size": 2}, worker=worker
+        dsn, scripted(SCRIPT), database=database, limits=limits, worker=worker
     ) as chatd:
         api = chatd.api
         followed_ids = [(await api.create())["id"] for _ in range(subscribers)]

@@ -21,7 +21,12 @@ DEPLOY = ROOT / "deploy"
 ALERTS = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-DRIVEN = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_metrics.py"))
+DRIVEN = "".join(
+    path.read_text()
+    for path in (ROOT / "tests").glob("*/test_*.py")
+    if "from support.metrics" in path.read_text()
+)
+"""The tests that observe the metrics of a daemon."""
 
 NAME = re.compile(r"\b(?:chatd|process)_[a-z_]+\b")
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import pytest
 from support.eventually import eventually
 from support.factories import chat_with_status
 from support.in_process import fetch_rows, running_daemon
@@ -14,6 +15,7 @@ from support.providers import FunctionProvider, finished, text_delta
 from chatd.domain.chat import Status
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database
+from chatd.store.leases import Leases
 
 
 class BlockedProvider:
@@ -53,6 +55,21 @@ async def test_heartbeats_and_leased_chats(dsn: str) -> None:
         assert 0 < ages < hand.remaining_seconds + 20
         blocked.go.set()
         await meter.wait_for_value("chatd_leased_chats", 0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_lock_is_proved_in_a_session_of_its_own(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """A pooler may give the session to others, and then the lock says nothing."""
+
+    async def owns_session(*_: object) -> bool:
+        return own
+
+    monkeypatch.setattr(Leases, "owns_session", owns_session)
+    async with running_daemon(dsn) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        await meter.wait_for_value("chatd_worker_lock_proved", float(own))
 
 
 async def _exceeds(meter: MetricsObserver, name: str, limit: float) -> bool:

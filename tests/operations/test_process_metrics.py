@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from support.databases import database_on_server
 from support.eventually import eventually
-from support.factories import chat_with_status, insert_models
+from support.factories import WORKER, chat_with_status, insert_models
 from support.in_process import fetch_rows, running_daemon
+from support.leases import age_heartbeat
 from support.metrics import MetricsObserver, scrape
 from support.providers import scripted
 
@@ -111,7 +112,9 @@ async def test_database_stats_by_status(dsn: str, database: Database) -> None:
             "UPDATE chats SET pending_since = now() - interval '1 hour' WHERE status = 'pending'",
         )
         await eventually(lambda: _is_hour_old(meter))
-        assert (await meter.current()).sum_of("chatd_workers") == 0
+        await meter.wait_for_value("chatd_workers", 1)  # the worker of the leased chats
+        await age_heartbeat(database, WORKER, 3600)
+        await meter.wait_for_value("chatd_workers", 0)
         async with running_daemon(dsn):
             await meter.wait_for_value("chatd_workers", 1)
 

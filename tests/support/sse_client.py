@@ -111,9 +111,17 @@ class ApiClient:
         return dict(answer.json())
 
     async def messages(self, chat_id: str) -> list[dict[str, Any]]:
-        answer = await self.http.get(f"/api/v1/chats/{chat_id}/messages", params={"limit": 200})
-        assert answer.status_code == 200, answer.text
-        return list(answer.json()["items"])
+        """Return all messages, page by page: a page ends by its bytes, too."""
+        found: list[dict[str, Any]] = []
+        params: dict[str, Any] = {"limit": 200}
+        while True:
+            answer = await self.http.get(f"/api/v1/chats/{chat_id}/messages", params=params)
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            params["after_id"] = page["next_cursor"]
 
     async def texts(self, chat_id: str, role: str = "assistant") -> list[str]:
         return [text_of(m["content"]) for m in await self.messages(chat_id) if m["role"] == role]
