@@ -19,8 +19,8 @@ class Response:
 class HttpConnection(asyncio.Protocol):
     """One connection: requests, one after another, or one stream."""
 
-    def __init__(self, token: str | None = None) -> None:
-        self._headers = "host: bench\r\n"
+    def __init__(self, host: str, token: str | None = None) -> None:
+        self._headers = f"host: {host}\r\n"
         if token is not None:
             self._headers += f"authorization: Bearer {token}\r\n"
         self.buffer = bytearray()
@@ -91,6 +91,8 @@ async def connect(url: str, *, token: str | None = None) -> HttpConnection:
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
-        partial(HttpConnection, token), parts.hostname or "localhost", parts.port or 80
+        partial(HttpConnection, parts.netloc, token),
+        parts.hostname or "localhost",
+        parts.port or 80,
     )
     return connection

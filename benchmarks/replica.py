@@ -74,7 +74,11 @@ class Process:
         listening = await self.wait_for_event("http.listening")
         self.url = f"http://{listening['host']}:{listening['port']}"
         connection = await connect(self.url)
-        while (await connection.get(path)).status != HTTPStatus.OK:  # noqa: ASYNC110 - it is another process
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while (response := await connection.get(path)).status != HTTPStatus.OK:
+            if time.monotonic() > deadline:
+                said = response.body[:300].decode(errors="replace")
+                raise ChatdError(f"A process under test did not get ready: {said}")
             await anyio.sleep(_POLL_INTERVAL_SECONDS)
         connection.close()
 

@@ -64,7 +64,12 @@ async def _serve(data: Path, port: int, model_name: str | None) -> None:
         embedded_daemon(model, data=data, port=port, handle_signals=True) as daemon,
     ):
         echo(f"data:  {data}\nmodel: {model.description}", error=True)
-        await daemon.run()
+        await daemon.run(on_ready=lambda: _print_url(daemon.port))
+
+
+def _print_url(port: int) -> None:
+    """Print where it serves. Before this the port is open, and requests are answered 503."""
+    echo(f"ready: http://127.0.0.1:{port}", error=True)
 
 
 def _default_data_directory() -> Path:

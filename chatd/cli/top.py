@@ -85,10 +85,12 @@ async def _watch(client: "Client", seconds: float) -> None:
     import anyio
     from rich.live import Live
 
-    with Live(_screen(await client.status()), auto_refresh=False, screen=True) as live:
+    status = await client.status()
+    with Live(auto_refresh=False, screen=True) as live:
         while True:
+            live.update(_screen(status, live.console.height // 2), refresh=True)
             await anyio.sleep(seconds)
-            live.update(_screen(await client.status()), refresh=True)
+            status = await client.status()
 
 
 def summary_lines(status: "ProcessStatus") -> list[str]:
@@ -164,22 +166,25 @@ def _duration_cell(seconds: float | None) -> str:
 
 def _plain_lines(status: "ProcessStatus") -> Iterator[str]:
     yield from map(one_line, summary_lines(status))
-    yield ""
-    yield format_table(_ACTOR_COLUMNS, actor_rows(status))
     if status["chats"]:
         yield ""
         yield format_table(_CHAT_COLUMNS, chat_rows(status))
+    yield ""
+    yield format_table(_ACTOR_COLUMNS, actor_rows(status))
 
 
-def _screen(status: "ProcessStatus") -> "Group":
+def _screen(status: "ProcessStatus", max_chats: int) -> "Group":
+    """Return the live view: first what needs attention, since the end of the screen cuts the rest off."""
     from rich.console import Group
     from rich.text import Text
 
     now = Text(time.strftime("%H:%M:%S"), style="dim")
+    chats, actors = chat_rows(status)[:max_chats], actor_rows(status)
+    actors.sort(key=lambda row: row[_ACTOR_COLUMNS.index("STATE")] == "running")
     return Group(
         *(Text(visible(line)) for line in summary_lines(status)),
         now,
-        rich_table(_ACTOR_COLUMNS, actor_rows(status), ACTOR_STATE_STYLES),
+        rich_table(_CHAT_COLUMNS, chats, CHAT_STATUS_STYLES),
         Text(""),
-        rich_table(_CHAT_COLUMNS, chat_rows(status), CHAT_STATUS_STYLES),
+        rich_table(_ACTOR_COLUMNS, actors, ACTOR_STATE_STYLES),
     )

@@ -111,10 +111,11 @@ class Daemon:
 
     # -- start and stop -------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Start everything, wait for a request to stop, and stop everything in order.
 
-        Raises ``SchemaMismatch``, ``DatabaseAccessDenied``, ``FatalError`` and ``RestartBudgetExceeded``.
+        ``on_ready`` is called once all actors are up. Raises ``SchemaMismatch``, ``DatabaseAccessDenied``,
+        ``FatalError`` and ``RestartBudgetExceeded``.
         """
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -123,7 +124,7 @@ class Daemon:
             for companion in (
                 self._loop_monitor.run,
                 self._systemd_notifier.run,
-                self._report_ready,
+                partial(self._report_ready, on_ready),
             ):
                 group.start_soon(companion)
             _log.info("daemon.starting", version=__version__, worker_id=str(self.worker_id))
@@ -189,11 +190,12 @@ class Daemon:
             for late in signals:
                 signal.signal(late, signal.SIG_IGN)
 
-    async def _report_ready(self) -> None:
+    async def _report_ready(self, on_ready: Callable[[], None]) -> None:
         """Report readiness once all actors are up. From then on reloads are served."""
         await self.supervisor.ready.wait()
         self._systemd_notifier.ready()
         _log.info("daemon.ready", worker_id=str(self.worker_id))
+        on_ready()
         if self._reloader is not None:
             await self._reloader.run()
 

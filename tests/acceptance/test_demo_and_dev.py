@@ -81,15 +81,14 @@ def running_dev(data: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def url_of(process: subprocess.Popen[bytes], log: Path) -> str:
-    def listening() -> str | None:
+    def ready() -> str | None:
         for line in log.read_text().splitlines():
-            if '"http.listening"' in line:
-                port = line.split('"port":')[1].split(",")[0].strip(" }")
-                return f"http://127.0.0.1:{port}/api/v1"
+            if line.startswith("ready: "):
+                return f"{line.removeprefix('ready: ')}/api/v1"
         assert process.poll() is None, log.read_text()
         return None
 
-    return str(await eventually(listening, 60))
+    return str(await eventually(ready, 60))
 
 
 async def test_dev_keeps_chats_and_leaves_no_process(
