@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from benchmarks.__main__ import app
+from benchmarks.baseline_sql import BaselineStore
 from benchmarks.figures import Figure, Section, Target, percentile
 from benchmarks.measures import MEASURES
 from benchmarks.pg_proxy import CountingProxy
@@ -86,6 +87,17 @@ async def test_pool_adds_no_round_trip(dsn: str, tmp_path: Path) -> None:
             await database.fetch("-- test.ask\nSELECT 1")
         assert wire.round_trips.counts() == {"test.ask": 10}
         await database.close()
+
+
+async def test_baseline_runs_turns_with_the_statements_of_today(dsn: str) -> None:
+    store = await BaselineStore.open(dsn)
+    try:
+        for _ in range(2):
+            await store.run_turn()
+        ended = "SELECT count(*) FROM chat_events WHERE transition = 'finish_turn'"
+        assert await store.pool.fetchval(ended) == 2
+    finally:
+        await store.pool.close()
 
 
 def test_figure_targets(capsys: pytest.CaptureFixture[str]) -> None:
