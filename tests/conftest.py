@@ -18,6 +18,7 @@ from uuid import uuid4
 import asyncpg
 import hypothesis
 import pytest
+import structlog
 
 from chatd.embedded import Postgres
 from chatd.store.database import Database
@@ -34,6 +35,14 @@ hypothesis.settings.register_profile(
     "chatd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("chatd")
+
+# Rendering a traceback with all its local variables, as structlog does by default, takes seconds.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
 

@@ -99,5 +99,7 @@ async def test_remove_and_finish_never_both_take_a_queued_message(wide: Database
             ),
         )
         assert result.chat.status is (Status.WAITING if removed else Status.RUNNING)
-        stored = await wide.fetch("SELECT * FROM chat_messages WHERE chat_id = $1", chat.id)
+        stored = await wide.fetch(
+            "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", chat.id
+        )
         assert texts(stored) == (["hello"] if removed else ["hello", "queued 0"])

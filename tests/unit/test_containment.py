@@ -91,6 +91,7 @@ async def test_what_is_no_fault_of_a_chat_is_raised(error: Exception) -> None:
     assert contained.cut_keys == []
 
 
+@on_virtual_time
 async def test_many_culprits_are_found() -> None:
     contained = containment()
     assert await run(contained, Statement(*CHATS[::2])) == CHATS[1::2]
