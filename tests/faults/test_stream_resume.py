@@ -117,7 +117,9 @@ async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: st
         for turn in range(2):
             await here.api.send(chat_id, f"{number}-{turn}")
 
-    async with running_daemons(dsn, [scripted(SCRIPT), scripted(SCRIPT)]) as replicas:
+    async with running_daemons(
+        dsn, [scripted(SCRIPT), scripted(SCRIPT)], limits={"max_requests": 0}
+    ) as replicas:
         ids = [(await replicas[0].api.create())["id"] for _ in range(CHATS)]
         known_views |= {chat_id: [] for chat_id in ids}
         async with asyncio.TaskGroup() as group:
