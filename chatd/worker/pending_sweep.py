@@ -14,6 +14,9 @@ from chatd.worker.clock import boottime
 
 _log = structlog.get_logger()
 
+_REAP_INTERVALS = 5
+"""Looks of the reaper between two sweeps. What a sweep mends is rare, and idle is to be idle."""
+
 
 class PendingSweep:
     """Actor that admits held chats, and fails chats whose model no living worker has had for a while.
@@ -42,7 +45,7 @@ class PendingSweep:
         self._after_owner = ""
         self._loop = Periodic(
             self.step,
-            interval_seconds=reap_interval_seconds,
+            interval_seconds=_REAP_INTERVALS * reap_interval_seconds,
             expected_errors=(DatabaseUnavailable,),
         )
 
