@@ -8,7 +8,7 @@ import pytest
 from chaos.audit import listed
 from chaos.run import run_chaos
 
-SECONDS = float(os.environ.get("CHATD_CHAOS_SECONDS", "45"))
+SECONDS = float(os.environ.get("CHATD_CHAOS_SECONDS", "25"))
 """Length of the faults. The start, the rest and the audit take half a minute more."""
 SEED = int(os.environ.get("CHATD_CHAOS_SEED", "1"))
 FAULTS_PER_MINUTE = 200.0

@@ -1,6 +1,7 @@
 """Streams truncated after any number of bytes: the client's transcript equals the stored chat."""
 
 import random
+from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -62,13 +63,18 @@ def port_of(chatd: InProcessDaemon) -> int:
 async def test_random_truncation_loses_and_repeats_nothing(dsn: str) -> None:
     rng = random.Random(SEED)
 
-    def byte_limit() -> int:
-        """Return a limit that may truncate a head, a snapshot or an event."""
-        return rng.choice([0, 120, 1500, rng.randint(0, 4000), 4000, 8000])
+    def byte_limits() -> Iterator[int]:
+        """Yield limits that truncate a head, and then those that may truncate a snapshot or an event."""
+        for _ in range(2 * CHATS):
+            yield rng.choice([0, 120, rng.randint(0, 300)])
+        while True:
+            yield rng.choice([0, 120, 1500, rng.randint(0, 4000), 4000, 8000])
+
+    limits = byte_limits()
 
     async with (
         running_daemon(dsn, scripted(SPEECH, failing=FAILING)) as chatd,
-        load_balancer(port_of(chatd), response_byte_limit=byte_limit) as address,
+        load_balancer(port_of(chatd), response_byte_limit=lambda: next(limits)) as address,
         Client(str(chatd.api.http.base_url)) as straight,
         Client(address.url) as client,
     ):
