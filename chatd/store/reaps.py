@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class ReapTarget:
-    """ReapTarget that a worker is dead, or that the worker itself gives up one chat of its own.
+    """A worker that is taken for dead, or one chat that its own worker gives up.
 
     A worker that has renewed its lease since ``heartbeat_at`` is not dead.
     """

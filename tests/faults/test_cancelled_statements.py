@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from support.eventually import eventually
 from support.postgres_proxy import PostgresProxy
 
 from chatd import logs
@@ -42,7 +43,7 @@ async def test_cancelled_statements_leave_no_exception_unseen(
         async with anyio.create_task_group() as group:
             for _ in range(STATEMENTS):
                 group.start_soon(cancelled)
-            await anyio.sleep(0.2)
+            await eventually(lambda: database.connections_in_use > 1)
             if fault == "stalled":
                 proxy.stall()
             elif fault == "cut":

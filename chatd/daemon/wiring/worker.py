@@ -74,26 +74,8 @@ def build_worker(
         abandon_after_seconds=worker.lease_seconds,
         metrics=metrics.leases,
     )
-    heartbeat = Heartbeat(
-        services.database,
-        leases,
-        chat_tasks,
-        worker_lease=worker_lease,
-        heartbeat_seconds=worker.heartbeat_seconds,
-        max_chats=config.max_chats,
-        models=config.models,
-        metrics=metrics.leases,
-    )
-    claimer = Claimer(
-        services.store.claims,
-        chat_tasks,
-        may_claim=lambda: worker_lease.held,
-        models=config.models,
-        metrics=metrics.turns,
-        hint_metrics=metrics.notifications,
-        **keywords_for(Claimer, worker),
-    )
-    metrics.leases.lock_proved.callback = lambda: heartbeat.lock_proved
+    heartbeat = _build_heartbeat(settings, services, config, worker_lease, chat_tasks)
+    claimer = _build_claimer(settings, services, config, worker_lease, chat_tasks)
     _connect_wakeups(services, config, chat_tasks, heartbeat, claimer)
     services.change_bus.claims_locally = lambda: worker_lease.held and chat_tasks.free_slots > 0
     return WorkerActors(
@@ -130,6 +112,46 @@ def _turn_services(services: Services, flusher: Flusher) -> TurnServices:
         hub=services.hub,
         flusher=flusher,
         metrics=services.metrics,
+    )
+
+
+def _build_heartbeat(
+    settings: Settings,
+    services: Services,
+    config: RuntimeConfigHolder,
+    worker_lease: WorkerLease,
+    chat_tasks: ChatTaskPool,
+) -> Heartbeat:
+    metrics = services.metrics.leases
+    heartbeat = Heartbeat(
+        services.database,
+        services.store.leases,
+        chat_tasks,
+        worker_lease=worker_lease,
+        heartbeat_seconds=settings.worker.heartbeat_seconds,
+        max_chats=config.max_chats,
+        models=config.models,
+        metrics=metrics,
+    )
+    metrics.lock_proved.callback = lambda: heartbeat.lock_proved
+    return heartbeat
+
+
+def _build_claimer(
+    settings: Settings,
+    services: Services,
+    config: RuntimeConfigHolder,
+    worker_lease: WorkerLease,
+    chat_tasks: ChatTaskPool,
+) -> Claimer:
+    return Claimer(
+        services.store.claims,
+        chat_tasks,
+        may_claim=lambda: worker_lease.held,
+        models=config.models,
+        metrics=services.metrics.turns,
+        hint_metrics=services.metrics.notifications,
+        **keywords_for(Claimer, settings.worker),
     )
 
 
