@@ -120,6 +120,18 @@ async def test_reused_key_is_refused(chatd: InProcessDaemon) -> None:
     assert {found["title"] for found in listed} == {"a", ""}
 
 
+async def test_key_of_the_same_body_for_another_path_is_refused(chatd: InProcessDaemon) -> None:
+    first, second = [f"/api/v1/chats/{(await chatd.api.create())['id']}" for _ in range(2)]
+    said = {"content": "x"}
+    assert (await keyed(chatd, f"{first}/messages", "m", said)).status_code == 202
+    other = await keyed(chatd, f"{second}/messages", "m", said)
+    assert_problem(other, 422, "idempotency_key_reused")
+    assert await chatd.api.messages(second.rpartition("/")[2]) == []
+    assert (await keyed(chatd, f"{second}/interrupt", "i")).status_code == 200
+    other = await keyed(chatd, f"{second}/clear", "i")
+    assert_problem(other, 422, "idempotency_key_reused")
+
+
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "\u00e9"])
 async def test_invalid_keys_are_refused(chatd: InProcessDaemon, key: str) -> None:
     answer = await request_operation(

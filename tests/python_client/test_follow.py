@@ -150,6 +150,16 @@ async def test_server_that_only_drains_is_backed_off() -> None:
     assert reconnects[0] > 0
 
 
+async def test_delays_begin_anew_once_a_stream_has_sent_events() -> None:
+    failed = problem(503, "database_unavailable")
+    reconnects: list[float] = []
+    answers = (failed, failed, response(SNAPSHOT, truncated=True), response(DELETED))
+    async with client_of(*answers) as (client, _):
+        events = client.follow("c", on_reconnect=lambda _, delay: reconnects.append(delay))
+        assert [type(event) async for event in events] == [Snapshot, ChatDeleted]
+    assert reconnects[1] >= 0.1 >= reconnects[2]
+
+
 async def test_503_is_retried_and_401_ends_the_stream() -> None:
     busy = [problem(503, "database_unavailable"), response("", status=502, head=""), response("")]
     async with client_of(*busy, response(SNAPSHOT), problem(401, "unauthorized")) as (client, _):

@@ -3,15 +3,25 @@
 import asyncio
 from uuid import uuid4
 
-from support.concurrency import WAIT_SECONDS, gather_all, row_locked
+from support.claims import claim_chats
+from support.concurrency import (
+    WAIT_SECONDS,
+    fencing_token,
+    gather_all,
+    row_locked,
+    wait_until_blocked,
+)
 from support.factories import PENDING_CALL_IDS, chat_with_status
-from support.tool_results import stored_tool_calls
+from support.tool_results import stored_tool_calls, submit_results, tool_results
+from support.transitions import CALLS, REQUIRED_ACTION
 
 from chatd.domain.chat import Status
+from chatd.store.commands import RequireAction
 from chatd.store.database import Database
 from chatd.store.reaps import Reaps
 from chatd.store.records import TransitionResult
 from chatd.store.tool_calls import ToolCalls
+from chatd.store.turns import Turns
 
 
 async def test_only_overdue_chats_expire(database: Database) -> None:
@@ -41,6 +51,40 @@ async def test_expire_skips_locked_chats(database: Database) -> None:
     async with row_locked(database, locked), asyncio.timeout(WAIT_SECONDS):
         assert [result.chat.id for result in await ToolCalls(database).expire()] == [free.id]
     assert [result.chat.id for result in await ToolCalls(database).expire()] == [locked.id]
+
+
+HELD_CLOCK = """
+CREATE FUNCTION held.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+AS 'SELECT pg_advisory_xact_lock_shared(1); SELECT pg_catalog.clock_timestamp()'
+"""
+
+
+async def test_chat_that_changed_before_its_lock_is_left_to_the_next_run(
+    database: Database, dsn: str
+) -> None:
+    """The statement waits after it took its snapshot. Meanwhile the chat comes to wait for other calls."""
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION)
+    await database.fetch("CREATE SCHEMA held")
+    await database.fetch(HELD_CLOCK)
+    holding = Database(f"{dsn}?search_path=held%2Cpublic%2Cpg_catalog", pool_size=1)
+    async with database.dedicated_connection() as other:
+        await other.execute("SELECT pg_advisory_lock(1)")
+        await holding.open()
+        expiry = asyncio.create_task(ToolCalls(holding).expire())
+        await wait_until_blocked(other)
+        await submit_results(database, chat, tool_results(*PENDING_CALL_IDS))
+        (claim,) = await claim_chats(database, 1)
+        overdue = RequireAction(**REQUIRED_ACTION | {"timeout_seconds": -1.0})
+        waiting = await Turns(database).apply(fencing_token(claim.result), overdue)
+        await other.execute("SELECT pg_advisory_unlock(1)")
+        assert await expiry == []
+    await holding.close()
+    (result,) = await ToolCalls(database).expire()
+    assert result.chat.version == waiting.chat.version + 1
+    _, messages, _ = await stored_tool_calls(database, chat.id)
+    assert [part["tool_call_id"] for part in messages[-1]["content"]] == [
+        call["tool_call_id"] for call in CALLS
+    ]
 
 
 async def test_concurrent_expiries_answer_each_chat_once(wide: Database) -> None:
