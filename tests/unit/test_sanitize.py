@@ -1,6 +1,8 @@
 """Error texts and values after sanitizing: storable, bounded and without secrets."""
 
 import json
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -71,3 +73,21 @@ def test_sanitized_value_is_json_that_postgresql_accepts(value: object) -> None:
     stored = json.dumps(replace_unstorable_json(value), ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in stored
     stored.encode()
+
+
+def _cost(call: Callable[[], object]) -> float:
+    """Return the seconds of CPU that a call takes."""
+
+    def measured() -> float:
+        begun = time.thread_time()
+        call()
+        return time.thread_time() - begun
+
+    return min(measured() for _ in range(3))
+
+
+@pytest.mark.parametrize("character", ["x", "é", "漢"])
+def test_large_storable_text_costs_little(character: str) -> None:
+    text = character * 4_000_000
+    assert replace_unstorable(text) is text
+    assert _cost(lambda: replace_unstorable(text)) < 3 * _cost(text.encode) + 0.001
