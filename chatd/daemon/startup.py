@@ -1,10 +1,15 @@
 """Preparation of the database: its schema, and the models as rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import structlog
 
 from chatd.daemon.services import Services
 from chatd.domain.errors import (
     DatabaseAccessDenied,
+    DatabasePermissionDenied,
     DatabaseUnavailable,
     DatabaseUnsuitable,
     SchemaMismatch,
@@ -18,6 +23,8 @@ from chatd.store.server_check import check_server, check_settings, report_case_r
 from chatd.supervision.child import ChildHandle, FatalError
 from chatd.supervision.outage import Outage
 
+_log = structlog.get_logger()
+
 _NO_WAIT_HELPS = (
     DatabaseAccessDenied,
     DatabaseUnsuitable,
@@ -25,6 +32,43 @@ _NO_WAIT_HELPS = (
     migrate.MigrationError,
 )
 """Errors that end a start. Once the process serves, a denied access is an outage like any other."""
+_DENIAL_LOG_SECONDS = 10.0
+"""Interval of the log lines about a denied permission: often enough for a person who waits."""
+
+
+class _DeniedPermissions:
+    """Time for which the server has denied permission, without another outcome between.
+
+    A role may be locked, or a password rotated, for a moment in which a process starts. The end of the
+    process would be for good then, because a service manager does not start it again after such an end.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._since: float | None = None
+        self._logged_at = 0.0
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Let an error pass as it is, or as ``FatalError`` when permission was denied for too long."""
+        try:
+            yield
+        except DatabasePermissionDenied as error:
+            self._denied(error, anyio.current_time())
+            raise
+        except Exception:
+            self._since = None
+            raise
+
+    def _denied(self, error: DatabasePermissionDenied, now: float) -> None:
+        first = self._since is None
+        self._since = now if self._since is None else self._since
+        left = self._since + self._limit_seconds - now
+        if left <= 0:
+            raise FatalError(str(error)) from error
+        if first or now - self._logged_at >= _DENIAL_LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("database.access_denied", reason=str(error), ends_in_seconds=left)
 
 
 class DatabasePreparation:
@@ -43,10 +87,11 @@ class DatabasePreparation:
         self._settings = settings
         self._services = services
         self._catalog = catalog
+        self._denied_permissions = _DeniedPermissions(settings.access_denied_seconds)
 
     async def run(self, child: ChildHandle) -> None:
         """Prepare the database, and wait for the stop. Raises ``FatalError`` for what no wait can cure."""
-        outage = Outage(child, expected=(DatabaseUnavailable,), unless=_NO_WAIT_HELPS)
+        outage = Outage(child, expected=(DatabaseUnavailable,))
         prepared = False
         while not prepared and not child.stopping.is_set():
             async with outage:
@@ -59,10 +104,13 @@ class DatabasePreparation:
 
     async def _prepare(self) -> None:
         try:
-            await _ensure_schema(self._settings, self._services)
-            await check_settings(self._services.database)
-            await report_case_rules(self._services.database)
-            await upsert_models(self._services, self._catalog())
+            with self._denied_permissions.limited():
+                await _ensure_schema(self._settings, self._services)
+                await check_settings(self._services.database)
+                await report_case_rules(self._services.database)
+                await upsert_models(self._services, self._catalog())
+        except DatabasePermissionDenied:
+            raise
         except _NO_WAIT_HELPS as error:
             raise FatalError(str(error)) from error
 

@@ -180,6 +180,10 @@ class DatabaseAccessDenied(DatabaseUnavailable):
     """The database denies access until an operator changes that."""
 
 
+class DatabasePermissionDenied(DatabaseAccessDenied):
+    """The server refuses the login or a privilege; an operator may be changing that on the server."""
+
+
 class DatabaseBusy(DatabaseUnavailable):
     """The database gave the statement up; it may be tried again."""
 

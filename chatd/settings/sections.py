@@ -51,6 +51,9 @@ class DatabaseSettings(Section):
     run."""
     connect_timeout_seconds: PositiveFloat = 10
     """Time limit for one attempt to connect."""
+    access_denied_seconds: NonNegativeFloat = 30
+    """Time for which a start waits while the server refuses the login or a privilege, because an operator
+    may be changing that. Then the process ends with exit code 78. 0: at once."""
     statement_timeout_seconds: PositiveFloat = 10
     """Time limit for one statement, and for waiting for a free connection, after which the database
     counts as unavailable. Keep it below worker.lease_seconds - worker.heartbeat_seconds (15), or one slow

@@ -1,8 +1,9 @@
 """Errors of the database in three classes, decided here and nowhere else.
 
 * *Unavailable*: no connection, or the server cannot be used just now. ``DatabaseUnavailable``. Actors wait,
-  requests get 503. ``DatabaseAccessDenied`` is the part of it that an operator must correct: a wrong
-  password, a missing privilege. It ends a start. Later it is an outage, because passwords rotate.
+  requests get 503. ``DatabaseAccessDenied`` is the part of it that an operator must correct: no such
+  database, no TLS. It ends a start. Later it is an outage. ``DatabasePermissionDenied``, a wrong password
+  or a missing privilege, is an outage of a start too, for a limited time, because passwords rotate.
 * *Try again*: the server is there, and gave up one statement. ``DatabaseBusy``. The statement is repeated a
   bounded number of times. Then the request gets 503, and the chat fails with a reason.
 * *Wrong*: everything else is a bug of chatd and passes through.
@@ -22,6 +23,7 @@ from chatd.domain.errors import (
     ChatUnreadable,
     DatabaseAccessDenied,
     DatabaseBusy,
+    DatabasePermissionDenied,
     DatabaseUnavailable,
 )
 from chatd.store.sql import QueryError
@@ -52,10 +54,13 @@ _UNAVAILABLE_MESSAGES: Final = (
     "pool is closed",
     "cannot switch to state",  # the server ended the session while a statement was sent
 )
-_ACCESS_DENIED_ERRORS: Final = (
-    asyncpg.InvalidCatalogNameError,
+_PERMISSION_DENIED_ERRORS: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password too
     asyncpg.InsufficientPrivilegeError,
+)
+_ACCESS_DENIED_ERRORS: Final = (
+    *_PERMISSION_DENIED_ERRORS,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
     asyncpg.UndefinedTableError,  # tables that chatd had: dropped, or being restored
     asyncpg.ClientConfigurationError,  # the URL itself
@@ -149,7 +154,9 @@ def translate_errors(*, setting: str = "database.url") -> Iterator[None]:
                 f"{DatabaseBusy.__doc__} {text}", ran_out_of_time=_ran_out_of_time(error)
             ) from error
         if is_access_denied(error):
-            raise DatabaseAccessDenied(f"{setting}: {_denial(error)}") from error
+            may_pass = isinstance(error, _PERMISSION_DENIED_ERRORS)
+            denied = DatabasePermissionDenied if may_pass else DatabaseAccessDenied
+            raise denied(f"{setting}: {_denial(error)}") from error
         if is_unavailable(error):
             raise DatabaseUnavailable(f"{DatabaseUnavailable.__doc__} {text}") from error
         raise

@@ -31,8 +31,7 @@ class Outage:
 
     With ``retry_at_once`` the first try after a success comes without a delay.
 
-    A group is expected if all exceptions in it are. Everything else passes through, and so does what is in
-    ``unless``.
+    A group is expected if all exceptions in it are. Everything else passes through.
     """
 
     def __init__(
@@ -40,7 +39,6 @@ class Outage:
         child: ChildHandle,
         *,
         expected: tuple[type[Exception], ...],
-        unless: tuple[type[Exception], ...] = (),
         backoff_seconds: float = 0.1,
         backoff_max_seconds: float = MAX_RETRY_DELAY_SECONDS,
         retry_at_once: bool = False,
@@ -49,7 +47,6 @@ class Outage:
     ) -> None:
         self._child = child
         self._expected = expected
-        self._unless = unless
         self._clock = clock
         self._backoff = Backoff(
             first_seconds=backoff_seconds, max_seconds=backoff_max_seconds, random=random
@@ -76,9 +73,7 @@ class Outage:
             self.recovered()
             return False
         leaves = flatten_group(error)
-        if not all(isinstance(leaf, self._expected) for leaf in leaves) or any(
-            isinstance(leaf, self._unless) for leaf in leaves
-        ):
+        if not all(isinstance(leaf, self._expected) for leaf in leaves):
             return False
         if self._child.stopping.is_set():  # The stop cut it off, or it no longer matters.
             return True

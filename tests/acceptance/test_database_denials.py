@@ -1,6 +1,7 @@
-"""A database that says no to a running process: an outage, whatever its reason, and never its end."""
+"""A database that says no: an outage of a running process, and of one that starts, for a limited time."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ from support.processes import ChatdProcess, chatd_process
 from support.roles import Role, temporary_role
 from support.sse_client import client
 
+from chatd.cli.exit_codes import Exit
 from chatd.store.migrations import migrate
 
 WRITE_HBA = """
@@ -97,6 +99,55 @@ async def test_denial_in_mid_life_is_an_outage(
             await chatd.wait_for_log("outage.began")
             await role.execute(*after)
             await check_still_working(chatd)
+
+
+@asynccontextmanager
+async def changed(role: Role, change: Change) -> AsyncIterator[None]:
+    """Make a change on the server, and undo it at the end."""
+    before, after = change
+    await role.execute(*before)
+    try:
+        yield
+    finally:
+        await role.execute(*after)
+
+
+@pytest.mark.parametrize(
+    "denial", ["no login", "no privilege", "changed pg_hba", "no right to connect"]
+)
+async def test_start_waits_while_access_is_denied(
+    denial: str, tmp_path: Path, tcp_server: str
+) -> None:
+    async with temporary_role(tcp_server) as role, AsyncExitStack() as denied:
+        await migrate.up(role.dsn)
+        await denied.enter_async_context(changed(role, CHANGES[denial]))
+        with chatd_process(tmp_path, role.dsn) as chatd:
+            line = await chatd.wait_for_log("database.access_denied")
+            assert line["level"] == "warning"
+            assert line["reason"].startswith("database."), line
+            await chatd.wait_for_address()
+            assert await status_of(chatd, "/livez") == 200
+            assert await status_of(chatd, "/readyz") == 503
+            assert not chatd.logged("daemon.ready")
+            await denied.aclose()
+            await check_still_working(chatd)
+            assert len(chatd.logged("database.access_denied")) == 1
+
+
+async def test_start_that_is_denied_for_too_long_ends(tmp_path: Path, tcp_server: str) -> None:
+    """The reason is in the log at once, and the process ends when the time is over."""
+    async with temporary_role(tcp_server) as role:
+        await migrate.up(role.dsn)
+        wrong = role.url("wrong")
+        settings = "[database]\naccess_denied_seconds = 0.5\n"
+        with chatd_process(tmp_path, wrong, settings=settings) as chatd:
+            denied = await chatd.wait_for_log("database.access_denied")
+            assert 0 < denied["ends_in_seconds"] <= 0.5
+            assert await chatd.wait_for_exit() == Exit.CONFIGURATION
+            [failed] = chatd.logged("daemon.failed")
+            assert failed["reason"] == denied["reason"]
+            assert "password authentication failed" in failed["reason"]
+            assert f"chatd: {failed['reason']}\n" in chatd.raw_lines
 
 
 async def test_rotated_password_is_read_from_its_file(tmp_path: Path, tcp_server: str) -> None:

@@ -2,6 +2,7 @@
 
 ALLOWED = {
     "outage.began": "the database cannot be reached: faults of connections, of the server and of the role",
+    "database.access_denied": "a process starts while its role may not log in",
     "chat.failed": "the model refuses a call, or fails more often than turn.max_attempts",
     "chat.lost": "an edit, a delete, or a lease that ran out in a pause or an outage",
     "chat.abandoned": "SIGSTOP while a task is being cancelled: the pause counts as time that it took",

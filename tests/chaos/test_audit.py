@@ -8,7 +8,8 @@ import pytest
 
 from chaos.audit import RULES, audit
 from chaos.evidence import Evidence
-from chaos.records import Life, ModelCall, Picture, Request
+from chaos.plan import Fault, Kind
+from chaos.records import InjectedFault, Life, ModelCall, Picture, Request
 
 CHAT = "c1"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -293,6 +294,12 @@ def process_ends_by_itself(e: Evidence) -> None:
     e.lives[0].signals, e.lives[0].exit_code = [], 70
 
 
+def process_ends_when_its_login_is_denied(e: Evidence) -> None:
+    fault = Fault(at=0.0, kind=Kind.DENY_LOGIN, replica="a", seconds=100.0, seed=0)
+    e.faults.append(InjectedFault(fault=fault, at=0.0, hit=True))
+    e.lives[0].signals, e.lives[0].exit_code, e.lives[0].events = [], 78, ["daemon.starting"]
+
+
 def process_fails_when_stopped(e: Evidence) -> None:
     e.lives[0].exit_code = 1
 
@@ -352,7 +359,7 @@ CASES: dict[str, list[Break]] = {
     "streams_are_served_or_unavailable": [stream_is_refused],
     "requests_are_answered_by_rule": [request_is_answered_500, request_is_refused_without_reason],
     "replays_are_equal": [replay_differs, replay_makes_another_chat],
-    "no_process_ends_by_itself": [process_ends_by_itself],
+    "no_process_ends_by_itself": [process_ends_by_itself, process_ends_when_its_login_is_denied],
     "stopped_processes_end_in_order": [process_fails_when_stopped, process_hangs_when_stopped],
     "logs_have_no_exception": [traceback_is_logged, task_exception_is_never_retrieved],
     "logs_have_nothing_unexpected": [unknown_warning_is_logged],

@@ -3,7 +3,12 @@
 import asyncpg
 import pytest
 
-from chatd.domain.errors import DatabaseAccessDenied, DatabaseBusy, DatabaseUnavailable
+from chatd.domain.errors import (
+    DatabaseAccessDenied,
+    DatabaseBusy,
+    DatabasePermissionDenied,
+    DatabaseUnavailable,
+)
 from chatd.store.database_errors import (
     is_caused_by_data,
     is_unavailable,
@@ -24,12 +29,16 @@ UNAVAILABLE = [
     # Raised in one of a hundred sessions that were terminated just as a statement was sent.
     asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
 ]
-DENIED = [
+DENIED_BY_SERVER = [
     asyncpg.InvalidPasswordError('password authentication failed for user "chatd"'),
     asyncpg.InvalidAuthorizationSpecificationError('role "chatd" is not permitted to log in'),
     asyncpg.InvalidAuthorizationSpecificationError("no pg_hba.conf entry for host"),
-    asyncpg.InvalidCatalogNameError('database "chatd" does not exist'),
     asyncpg.InsufficientPrivilegeError("permission denied for table chats"),
+]
+"""Denials that a start waits for, for a while."""
+DENIED = [
+    *DENIED_BY_SERVER,
+    asyncpg.InvalidCatalogNameError('database "chatd" does not exist'),
     asyncpg.InvalidSchemaNameError("no schema has been selected to create in"),
     asyncpg.UndefinedTableError('relation "chats" does not exist'),
     asyncpg.ProtocolViolationError("unsupported startup parameter: jit"),
@@ -78,6 +87,7 @@ def test_denials_are_outages_that_name_the_setting(error: Exception) -> None:
     ):
         raise error
     assert isinstance(raised.value, DatabaseUnavailable), "or it would end an actor"
+    assert isinstance(raised.value, DatabasePermissionDenied) is (error in DENIED_BY_SERVER)
 
 
 @pytest.mark.parametrize("error", CONFLICTS, ids=str)

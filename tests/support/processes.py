@@ -141,10 +141,14 @@ class ChatdProcess:
         """Id of the worker of this process."""
         return UUID(self.logged("daemon.starting")[0]["worker_id"])
 
-    async def wait_until_ready(self) -> None:
+    async def wait_for_address(self) -> None:
+        """Wait until it listens, and set ``port`` and ``url``. It need not be ready."""
         listening = await self.wait_for_log("http.listening")
         self.port = int(listening["port"])
         self.url = f"http://{listening['host']}:{self.port}"
+
+    async def wait_until_ready(self) -> None:
+        await self.wait_for_address()
         async with httpx2.AsyncClient(base_url=self.url, verify=NO_TLS) as client:
 
             async def answers() -> bool:

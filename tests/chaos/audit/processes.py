@@ -6,7 +6,6 @@ from typing import Any
 from chaos.allowed_logs import ALLOWED
 from chaos.audit.rules import Findings, described, rule
 from chaos.evidence import Evidence
-from chaos.plan import Kind
 from chaos.records import Life
 
 _EXPECTED_CODES = frozenset(
@@ -25,10 +24,6 @@ _EXPECTED_CODES = frozenset(
     }
 )
 """Refusals of requests that are legal as such, but not in the status that their chat has meanwhile."""
-
-_CONFIGURATION = 78
-_NOTICED_SECONDS = 5.0
-"""Time from the end of a fault until the process that it stops has ended."""
 
 
 @rule
@@ -79,23 +74,12 @@ def _of(life: Life) -> dict[str, Any]:
     }
 
 
-def _denied_at_start(evidence: Evidence, life: Life) -> bool:
-    """Return whether PostgreSQL refused the login of a process that started, as exit code 78 says."""
-    if life.exit_code != _CONFIGURATION or "daemon.ready" in life.events or life.ended is None:
-        return False
-    return any(
-        fault.at <= life.ended <= fault.at + fault.fault.seconds + _NOTICED_SECONDS
-        for fault in evidence.faults
-        if fault.fault.kind is Kind.DENY_LOGIN
-    )
-
-
 @rule
 def no_process_ends_by_itself(evidence: Evidence) -> Findings:
     """Find processes that ended without a signal to end."""
     for life in evidence.lives:
         asked = any(name in {"SIGKILL", "SIGTERM"} for _, name in life.signals)
-        if life.ended is not None and not asked and not _denied_at_start(evidence, life):
+        if life.ended is not None and not asked:
             yield _of(life)
 
 
@@ -112,8 +96,7 @@ def stopped_processes_end_in_order(evidence: Evidence) -> Findings:
 
 def _notable(evidence: Evidence) -> Iterator[tuple[Life, dict[str, Any]]]:
     for life in evidence.lives:
-        if not _denied_at_start(evidence, life):
-            yield from ((life, line) for line in life.notable)
+        yield from ((life, line) for line in life.notable)
 
 
 @rule
