@@ -1,7 +1,7 @@
 """The change bus: publishes committed changes inside this process, and notifies the other replicas."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -43,10 +43,15 @@ class ChangeBus:
         """Call ``listener`` for every hint, of this process and of others."""
         self._listeners.append(listener)
 
-    def publish(self, entry: JournalEntry, owner_id: str) -> None:
-        """Publish a transition that this process committed, of a chat of this owner."""
-        self._hub.publish(entry)
-        hint = Hint(entry.chat_id, entry.version, entry.status, hash_owner(owner_id))
+    def publish(self, entries: Sequence[JournalEntry], owner_id: str) -> None:
+        """Publish the transitions of one commit of this process, of a chat of this owner.
+
+        Hints tell of the last one: a chat that is claimed already is announced to no claimer.
+        """
+        for entry in entries:
+            self._hub.publish(entry)
+        last = entries[-1]
+        hint = Hint(last.chat_id, last.version, last.status, hash_owner(owner_id))
         self._pending.append(hint)
         if self._is_urgent(hint):
             self._send_pending()

@@ -12,11 +12,12 @@ from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.executor import TransitionExecutor
+from chatd.store.executor import TransitionExecutor, actor_arguments
 from chatd.store.files import file_parameters
-from chatd.store.idempotency import IdempotencyKey
+from chatd.store.idempotency import IdempotencyKey, key_arguments
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
 from chatd.telemetry import tracing
@@ -38,8 +39,10 @@ class Chats:
         *,
         limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
+        claim_on_send: ClaimOnSend | None = None,
     ) -> None:
         self._database = database
+        self._claim_on_send = claim_on_send
         self._listener = listener
         self._executor = TransitionExecutor(database, listener)
         self._limits = limits
@@ -108,20 +111,29 @@ class Chats:
             ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull,
             TooManyActiveChats, ChatFull, StorageFull
         """
+        message: dict[str, object] = {
+            "owner_id": owner_id,
+            "content": replace_unstorable_json(content),
+            **file_parameters(files),
+            "model_config_id": model_config_id,
+            "limits": self._limits().of_owner,
+            "request_traceparent": tracing.current_traceparent(),
+        }
+        if self._claim_on_send is not None:
+            sent = await self._claim_on_send.send(
+                chat_id, **message, **actor_arguments(actor, owner_id), **key_arguments(key)
+            )
+            if sent is not None:
+                return sent
         return await self._executor.execute(
             Transition.SEND,
             _Q["send"],
             actor=actor,
             key=key,
             chat_id=chat_id,
-            owner_id=owner_id,
-            content=replace_unstorable_json(content),
-            **file_parameters(files),
-            model_config_id=model_config_id,
+            **message,
             busy_behavior=busy_behavior.value,
             max_queued=self._limits().max_queued_messages or None,
-            limits=self._limits().of_owner,
-            request_traceparent=tracing.current_traceparent(),
         )
 
     async def interrupt(

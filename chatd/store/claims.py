@@ -15,6 +15,7 @@ from chatd.store.commands import Fail
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
+from chatd.store.database_errors import is_caused_by_data
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
@@ -79,7 +80,7 @@ class Claims:
         self._database = database
         self._limits = limits
         self._listener = listener
-        self._worker_id = worker_id
+        self.worker_id = worker_id
 
     async def claim(
         self,
@@ -102,7 +103,7 @@ class Claims:
         async def claim(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
             return await self._database.fetch(
                 _Q["claim"],
-                worker_id=self._worker_id,
+                worker_id=self.worker_id,
                 limit=limit,
                 models=models,
                 suspect_recoveries=suspect_recoveries,
@@ -134,9 +135,29 @@ class Claims:
             next_due_in_seconds=seen["next_due_in"],
         )
 
+    def is_cut(self, chat_id: UUID) -> bool:
+        """Return whether claims leave this chat out now, because its data made one fail."""
+        return self._containment.is_cut(chat_id)
+
+    async def claimed_on_send(self, row: asyncpg.Record) -> tuple[TransitionResult, Claim]:
+        """Return a message that was sent, and the claim of its chat by the same statement.
+
+        A chat that cannot be read fails, like one that was claimed by a statement of its own.
+        """
+        try:
+            sent, claimed = self._listener.committed_with_claim(
+                row, Transition.SEND, self.worker_id
+            )
+        except Exception as error:
+            if is_caused_by_data(error):
+                self._containment.cut(row["id"], error)
+                await self._fail_unreadable([row], [])
+            raise
+        return sent, Claim(claimed, None, 0.0)
+
     def _to_claim(self, row: asyncpg.Record) -> Claim:
         return Claim(
-            self._listener.committed(row, Transition.CLAIM, self._worker_id),
+            self._listener.committed(row, Transition.CLAIM, self.worker_id),
             row["turn_seconds_left"],
             max(row["pending_seconds"], 0.0),
         )
@@ -155,7 +176,7 @@ class Claims:
                     last_error_detail=failure.detail(attempts=1, at=datetime.now(UTC)),
                     settled_part=row["settled_part"],
                 )
-                fence = {"chat_id": row["id"], "worker_id": self._worker_id, "epoch": row["epoch"]}
+                fence = {"chat_id": row["id"], "worker_id": self.worker_id, "epoch": row["epoch"]}
                 with self._containment.guard(row["id"]):
                     await self._database.fetch(
                         command.query,

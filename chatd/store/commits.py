@@ -1,6 +1,6 @@
 """Commit listener: the functions that a process wants called with everything its stores commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -23,8 +23,10 @@ class CommitListener:
     They must neither block nor raise.
     """
 
-    on_commit: Callable[[JournalEntry, str], None] = _ignore
-    """Called with the journal entry of each transition that changed something, and the chat's owner.
+    on_commit: Callable[[Sequence[JournalEntry], str], None] = _ignore
+    """Called with the journal entries that a statement appended to one chat, and the chat's owner.
+
+    It is one entry for each transition that changed something. Most statements make one transition.
 
     A repeated request reports the entry again: the first response may have been lost together with its
     report, and readers skip a version that they have.
@@ -50,6 +52,16 @@ class CommitListener:
             self.on_admit(admitted_id, row["admitted_version"], result.chat.owner_id)
         return result
 
+    def committed_with_claim(
+        self, row: Row, transition: Transition, worker_id: UUID
+    ) -> tuple[TransitionResult, TransitionResult]:
+        """Report a caller's transition and the claim that the same statement made. Return both results."""
+        before_claim = records.transition_result(records.before_claim(row), transition)
+        claimed = records.transition_result({**row, "messages": None}, Transition.CLAIM, worker_id)
+        entries = [each.entry for each in (before_claim, claimed) if each.entry is not None]
+        self.on_commit(entries, claimed.chat.owner_id)
+        return before_claim, claimed
+
     def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
         """Report a repeated request with this ``content`` and return its result."""
         self.on_replay()
@@ -57,7 +69,7 @@ class CommitListener:
 
     def _reported(self, result: TransitionResult) -> TransitionResult:
         if result.entry is not None:
-            self.on_commit(result.entry, result.chat.owner_id)
+            self.on_commit([result.entry], result.chat.owner_id)
         return result
 
 

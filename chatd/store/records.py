@@ -212,6 +212,24 @@ def transition_result(
     )
 
 
+def before_claim(row: Row) -> Row:
+    """Return the row of a statement that made a chat pending and claimed it, as it was between the two."""
+    return {
+        **row,
+        "status": Status.PENDING.value,
+        "version": row["version"] - 1,
+        "epoch": row["epoch"] - 1,
+        "worker_id": None,
+        "started_at": None,
+        "heartbeat_at": None,
+        "pending_since": row["started_at"],
+        "settled_part": row["sent_settled_part"],
+        "claim_traceparent": row["sent_claim_traceparent"],
+        "entry_created_at": row["sent_created_at"],
+        "entry_data": row["sent_data"],
+    }
+
+
 def replayed_result(row: Row, transition: Transition, content: Content) -> TransitionResult:
     """Return a row of ``idempotency.lookup`` as a value.
 

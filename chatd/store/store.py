@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
+from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.claims import Claims
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
@@ -20,6 +21,7 @@ from chatd.store.queue import Queue
 from chatd.store.reads import ChatReader
 from chatd.store.reaps import Reaps
 from chatd.store.searches import Searches
+from chatd.store.slots import SlotSource
 from chatd.store.stream_reads import StreamStore
 from chatd.store.sweeps import Sweeps
 from chatd.store.tool_calls import ToolCalls
@@ -41,6 +43,7 @@ class Store:
     queue: Queue
     tool_calls: ToolCalls
     claims: Claims
+    slots: SlotSource
     pending: PendingChats
     turns: Turns
     leases: Leases
@@ -68,20 +71,28 @@ def build_store(
 
     ``limits`` is called for each statement. ``listener`` is called with everything that they commit.
     """
+    slots = SlotSource()
+    claims = Claims(
+        database,
+        worker_id=worker_id,
+        limits=limits,
+        listener=listener,
+        containment_metrics=containment_metrics,
+    )
     return Store(
-        chats=Chats(database, limits=limits, listener=listener),
+        chats=Chats(
+            database,
+            limits=limits,
+            listener=listener,
+            claim_on_send=ClaimOnSend(database, claims=claims, slots=slots),
+        ),
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
         tool_calls=ToolCalls(
             database, limits=limits, listener=listener, containment_metrics=containment_metrics
         ),
-        claims=Claims(
-            database,
-            worker_id=worker_id,
-            limits=limits,
-            listener=listener,
-            containment_metrics=containment_metrics,
-        ),
+        claims=claims,
+        slots=slots,
         pending=PendingChats(
             database,
             worker_id=worker_id,

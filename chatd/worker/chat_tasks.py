@@ -1,6 +1,8 @@
 """Task pool: one task per leased chat."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import Context, copy_context
 from uuid import UUID
 
 import anyio
@@ -57,26 +59,54 @@ class ChatTaskPool:
         self._metrics = metrics or LeaseMetrics()
         self._leases: dict[UUID, Lease] = {}
         self._group: anyio.abc.TaskGroup | None = None
+        self._context = Context()
+        """Context of the tasks, so that none has that of the request whose message it answers."""
+        self._reserved_slots = 0
         self._empty = anyio.Event()
         self._stop_now = anyio.Event()
         self._draining = False
-        self.unheld = UnheldChats(claim_seconds=worker_lease.local_lease_seconds)
+        self.unheld = UnheldChats()
         self.on_slot_free: Callable[[], None] = lambda: None
         """Called when a full pool has a free slot again."""
         self.on_suspect: Callable[[], None] = lambda: None
-        """Called when a hint suggests that another worker may have a leased chat."""
+        """Called when a leased chat may have another worker, or a chat of this worker no task."""
 
     @property
     def free_slots(self) -> int:
         """Number of chats that can be claimed now."""
         if self._group is None or self._draining:
             return 0
-        return self._max_chats() - len(self._leases)
+        return self._max_chats() - len(self._leases) - self._reserved_slots
 
     @property
     def leases(self) -> tuple[Lease, ...]:
         """The leases that are held now."""
         return tuple(self._leases.values())
+
+    def may_start(self, chat_id: UUID) -> bool:
+        """Return whether a slot is free for a chat, which has no task yet."""
+        return self.free_slots > 0 and chat_id not in self._leases
+
+    @contextmanager
+    def claiming(self, *, slots: int = 0) -> Iterator[None]:
+        """Send a statement that may claim chats, and start their tasks. ``slots`` are reserved meanwhile.
+
+        If its response is lost, heartbeats look at once for chats that name this worker without a task.
+        """
+        self._reserved_slots += slots
+        claim = self.unheld.claim_sent()
+        try:
+            yield
+        except BaseException:
+            self.on_suspect()
+            raise
+        finally:
+            was_full = self.free_slots <= 0
+            self._reserved_slots -= slots
+            if was_full and self.free_slots > 0:
+                self.on_slot_free()
+            if self.unheld.claim_ended(claim, now=boottime()):
+                self.on_suspect()
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -88,7 +118,7 @@ class ChatTaskPool:
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
         self._leases[lease.chat.id] = lease
-        self._group.start_soon(self._run_chat, lease, claim.turn_seconds_left)
+        self._context.run(self._group.start_soon, self._run_chat, lease, claim.turn_seconds_left)
 
     async def _run_chat(self, lease: Lease, turn_seconds_left: float | None) -> None:
         structlog.contextvars.bind_contextvars(
@@ -143,7 +173,8 @@ class ChatTaskPool:
             elif lease.chat.status in LEASED and not lease.transition_in_flight:
                 lease.cancel(Cause.LOST)
         held = {lease.key for lease in self.leases}
-        self.unheld.observe(renewals, held=held, sent_at=sent_at)
+        if self.unheld.observe(renewals, held=held, sent_at=sent_at):
+            self.on_suspect()
 
     async def watch(self) -> None:
         """Cancel the tasks whose lease has expired, and give up those that do not end.
@@ -178,7 +209,7 @@ class ChatTaskPool:
     async def run(self, child: ChildHandle) -> None:
         """Run the tasks until the stop, and then drain them."""
         async with anyio.create_task_group() as group:
-            self._group = group
+            self._group, self._context = group, copy_context()
             try:
                 child.ready()
                 await child.stopping.wait()

@@ -1,13 +1,15 @@
 """Claimer: claims pending chats while there are free slots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.hint import RESYNC, Hint
-from chatd.store.claims import ClaimBatch, Claims
+from chatd.store.claims import Claim, ClaimBatch, Claims
+from chatd.store.slots import Slot
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry import tracing
@@ -39,6 +41,8 @@ class Claimer:
 
     It also claims when the next deferred chat is due. A claim takes at most half of the free slots, so that
     several workers share what arrives at once. A worker that holds a suspect claims no other one.
+
+    While no chat waits, messages that reach this process need no claim of their own: ``reserve_slot``.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Claimer:
         self._missed_hints = (hint_metrics or NotificationMetrics()).missed
         self._prompted = True
         """Set if there is a reason to expect pending chats, other than that a poll is due."""
+        self._claiming = False
+        """Set while a claim is under way, which may find chats that wait."""
         self._hinted_at: float | None = None
         self._low_water_mark = LowWaterMark()
         self._backlog_claims = 0
@@ -90,9 +96,17 @@ class Claimer:
             return False
         prompted, self._prompted = self._prompted, False
         hinted_at, self._hinted_at = self._hinted_at, None
-        batch = await self._claim(max(free_slots // 2, 1), boottime())
-        for claim in batch.claims:
-            self._chat_tasks.start(claim)
+        self._claiming = True
+        try:
+            with self._chat_tasks.claiming():
+                batch = await self._claim(max(free_slots // 2, 1), boottime())
+                for claim in batch.claims:
+                    self._chat_tasks.start(claim)
+        except BaseException:
+            self._prompted = True  # it is unknown whether chats wait
+            raise
+        finally:
+            self._claiming = False
         self._record_metrics(batch, prompted=prompted, hinted_at=hinted_at)
         if batch.next_due_in_seconds is not None:
             self._loop.wake_within(batch.next_due_in_seconds)
@@ -103,6 +117,33 @@ class Claimer:
             self._loop.wake_within(_CONTENTION_SECONDS)
             return False
         return self._chat_tasks.free_slots > 0
+
+    @contextmanager
+    def reserve_slot(self, chat_id: UUID) -> Iterator[Slot | None]:
+        """Reserve a free slot for a chat that the caller's statement makes pending and claims.
+
+        None while another chat may wait for a slot: since the last claim, which left none in the line, no
+        hint has announced one, and no claim is under way. Suspects and chats that are held or deferred do
+        not wait for a slot. A message takes the last free slot too, since the load balancer has chosen
+        this process for it, and not all messages at once.
+        """
+        nobody_waits = not self._prompted and not self._claiming
+        if not (nobody_waits and self._may_claim() and self._chat_tasks.may_start(chat_id)):
+            yield None
+            return
+        now = boottime()
+        advance = now - self._advanced_at >= _ADVANCE_SECONDS
+
+        def start(claim: Claim) -> None:
+            self._chat_tasks.start(claim)
+            self._metrics.claims.add()
+            self._metrics.claims_on_send.add()
+            self._metrics.claim_wait.observe(claim.pending_seconds)
+            if advance:
+                self._advanced_at = now
+
+        with self._chat_tasks.claiming(slots=1):
+            yield Slot(models=self._models(), advance=advance, start=start)
 
     async def _claim(self, limit: int, now: float) -> ClaimBatch:
         oldest_first = self._backlog_claims % _OLDEST_FIRST_EVERY == _OLDEST_FIRST_EVERY - 1

@@ -42,7 +42,7 @@ class Recorder:
         self.flushes: list[UUID] = []
         self.replay_count = 0
         self.listener = CommitListener(
-            on_commit=lambda entry, _: self.entries.append(entry),
+            on_commit=lambda entries, _: self.entries.extend(entries),
             on_delete=lambda chat_id, version, _: self.deletions.append((chat_id, version)),
             on_flush=self.flushes.append,
             on_replay=self._count_replay,

@@ -123,7 +123,7 @@ async def check_cell(
         target = None  # there is no queued message to remove or promote
     before = await stored_rows(database, chat)
     published: list[JournalEntry] = []
-    listener = CommitListener(on_commit=lambda entry, _: published.append(entry))
+    listener = CommitListener(on_commit=lambda entries, _: published.extend(entries))
     if target is None:
         with pytest.raises(expected_refusal(transition, busy)):
             await make_transition(database, transition, busy, chat, listener=listener)

@@ -58,7 +58,7 @@ def make_reaper(
         lease_seconds=LEASE_SECONDS,
         max_recoveries=max_recoveries,
         sees_locks=sees_locks,
-        unheld=unheld or UnheldChats(claim_seconds=1.0),
+        unheld=unheld or UnheldChats(),
         clock=clock,
     )
 

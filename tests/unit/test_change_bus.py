@@ -45,8 +45,8 @@ async def test_published_entry_reaches_subscribers_listeners_and_replicas() -> N
     received: list[Hint] = []
     bus = ChangeBus(hub, notify_replicas=notified.append)
     bus.subscribe(received.append)
-    bus.publish(entry(2), "ann")
-    bus.publish(entry(3, Status.WAITING), "ann")
+    bus.publish([entry(2)], "ann")
+    bus.publish([entry(3, Status.WAITING)], "ann")
     assert [delivered.version for delivered in subscription.take()] == [2, 3]
     assert received == [Hint(CHAT, 2, Status.RUNNING, ANN), Hint(CHAT, 3, Status.WAITING, ANN)]
     assert notified == received, "a coalesced hint is sent with an urgent one"
@@ -61,11 +61,11 @@ async def test_coalesced_hint_is_sent_after_a_while() -> None:
     bus = ChangeBus(hub, notify_replicas=notified.put_nowait, coalesce_seconds=0.0)
     bus.claims_locally = lambda: True
     pending = entry(2, Status.PENDING)
-    bus.publish(pending, "ann")
+    bus.publish([pending], "ann")
     assert notified.empty()
     assert await notified.get() == Hint(CHAT, 2, Status.PENDING, ANN)
     bus.claims_locally = lambda: False
-    bus.publish(pending, "ann")
+    bus.publish([pending], "ann")
     assert notified.get_nowait() == Hint(CHAT, 2, Status.PENDING, ANN), (
         "another worker must claim it"
     )

@@ -112,7 +112,7 @@ async def test_chat_without_a_task_is_given_back_by_its_own_worker(database: Dat
     running = await chat_with_status(database, Status.RUNNING)
     stopping = await chat_with_status(database, Status.INTERRUPTING)
     busy = await chat_with_status(database, Status.RUNNING)
-    unheld = UnheldChats(claim_seconds=15)
+    unheld = UnheldChats()
     for chat in (running, stopping):
         unheld.add((chat.id, chat.epoch), ReapReason.NO_TASK, now=1.0)
     reap, _ = reaper(database, worker_id=WORKER, unheld=unheld)

@@ -77,6 +77,7 @@ def build_worker(
     heartbeat = _build_heartbeat(settings, services, config, worker_lease, chat_tasks)
     claimer = _build_claimer(settings, services, config, worker_lease, chat_tasks)
     _connect_wakeups(services, config, chat_tasks, heartbeat, claimer)
+    services.store.slots.reserve = claimer.reserve_slot
     services.change_bus.claims_locally = lambda: worker_lease.held and chat_tasks.free_slots > 0
     return WorkerActors(
         activity_reporter=ActivityReporter(

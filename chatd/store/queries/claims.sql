@@ -1,4 +1,4 @@
--- Claims: taking pending chats.
+-- Claims: taking pending chats, and chats that become pending in the same statement.
 
 -- name: claim
 -- Claim pending chats of the given models, and skip those that another worker is claiming. A chat
@@ -132,3 +132,96 @@ FROM seen LEFT JOIN (
     updated JOIN due ON due.id = updated.id
             JOIN journal_entry ON journal_entry.chat_id = updated.id
 ) ON true;
+
+-- name: send_and_claim
+-- `send` a message to an idle chat and `claim` it, in one statement: two versions, two journal
+-- entries and a row that is updated once. Every table is left as by these two statements. No row:
+-- nothing was done, because the two would do something else. Then `send` says what.
+--
+-- So it is for a chat that appends the message to its history and may be claimed at once: idle,
+-- not archived, with nothing queued, no open tool calls, a model of this worker, and below all
+-- limits of its owner. It never waits for a chat, since `send` does. The locks that follow are
+-- taken in the same order as there.
+--
+-- `:advance` is that of `claim`, whose line holds no chat.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats
+    WHERE id = :chat_id AND owner_id = :owner_id AND status IN ('waiting', 'error')
+      AND queue_length = 0 AND NOT archived
+      AND COALESCE(:model_config_id, last_model_config_id) = ANY(:models::uuid[])
+    FOR NO KEY UPDATE SKIP LOCKED
+), accepted AS MATERIALIZED (
+    SELECT locked.id, locked.settled_part, locked.claim_traceparent, added.bytes
+    FROM locked, snapshot, (
+        SELECT pg_column_size(:content::jsonb)
+               + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
+    ) added
+    WHERE locked.version = snapshot.version
+      AND NOT EXISTS (SELECT FROM chat_tool_calls t
+                      WHERE t.chat_id = locked.id AND t.completed_at IS NULL)
+      AND chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, added.bytes) IS NULL
+      AND chat_owner_refusal(locked.owner_id, :limits) IS NULL
+      AND NOT chat_must_hold(locked.owner_id, :limits)
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 2,
+        updated_at = clock_timestamp(),
+        status = 'running',
+        worker_id = :worker_id,
+        epoch = c.epoch + 1,
+        started_at = clock_timestamp(),
+        heartbeat_at = clock_timestamp(),
+        round = chat_next_round(c.owner_id),
+        settled_part = 0,
+        last_error = NULL,
+        last_error_detail = NULL,
+        request_traceparent = :request_traceparent,
+        claim_traceparent = CASE WHEN c.lapsed_step = c.committed_steps
+                                 THEN c.claim_traceparent ELSE :claim_traceparent END,
+        last_model_config_id = COALESCE(:model_config_id, c.last_model_config_id),
+        stored_bytes = c.stored_bytes + accepted.bytes
+    FROM accepted WHERE c.id = accepted.id
+    RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
+    SELECT id, chat_message_id(version - 1, 2), version - 1, 'user', :content,
+           last_model_config_id
+    FROM updated
+    RETURNING *
+), entries AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
+                             actor_owner_id, actor_token_id, data)
+    SELECT updated.id, entry.*
+    FROM updated, LATERAL (VALUES
+        (updated.version - 1, 'send', 'pending', updated.epoch - 1, NULL, :actor_owner_id,
+         :actor_token_id::uuid,
+         jsonb_build_object('messages', jsonb_build_array(chat_message_id(updated.version - 1, 2)),
+                            'queue_length', 0)),
+        (updated.version, 'claim', 'running', updated.epoch, updated.worker_id, NULL, NULL, '{}')
+    ) entry
+    RETURNING version, created_at, data
+), advanced AS MATERIALIZED (
+    SELECT setval('chat_claimed_round', round) FROM updated
+    WHERE :advance AND round > (SELECT last_value FROM chat_claimed_round)
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, updated.id, updated.version - 1,
+           (SELECT array_agg(id) FROM inserted)
+    FROM updated WHERE :idempotency_key::text IS NOT NULL
+)
+SELECT chat_columns(updated), claimed.created_at AS entry_created_at, claimed.data AS entry_data,
+       sent.created_at AS sent_created_at, sent.data AS sent_data,
+       accepted.settled_part AS sent_settled_part,
+       accepted.claim_traceparent AS sent_claim_traceparent,
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
+       (SELECT count(*) FROM advanced) AS rounds_advanced
+FROM updated, accepted, entries sent, entries claimed
+WHERE sent.version = updated.version - 1 AND claimed.version = updated.version;

@@ -1,0 +1,335 @@
+"""Claim on send: one statement leaves every table as ``send`` and ``claim`` would, or as ``send`` alone.
+
+Each case is made twice in a database that is empty otherwise, once by each way, and everything that is
+stored is compared, but for ids and times.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from support.claims import claim_chats
+from support.eventually import eventually
+from support.factories import (
+    MODEL,
+    OTHER_MODEL,
+    OWNER,
+    WORKER,
+    chat_with_status,
+    insert_chat,
+    insert_tool_calls,
+    text_content,
+)
+from support.transitions import may_queue
+
+from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
+from chatd.domain.errors import ChatdError
+from chatd.domain.files import new_file
+from chatd.domain.journal import JournalEntry
+from chatd.domain.request_actor import RequestActor
+from chatd.store.chats import Chats
+from chatd.store.claim_on_send import ClaimOnSend
+from chatd.store.claims import Claim, Claims
+from chatd.store.commits import CommitListener
+from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey
+from chatd.store.limits import ChatLimits
+from chatd.store.slots import Slot, SlotSource
+
+KEY = IdempotencyKey(owner_id=OWNER, key="k", request_hash=b"1")
+FILE = new_file(b"bytes", media_type="text/plain", name="a.txt")
+TOKEN = uuid4()
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A stored chat, a message to it, and whether the message may claim it."""
+
+    name: str
+    claims: bool
+    status: Status = Status.WAITING
+    queued: int = 0
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of the chat."""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the message."""
+    limits: ChatLimits = field(default_factory=ChatLimits)
+    running: int = 0
+    """Other chats of the owner that run."""
+    tool_calls: bool = False
+    advance: bool = True
+    models: tuple[UUID, ...] = (MODEL, OTHER_MODEL)
+
+
+BY_STATUS = [
+    Case(
+        name=f"{status}{' with a queue' if queued else ''}, {busy}",
+        claims=status in IDLE and not queued,
+        status=status,
+        queued=queued,
+        request={"busy_behavior": busy},
+    )
+    for status in Status
+    for queued in ((0, 2) if may_queue(status) else (0,))
+    for busy in BusyBehavior
+]
+"""Every row of the table in every status."""
+
+OTHERS = [
+    Case(name="archived", claims=False, columns={"archived": True}),
+    Case(name="another owner's", claims=False, columns={"owner_id": "bob"}),
+    Case(name="other model", claims=True, request={"model_config_id": OTHER_MODEL}),
+    Case(
+        name="model of other workers",
+        claims=False,
+        request={"model_config_id": OTHER_MODEL},
+        models=(MODEL,),
+    ),
+    Case(name="last model of other workers", claims=False, models=(OTHER_MODEL,)),
+    Case(name="key", claims=True, request={"key": KEY}),
+    Case(name="key of a queued message", claims=False, status=Status.RUNNING, request={"key": KEY}),
+    Case(name="actor", claims=True, request={"actor": RequestActor("admin", TOKEN)}),
+    Case(name="owner's token", claims=True, request={"actor": RequestActor(OWNER, TOKEN)}),
+    Case(name="file", claims=True, request={"content": (FILE.reference(),), "files": (FILE,)}),
+    Case(name="unstorable text", claims=True, request={"content": text_content("a\x00b\ud800")}),
+    Case(name="open tool calls", claims=False, status=Status.ERROR, tool_calls=True),
+    Case(name="no advance", claims=True, advance=False),
+    Case(
+        name="counters",
+        claims=True,
+        status=Status.ERROR,
+        columns={"version": 40, "epoch": 7, "committed_steps": 3, "settled_part": 9, "round": 5},
+    ),
+    Case(
+        name="lapsed",
+        claims=True,
+        columns={
+            "committed_steps": 3,
+            "lapsed_step": 3,
+            "lapsed_worker_id": WORKER,
+            "claim_traceparent": TRACEPARENT,
+        },
+    ),
+    Case(
+        name="lapsed before",
+        claims=True,
+        columns={"committed_steps": 3, "lapsed_step": 2, "claim_traceparent": TRACEPARENT},
+    ),
+    Case(name="last running", claims=True, running=1, limits=ChatLimits(max_running_per_owner=2)),
+    Case(name="held", claims=False, running=2, limits=ChatLimits(max_running_per_owner=2)),
+    Case(name="last active", claims=True, running=1, limits=ChatLimits(max_active_chats=2)),
+    Case(name="too many active", claims=False, running=2, limits=ChatLimits(max_active_chats=2)),
+    Case(name="full", claims=False, limits=ChatLimits(max_chat_bytes=10)),
+    Case(
+        name="no storage",
+        claims=False,
+        columns={"stored_bytes": 70_000},
+        request={"content": text_content("".join(map(str, range(30_000))))},
+        limits=ChatLimits(max_owner_bytes=80_000),
+    ),
+]
+
+
+@dataclass
+class Outcome:
+    """What a message did: its result, what was published, and all that is stored."""
+
+    result: Any
+    published: list[Any]
+    stored: Any
+    replayed: Any = None
+    claims: list[Claim] = field(default_factory=list)
+
+
+class Way:
+    """A store over an empty database, by which a message is sent."""
+
+    def __init__(self, database: Database, case: Case) -> None:
+        self.database, self.case = database, case
+        self.entries: list[JournalEntry] = []
+        self.claims: list[Claim] = []
+        self.listener = CommitListener(on_commit=lambda entries, _: self.entries.extend(entries))
+
+    def chats(self, *, claim_on_send: bool) -> Chats:
+        slots = SlotSource()
+        slots.reserve = self._reserve
+        claims = Claims(self.database, worker_id=WORKER, listener=self.listener)
+        return Chats(
+            self.database,
+            limits=lambda: self.case.limits,
+            listener=self.listener,
+            claim_on_send=ClaimOnSend(self.database, claims=claims, slots=slots)
+            if claim_on_send
+            else None,
+        )
+
+    @contextmanager
+    def _reserve(self, _: UUID) -> Iterator[Slot | None]:
+        yield Slot(models=self.case.models, advance=self.case.advance, start=self.claims.append)
+
+    async def send(self, chat: Chat, *, claim_on_send: bool) -> Outcome:
+        chats = self.chats(claim_on_send=claim_on_send)
+        request = {"content": text_content("more"), **self.case.request}
+        try:
+            result: Any = await chats.send(chat.id, owner_id=OWNER, **request)
+        except ChatdError as error:
+            result = (type(error), str(error))
+        if self.case.claims and not claim_on_send:
+            self.claims += await claim_chats(
+                self.database,
+                10,
+                models=self.case.models,
+                advance=self.case.advance,
+                listener=self.listener,
+            )
+        plain = plainly(chat.id)
+        replayed = None
+        if "key" in request:
+            replayed = plain(await chats.send(chat.id, owner_id=OWNER, **request))
+        return Outcome(
+            plain(result), plain(self.entries), plain(await self.stored()), replayed, self.claims
+        )
+
+    async def stored(self) -> Mapping[str, Any]:
+        """Return all rows of all tables."""
+        tables = await self.database.fetch(
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = current_schema()::regnamespace ORDER BY 1"
+        )
+        return {
+            name: [
+                row["row"]
+                for row in await self.database.fetch(
+                    f"SELECT to_jsonb(t) AS row FROM {name} t"
+                    " ORDER BY to_jsonb(t) #- '{chat_id}' #- '{id}'"
+                    if name != "chat_events"
+                    else "SELECT to_jsonb(t) AS row FROM chat_events t ORDER BY version"
+                )
+            ]
+            for (name,) in tables
+        } | {"round": await self.database.fetch("SELECT last_value FROM chat_claimed_round")}
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+[+-][\d:]+")
+
+
+def plainly(chat_id: UUID) -> Callable[[Any], Any]:
+    """Return a function that makes values comparable, whatever the id of the chat and the time."""
+
+    def plain(value: Any) -> Any:
+        match value:
+            case datetime():
+                return "time"
+            case UUID() | str() if str(value) == str(chat_id):
+                return "chat"
+            case str():
+                return "time" if _TIME.fullmatch(value) else value.replace(str(chat_id), "chat")
+            case dict():
+                return {name: plain(each) for name, each in value.items()}
+            case list() | tuple():
+                return [plain(each) for each in value]
+            case _ if hasattr(value, "__dataclass_fields__"):
+                return plain(asdict(value))
+            case _ if hasattr(value, "keys"):
+                return plain(dict(value))
+        return value
+
+    return plain
+
+
+@asynccontextmanager
+async def empty(database: Database) -> AsyncIterator[None]:
+    await database.fetch("DELETE FROM chats")
+    await database.fetch("DELETE FROM idempotency_keys")
+    await database.fetch("SELECT setval('chat_claimed_round', 1, false)")
+    yield
+
+
+async def make_chat(database: Database, case: Case) -> Chat:
+    for number in range(case.running):
+        await insert_chat(
+            database,
+            id=UUID(int=number + 1),
+            root_chat_id=UUID(int=number + 1),
+            status="running",
+            worker_id=uuid4() if number > case.running else WORKER,
+            epoch=1,
+            started_at="now",
+            heartbeat_at="now",
+        )
+    chat = await chat_with_status(database, case.status, queued=case.queued, **case.columns)
+    if case.tool_calls:
+        await insert_tool_calls(database, chat.id, "a", "b")
+    return chat
+
+
+@pytest.mark.parametrize("cases", [BY_STATUS, OTHERS], ids=["by status", "others"])
+async def test_one_statement_does_what_send_and_claim_do(
+    database: Database, subtests: pytest.Subtests, cases: list[Case]
+) -> None:
+    for case in cases:
+        outcomes = []
+        for claim_on_send in (False, True):
+            async with empty(database):
+                chat = await make_chat(database, case)
+                way = Way(database, case)
+                outcomes.append(await way.send(chat, claim_on_send=claim_on_send))
+        apart, together = outcomes
+        with subtests.test(case=case.name):
+            assert together.result == apart.result
+            assert together.stored == apart.stored
+            assert together.published == apart.published
+            assert together.replayed == apart.replayed
+            assert len(apart.claims) == len(together.claims) == case.claims
+            for one, other in zip(apart.claims, together.claims, strict=True):
+                same = plainly(one.result.chat.id)(one.result.chat)
+                assert plainly(other.result.chat.id)(other.result.chat) == same
+                assert one.turn_seconds_left is other.turn_seconds_left is None
+
+
+async def test_chat_that_is_locked_is_not_waited_for(database: Database) -> None:
+    """Whoever has it is about to change it, so the ordinary statement waits and decides."""
+    case = Case(name="locked", claims=False)
+    chat = await chat_with_status(database, case.status)
+    way = Way(database, case)
+    async with database.dedicated_connection() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("UPDATE chats SET version = version + 1")
+        statements = database.statement_count
+        sending = asyncio.create_task(way.send(chat, claim_on_send=True))
+        await eventually(lambda: database.statement_count == statements + 2)
+        await transaction.commit()
+    outcome = await sending
+    assert outcome.claims == []
+    assert outcome.result["chat"]["status"] == "pending"
+    assert outcome.result["chat"]["version"] == 3
+
+
+async def test_many_messages_to_one_chat_are_each_stored_once(database: Database) -> None:
+    """One of them claims the chat. The others find it locked, newer than they saw it, or running."""
+    case = Case(name="race", claims=False)
+    chat = await chat_with_status(database, case.status)
+    way = Way(database, case)
+    chats = way.chats(claim_on_send=True)
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(
+                chats.send(chat.id, owner_id=OWNER, content=text_content(str(number)))
+            )
+    versions = await database.fetch("SELECT version, transition FROM chat_events ORDER BY version")
+    assert [row["version"] for row in versions] == list(range(2, 2 + len(versions)))
+    stored = await database.fetch(
+        "SELECT content FROM chat_messages WHERE version > 1"
+        " UNION ALL SELECT content FROM chat_queued_messages"
+    )
+    texts = sorted(int(row["content"][0]["text"]) for row in stored)
+    assert texts == list(range(20))
+    assert len(way.claims) <= 1
