@@ -6,9 +6,17 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from support.client_tools import CLOCK
 from support.in_process import InProcessDaemon, running_daemon
 from support.providers import scripted
-from support.requests import assert_problem, document, ids_of, operations, request_operation
+from support.requests import (
+    assert_problem,
+    document,
+    find_operation,
+    ids_of,
+    operations,
+    request_operation,
+)
 from support.sse_client import text_of
 
 CREATE = ("post", "/api/v1/chats")
@@ -68,9 +76,10 @@ async def test_twenty_concurrent_creates_with_one_key_make_one_chat(dsn: str) ->
 
 async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
     """Repeat each operation that takes a key, one after the other on one chat."""
-    async with running_daemon(dsn, scripted(hang=[{"hang": True}], bad=[{"panic": "x"}])) as chatd:
-        chat = await chatd.api.create("[[hang]]")
-        path = f"/api/v1/chats/{chat['id']}"
+    repeated: set[str] = set()
+    call = [{"tool_call": {"name": "clock", "id": "a"}, "calls": [1]}, {"text": "done"}]
+    provider = scripted(hang=[{"hang": True}], bad=[{"panic": "x"}], call=call)
+    async with running_daemon(dsn, provider) as chatd:
 
         async def twice(url: str, body: Any = None, **more: Any) -> dict[str, Any]:
             key = str(uuid4())
@@ -79,8 +88,11 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
             assert first.status_code in {200, 201, 202}, first.text
             assert ids_of(first) == ids_of(again)
             assert ids_of(first)[1]
+            repeated.add((find_operation(first.request) or {})["operationId"])
             return dict(first.json())
 
+        chat = await twice("/api/v1/chats", {"content": "[[hang]]", "tools": [CLOCK]})
+        path = f"/api/v1/chats/{chat['id']}"
         await chatd.api.wait_for_status(chat["id"], "running")
         await twice(path, {"title": "new"}, method="PATCH")
         queued = await twice(f"{path}/messages", {"content": "[[bad]]"})
@@ -96,12 +108,22 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         assert text_of(edited["content"]) == "plain"
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "user") == ["plain"]
+        await twice(f"{path}/messages", {"content": "[[call]]"})
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        await twice(f"{path}/tool-results", {"results": [{"tool_call_id": "a", "result": 1}]})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert await chatd.api.texts(chat["id"], "tool") == [""]
         await twice(f"{path}/interrupt")
         await twice(f"{path}/clear")
         assert await chatd.api.messages(chat["id"]) == []
         await twice(path, {"archived": True, "title": "old"}, method="PATCH")
         found = await chatd.api.chat(chat["id"])
         assert (found["archived"], found["title"]) == (True, "old")
+    assert repeated == {
+        operation["operationId"]
+        for method, _, operation in operations()
+        if method in {"post", "patch"}
+    }
 
 
 async def test_reused_key_is_refused(chatd: InProcessDaemon) -> None:

@@ -31,6 +31,7 @@ from support.requests import (
 
 from chatd.api.app import PUBLIC_PATHS
 from chatd.domain.access_scope import AccessScope
+from chatd.domain.cursor import Cursor
 from chatd.store.reads import ChatReader
 
 SECRET = "the cellar key is under the mat"
@@ -95,6 +96,9 @@ async def test_other_owners_chats_are_404(dsn: str) -> None:
                     404,
                     text.replace(chat_id, nobody),
                 ), "another owner's chat looks like one that does not exist"
+                if is_stream(operation):
+                    resumed = who | {"last-event-id": str(Cursor(chat.version, chat.epoch))}
+                    assert (await ask(at, resumed, method, template, chat_id)) == (status, text)
         after = await stored_rows(at.database, chat)
         assert after[1:] == before[1:], "a refused request changed the chat"
 

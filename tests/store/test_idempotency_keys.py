@@ -8,8 +8,16 @@ from uuid import UUID
 
 import pytest
 from support.concurrency import gather_all, row_locked, wait_until_blocked
-from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
+from support.factories import (
+    MODEL,
+    OWNER,
+    PENDING_CALL_IDS,
+    chat_with_status,
+    insert_models,
+    text_content,
+)
 from support.sweeps import DAY, delete_expired
+from support.tool_results import tool_results
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatArchived, ChatNotFound, IdempotencyKeyReused, NothingToRetry
@@ -20,6 +28,7 @@ from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.messages import Messages
 from chatd.store.queue import Queue
 from chatd.store.sweeps import IDEMPOTENCY_KEYS
+from chatd.store.tool_calls import ToolCalls
 
 KEY = IdempotencyKey(OWNER, "one", b"fingerprint")
 
@@ -97,6 +106,12 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     Transition.CLEAR: (
         Status.ERROR,
         lambda scene, key: Messages(scene.database).clear(scene.chat.id, owner_id=OWNER, key=key),
+    ),
+    Transition.SUBMIT_TOOL_RESULTS: (
+        Status.REQUIRES_ACTION,
+        lambda scene, key: ToolCalls(scene.database).submit(
+            scene.chat.id, owner_id=OWNER, results=tool_results(*PENDING_CALL_IDS), key=key
+        ),
     ),
     Transition.PROMOTE: (
         Status.ERROR,
