@@ -1,10 +1,14 @@
-"""Progress of a task: its stage, its last step, and the cause of its cancellation."""
+"""Progress of a task: its stage, its last step, and the cause of its cancellation.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+A mark is made for every live part: it reads the clock of the loop and writes numbers, and sets no timer.
+The benchmark ``parts`` watches it.
+"""
+
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 
@@ -55,19 +59,72 @@ class StageTimeout(TimeoutError):
 
 
 class Stage:
-    """Part of a task with a deadline of its own, which progress in it extends."""
+    """Part of a task with a deadline of its own, which progress in it extends.
 
-    def __init__(self, progress: "Progress", name: str, seconds: float) -> None:
+    It is entered once. Past its deadline the body is cancelled and ``StageTimeout`` is raised. A
+    cancellation from outside, also at the same moment, passes through as a cancellation.
+    """
+
+    __slots__ = (
+        "_now",
+        "_progress",
+        "_progress_at",
+        "_scope",
+        "_timer",
+        "name",
+        "seconds",
+        "started_at",
+    )
+
+    def __init__(
+        self, progress: "Progress", name: str, seconds: float, *, elapsed_seconds: float
+    ) -> None:
         self.name = name
-        self.started_at = anyio.current_time()
-        self.scope = anyio.CancelScope(deadline=self.started_at + seconds)
+        self.seconds = seconds
         self._progress = progress
-        self._seconds = seconds
+        self._now = progress.now
+        self._scope = anyio.CancelScope()
+        self._timer: asyncio.TimerHandle | None = None
+        self.started_at = self._now()
+        self._progress_at = self.started_at - elapsed_seconds
+
+    @property
+    def deadline(self) -> float:
+        """When the body is cancelled, on the clock of the event loop."""
+        return self._progress_at + self.seconds
 
     def mark(self, step: str) -> None:
-        """Record progress, and restart the deadline of this stage."""
-        self._progress.mark(step)
-        self.scope.deadline = anyio.current_time() + self._seconds
+        """Record progress, and restart the deadline of this stage. The timer finds out when it fires."""
+        self._progress_at = self._progress.mark(step)
+
+    def __enter__(self) -> Self:
+        self._progress.enter(self)
+        self._scope.__enter__()
+        self._cancel_or_wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            handled = bool(self._scope.__exit__(kind, error, traceback))
+        finally:
+            self._progress.leave(self)
+        if self._scope.cancelled_caught:
+            raise StageTimeout(self.name, self.seconds)
+        return handled
+
+    def _cancel_or_wait(self) -> None:
+        """Cancel the body if its time is over, else look again when it is."""
+        if self._now() >= self.deadline:
+            self._scope.cancel(f"{self.name} timed out")
+        else:
+            self._timer = asyncio.get_running_loop().call_at(self.deadline, self._cancel_or_wait)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,46 +141,46 @@ class ProgressSnapshot:
 class Progress:
     """Progress of one task. The task marks what it has done, and enters a stage for what may be slow."""
 
+    __slots__ = ("_last_progress", "_progress_at", "_stages", "now", "revision")
+
     def __init__(self) -> None:
+        self.now: Callable[[], float] = asyncio.get_running_loop().time
+        """The clock of the event loop, without a look-up of which loop that is."""
         self._stages: list[Stage] = []
         self._last_progress: str | None = None
-        self._progress_at = anyio.current_time()
+        self._progress_at = self.now()
         self.revision = 0
         """Rises with each mark, and when a stage begins or ends, so that a reader sees what is new."""
 
-    def mark(self, step: str) -> None:
-        """Record progress. This extends no deadline: ``Stage.mark`` does."""
+    def mark(self, step: str) -> float:
+        """Record progress, and return when. This extends no deadline: ``Stage.mark`` does."""
         self._last_progress = step
-        self._progress_at = anyio.current_time()
+        self._progress_at = now = self.now()
         self.revision += 1
+        return now
 
-    @contextmanager
-    def stage(self, name: str, seconds: float, *, elapsed_seconds: float = 0.0) -> Iterator[Stage]:
-        """Give the body ``seconds``, from its begin or from the last ``Stage.mark``.
+    def stage(self, name: str, seconds: float, *, elapsed_seconds: float = 0.0) -> Stage:
+        """Return a stage that gives its body ``seconds``, from its begin or from the last ``Stage.mark``.
 
         It began ``elapsed_seconds`` ago, in another task.
-
-        Past that it is cancelled and ``StageTimeout`` is raised. A cancellation from outside, also at the
-        same moment, passes through as a cancellation.
         """
-        stage = Stage(self, name, seconds)
-        stage.scope.deadline -= elapsed_seconds
+        return Stage(self, name, seconds, elapsed_seconds=elapsed_seconds)
+
+    def enter(self, stage: Stage) -> None:
+        """Note that the task entered a stage."""
         self._stages.append(stage)
         self.revision += 1
-        try:
-            with stage.scope:
-                yield stage
-        finally:
-            self._stages.remove(stage)
-            self.revision += 1
-        if stage.scope.cancelled_caught:
-            raise StageTimeout(name, seconds)
+
+    def leave(self, stage: Stage) -> None:
+        """Note that the task left a stage."""
+        self._stages.remove(stage)
+        self.revision += 1
 
     def snapshot(self) -> ProgressSnapshot:
         """Return where the task is now."""
-        now = anyio.current_time()
+        now = self.now()
         stage = self._stages[-1] if self._stages else None
-        deadline = min((stage.scope.deadline for stage in self._stages), default=None)
+        deadline = min((stage.deadline for stage in self._stages), default=None)
         return ProgressSnapshot(
             stage=stage.name if stage else None,
             stage_age_seconds=now - stage.started_at if stage else 0.0,
