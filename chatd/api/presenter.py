@@ -8,12 +8,15 @@ from chatd.api.request.pagination import chat_page
 from chatd.api.schema import resources
 from chatd.domain.chat import Chat
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, Part, QueuedMessage
+from chatd.domain.message import (
+    Message,
+    Part,
+    QueuedMessage,
+    public_delta,
+    without_provider_data,
+)
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
-from chatd.domain.stream_events import StreamEvent, StreamEventType
-
-_PROVIDER_DATA = "provider"
-"""Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
+from chatd.domain.stream_events import StreamEvent
 
 
 class Presenter:
@@ -55,10 +58,8 @@ class Presenter:
         )
 
     def event(self, event: StreamEvent) -> object:
-        """Return the data of an event. None for a delta that has nothing for clients."""
+        """Return the data of an event."""
         data: Any = event.data
-        if event.type is StreamEventType.MESSAGE_PART:
-            return _public_delta(data)
         match data:
             case Message():
                 return self.message(data)
@@ -72,7 +73,7 @@ class Presenter:
                 return data
 
     def _snapshot(self, snapshot: ChatSnapshot) -> Mapping[str, object]:
-        deltas = map(_public_delta, snapshot.parts)
+        deltas = map(public_delta, snapshot.parts)
         return {
             "chat": self.chat(snapshot.chat),
             "messages": [self.message(message) for message in snapshot.messages],
@@ -124,17 +125,4 @@ def _public_part(part: Part, chat_id: UUID) -> dict[str, Any]:
     """Return a part of a stored message without the provider's own data, and a file with its URL."""
     if part["type"] == "file":
         return {**part, "url": f"/api/v1/chats/{chat_id}/files/{part['file_id']}"}
-    return _without_provider_data(part)
-
-
-def _without_provider_data(part: Part) -> dict[str, Any]:
-    return {key: part[key] for key in part if key != _PROVIDER_DATA}
-
-
-def _public_delta(delta: Part) -> Part | None:
-    """Return a delta without the provider's own data. None if there is nothing else in it."""
-    if _PROVIDER_DATA not in delta:
-        return delta
-    return (
-        None if delta.keys() == {"index", "type", _PROVIDER_DATA} else _without_provider_data(delta)
-    )
+    return {**without_provider_data(part)}

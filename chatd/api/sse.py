@@ -15,7 +15,6 @@ from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
 from chatd.api.scope import GRANT, IDENTITY
 from chatd.domain.chat import Chat
-from chatd.domain.cursor import Cursor
 from chatd.domain.message import Message
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
@@ -125,10 +124,7 @@ def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterat
     pieces: list[bytes] = []
     size = 0
     for event in events:
-        data = context.present.event(event)
-        if data is None:
-            continue
-        pieces.append(_encode_event(event.type, data, event.cursor))
+        pieces.append(_encode_event(event, context))
         size += len(pieces[-1])
         if size >= _PIECE_BYTES:
             yield b"".join(pieces)
@@ -137,10 +133,13 @@ def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterat
         yield b"".join(pieces)
 
 
-def _encode_event(event_type: StreamEventType, data: object, cursor: Cursor | str | None) -> bytes:
+def _encode_event(event: StreamEvent, context: ApiContext) -> bytes:
     """Return an event on the wire. JSON escapes line breaks, so its data are one line."""
+    event_type, _, cursor, data = event
+    if data is None:
+        data = to_json(context.present.event(event))
     id_line = b"" if cursor is None else f"id: {cursor}\n".encode()
-    return b"%bdata: %b\n%b\n" % (_EVENT_LINES[event_type], to_json(data), id_line)
+    return b"%bdata: %b\n%b\n" % (_EVENT_LINES[event_type], data, id_line)
 
 
 def _model_ids(events: Sequence[StreamEvent]) -> Iterator[UUID | None]:

@@ -1,7 +1,6 @@
 """The cursor of a chat's stream."""
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from chatd.domain.journal import JournalEntry
 
@@ -9,13 +8,14 @@ _MAX_DIGITS: Final = 18
 """Digits of a number that certainly fits into a bigint."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
+class Cursor(NamedTuple):
     """A position in a chat's stream, written ``version.epoch.part`` or ``version.epoch.part~events_sent``.
 
     It names the last journal entry that was sent completely, and the last live part of which epoch. An
     entry that makes several events may be cut in the middle, so the cursor counts the events of the next
     entry that were sent as well. All signs of it stand in a URL as they are, also where ``+`` is a space.
+
+    A named tuple, as one is made for every live part.
     """
 
     version: int
@@ -39,15 +39,11 @@ class Cursor:
                     return cls(version, epoch, part, sent)
         raise ValueError(f"not a cursor: {text[:80]!r}")
 
-    def at_part(self, part: int) -> "Cursor":
-        """Return the cursor of a subscriber that was sent the live part with this number as well."""
-        return Cursor(self.version, self.epoch, part, self.events_sent)
-
     def advanced_past(self, entry: JournalEntry) -> "Cursor":
         """Return the cursor of a subscriber that was sent all events of ``entry``."""
         if entry.epoch != self.epoch:
             return Cursor(entry.version, entry.epoch, 0)
-        return replace(self, version=entry.version, events_sent=0)
+        return Cursor(entry.version, self.epoch, self.part)
 
 
 def _is_number(text: str) -> bool:

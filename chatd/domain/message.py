@@ -161,6 +161,23 @@ def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> New
     )
 
 
+PROVIDER_DATA: Final = "provider"
+"""Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
+
+
+def without_provider_data(part: Part) -> Part:
+    """Return a part, or a delta, as clients see it."""
+    if PROVIDER_DATA not in part:
+        return part
+    return {key: part[key] for key in part if key != PROVIDER_DATA}
+
+
+def public_delta(delta: Part) -> Part | None:
+    """Return a delta as clients see it. None if it holds nothing for them."""
+    return None if delta.keys() == _PROVIDER_DELTA_KEYS else without_provider_data(delta)
+
+
+_PROVIDER_DELTA_KEYS: Final = frozenset({"index", "type", PROVIDER_DATA})
 _CONCATENATED_KEYS = ("text", "args")
 """Keys whose deltas are joined. Every other key keeps the value of its latest delta."""
 

@@ -56,6 +56,14 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def is_storable_fragment(delta: Mapping[str, Any]) -> bool:
+    """Return True for a delta of nothing but storable text, which needs no change. Most deltas are one."""
+    match delta:
+        case {"index": int(), "type": "text" | "reasoning", "text": str(text)} if len(delta) == 3:  # noqa: PLR2004
+            return "\x00" not in text and _is_unicode(text)
+    return False
+
+
 def visible(text: str, *, keep: str = "") -> str:
     """Return text for a terminal: with marks such as ``\\x1b`` and ``\\u202e`` for hidden characters.
 

@@ -44,15 +44,14 @@ StreamEventData = Mapping[str, Any] | Message | Chat | ChatSnapshot | ChatListSn
 
 
 class StreamEvent(NamedTuple):
-    """An event that no protocol has spelled yet, and the cursor that resumes right after it.
-
-    A named tuple, as one is made for every live part of every subscriber.
-    """
+    """An event that no protocol has spelled yet, and the cursor that resumes right after it."""
 
     type: StreamEventType
     data: StreamEventData
     cursor: Cursor | str | None = None
     """None: a stream cannot be resumed right after this event."""
+    json: bytes | None = None
+    """The data as JSON, of an event that was encoded once for all its subscribers."""
 
 
 _QUEUE_KEYS = frozenset({"queued", "promoted", "removed", "head"})

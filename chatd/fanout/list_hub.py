@@ -6,10 +6,9 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-import anyio
-
 from chatd.domain.chat_list import ChangeBatch, ChatChange, ListQuery, SentVersions
 from chatd.domain.hint import RESYNC, Hint, hash_owner
+from chatd.fanout.wakeup import Wakeup
 
 _LISTS_PER_POLL: Final = 500
 """Lists that one poll reads, in some 10 ms. Hints name the lists to read; polls find what hints missed."""
@@ -27,7 +26,7 @@ class ListSubscription:
         self._max_pending = max_pending
         self._sent_versions = SentVersions()
         self._pending: dict[UUID, ChatChange] = {}
-        self._woken = anyio.Event()
+        self._woken = Wakeup()
         self.read_at: datetime | None = None
         """The cursor of a subscriber that was sent all that is pending; None until the first read."""
         self.closed = False
@@ -64,7 +63,7 @@ class ListSubscription:
 
     def take(self) -> list[ChatChange]:
         """Return the pending changes, oldest first, and count them as sent."""
-        self._woken = anyio.Event()
+        self._woken.clear()
         changes = sorted(self._pending.values(), key=lambda change: change.changed_at)
         self._pending = {}
         return self._sent_versions.take_new(changes)

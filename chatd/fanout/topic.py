@@ -1,14 +1,16 @@
 """The topic of a chat: the preview of its running step, and its subscriptions."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
-import anyio
+from pydantic_core import to_json
 
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Part
+from chatd.domain.message import Part, public_delta
+from chatd.domain.stream_events import StreamEvent, StreamEventType
+from chatd.fanout.wakeup import Wakeup
 
 _AFTER_ALL_PARTS: Final = 2**62
 """A part number higher than any other."""
@@ -17,7 +19,7 @@ _AFTER_ALL_PARTS: Final = 2**62
 class Preview:
     """The live parts of one running step. Parts are numbered per epoch, and the first is ``base + 1``."""
 
-    __slots__ = ("base", "epoch", "is_local", "parts")
+    __slots__ = ("_shared_events", "base", "epoch", "is_local", "parts")
 
     def __init__(self, epoch: int, base: int, *, is_local: bool) -> None:
         self.epoch = epoch
@@ -25,6 +27,7 @@ class Preview:
         self.is_local = is_local
         """True when the step runs in this process, so that its parts are not read from the database."""
         self.parts: list[Part] = []
+        self._shared_events = _SharedEvents(Cursor(0), 0, ())
 
     @property
     def last_part(self) -> int:
@@ -35,6 +38,36 @@ class Preview:
         """Return the parts with a higher number."""
         return self.parts[max(part_number - self.base, 0) :]
 
+    def events_after(self, cursor: Cursor) -> Sequence[StreamEvent]:
+        """Return the events of the parts after a cursor, made once for all subscribers that are there."""
+        shared = self._shared_events
+        if shared.after == cursor and shared.last_part == self.last_part:
+            return shared.events
+        events = list(self._make_events(cursor))
+        if len(events) <= _MAX_SHARED_EVENTS:
+            self._shared_events = _SharedEvents(cursor, self.last_part, events)
+        return events
+
+    def _make_events(self, cursor: Cursor) -> Iterator[StreamEvent]:
+        version, epoch, part_number, events_sent = cursor
+        first = max(part_number, self.base)
+        for number, part in enumerate(self.parts_after(first), first + 1):
+            delta = public_delta(part)
+            if delta is not None:
+                position = Cursor(version, epoch, number, events_sent)
+                yield StreamEvent(StreamEventType.MESSAGE_PART, delta, position, to_json(delta))
+
+
+class _SharedEvents(NamedTuple):
+    """The events of the newest parts of a step. Most subscribers are sent the same ones."""
+
+    after: Cursor
+    last_part: int
+    events: Sequence[StreamEvent]
+
+
+_MAX_SHARED_EVENTS: Final = 64
+"""Events that a step keeps for its other subscribers: those of one wake-up, also under load."""
 
 _MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 """Bytes of entries that may be pending for one subscriber: a few of the largest messages."""
@@ -62,7 +95,7 @@ class Subscription:
         self._max_entries = max_entries
         self._entries: list[JournalEntry] = []
         self._pending_bytes = 0
-        self._woken = anyio.Event()
+        self._woken = Wakeup()
         self.disconnected = False
         self.overflowed = False
         """True when the subscription was closed because too much was pending."""
@@ -94,7 +127,7 @@ class Subscription:
 
     def take(self) -> Sequence[JournalEntry]:
         """Return the entries that were delivered since the last call."""
-        self._woken = anyio.Event()
+        self._woken.clear()
         entries, self._entries, self._pending_bytes = self._entries, [], 0
         return entries
 

@@ -119,7 +119,7 @@ class ChatStream(EventStream):
         reader, parts = self._reader, tuple[Part, ...]()
         events: list[StreamEvent] = []
         # Parts are read from the start of the step, for all subscribers of the topic.
-        read_from = replace(reader.cursor, epoch=0, part=0)
+        read_from = reader.cursor._replace(epoch=0, part=0)
         updates = await self._stream_reads.updates_since([(self._chat_id, read_from)])
         self._caught_up = True
         update = updates[0] if updates else None

@@ -1,7 +1,6 @@
 """The events of one chat for one subscriber, each with the cursor that resumes after it."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
@@ -53,7 +52,7 @@ class ChatEventReader:
         number = max(self.cursor.part, self._preview.base)
         parts = list(self._preview.parts_after(number))
         if parts:
-            self.cursor = self.cursor.at_part(number + len(parts))
+            self.cursor = self.cursor._replace(part=number + len(parts))
         return parts
 
     def _append_entries(self, entries: Iterable[JournalEntry], events: list[StreamEvent]) -> None:
@@ -72,7 +71,7 @@ class ChatEventReader:
             events.append(StreamEvent(StreamEventType.PREVIEW_RESET, {}))
         for number, event in enumerate(entry_events[:-1], 1):
             if number > already_sent and not _is_hidden(event):
-                cursor = replace(self.cursor, events_sent=number) if is_known else None
+                cursor = self.cursor._replace(events_sent=number) if is_known else None
                 events.append(StreamEvent(event.type, event.data, cursor))
         if entry.epoch != self.cursor.epoch:
             self._settled_part = 0
@@ -107,11 +106,10 @@ class ChatEventReader:
     def _append_part_events(self, events: list[StreamEvent]) -> None:
         if self._preview is None:
             return
-        number = max(self.cursor.part, self._preview.base)
-        for part in self._preview.parts_after(number):
-            number += 1
-            self.cursor = self.cursor.at_part(number)
-            events.append(StreamEvent(StreamEventType.MESSAGE_PART, part, self.cursor))
+        last_part = self._preview.last_part
+        if last_part > max(self.cursor.part, self._preview.base):
+            events += self._preview.events_after(self.cursor)
+            self.cursor = self.cursor._replace(part=last_part)
 
 
 def _is_hidden(event: StreamEvent) -> bool:

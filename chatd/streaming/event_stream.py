@@ -5,11 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol, Self
 
-import anyio
-
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.store.database_errors import is_caused_by_data
+from chatd.streaming.idle_timer import IdleTimer
 
 RESET: Final = StreamEvent(
     StreamEventType.RESET,
@@ -32,6 +31,9 @@ class Subscriber(Protocol):
     @property
     def closed(self) -> bool:
         """True if nothing more will be delivered."""
+
+    def wake(self) -> None:
+        """Have ``wait`` return."""
 
     async def wait(self) -> None:
         """Return when there may be something new, or the subscription was closed."""
@@ -93,7 +95,7 @@ class EventStream(ABC):
     async def events(self, *, idle_seconds: float) -> AsyncGenerator[Sequence[StreamEvent], None]:
         """Yield batches of events until the stream ends.
 
-        A batch is empty when nothing happened for ``idle_seconds``. Data that cannot be read end the
+        A batch is empty when nothing was sent for ``idle_seconds``. Data that cannot be read end the
         stream. Its subscriber resumes, and gets a problem then unless that was a passing state.
         """
         try:
@@ -101,19 +103,17 @@ class EventStream(ABC):
                 async for events in backlog:
                     if events:
                         yield events
-            while not self._subscriber.closed:
-                events = self._pull()
-                draining = self._is_draining()
-                if events:
-                    yield events
-                if draining:
-                    return
-                if events:
-                    continue
-                with anyio.move_on_after(idle_seconds) as idle:
-                    await self._subscriber.wait()
-                if idle.cancelled_caught:
-                    yield ()
+            with IdleTimer(self._subscriber.wake, seconds=idle_seconds) as idle:
+                while not self._subscriber.closed:
+                    events = self._pull()
+                    draining = self._is_draining()
+                    if events or idle.is_due:
+                        yield events or ()
+                        idle.restart()
+                    if draining:
+                        return
+                    if not events:
+                        await self._subscriber.wait()
         except Exception as error:
             if not is_caused_by_data(error):
                 raise

@@ -90,7 +90,7 @@ class Stage:
 
     @property
     def deadline(self) -> float:
-        """When the body is cancelled, on the clock of the event loop."""
+        """The moment at which the body is cancelled, on the clock of the event loop."""
         return self._progress_at + self.seconds
 
     def mark(self, step: str) -> None:

@@ -14,7 +14,11 @@ import anyio
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.files import File, FileSpan, ReadFiles, new_file
 from chatd.domain.message import Content, Part, fold
-from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.sanitize import (
+    is_storable_fragment,
+    replace_unstorable,
+    replace_unstorable_json,
+)
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
@@ -151,14 +155,17 @@ class ModelCall:
                         case PartDelta({"type": "file"} as part):
                             self._publish(self._file_reference(part))
                         case PartDelta(part):
-                            self._publish(
-                                self._tool_call_ids.with_unique_id(replace_unstorable_json(part))
-                            )
+                            self._publish(self._sanitize(part))
                         case Finished():
                             finished = delta
         return finished
 
-    def _publish(self, part: dict[str, object]) -> None:
+    def _sanitize(self, part: Part) -> Part:
+        if is_storable_fragment(part):
+            return part
+        return self._tool_call_ids.with_unique_id(replace_unstorable_json(part))
+
+    def _publish(self, part: Part) -> None:
         if self.first_part_at is None:
             self.first_part_at = anyio.current_time()
         self._hub.publish_part(self._lease.chat.id, self.preview, part)

@@ -235,7 +235,7 @@ async def test_deleted_chat_ends_the_stream(database: Database) -> None:
         hub.mark_deleted(chat.id)
         assert [batch async for batch in batches] == []
         assert stream.end_reason is StreamEndReason.CHAT_DELETED
-        assert stream.final_event == (StreamEventType.DELETED, {"id": chat.id}, None)
+        assert stream.final_event == StreamEvent(StreamEventType.DELETED, {"id": chat.id})
 
 
 async def test_slow_consumer_ends_the_stream_and_resumes(database: Database) -> None:
@@ -263,7 +263,7 @@ async def test_draining_process_ends_the_stream_after_its_last_events(database: 
         [last] = [batch async for batch in batches]
         assert [event.type for event in last] == [StreamEventType.CHAT]
         assert stream.end_reason is StreamEndReason.DRAINING
-        assert stream.final_event == (StreamEventType.DRAINING, {}, None)
+        assert stream.final_event == StreamEvent(StreamEventType.DRAINING, {})
 
 
 @pytest.mark.parametrize("reason", [StreamEndReason.REVOKED, StreamEndReason.CLIENT_DISCONNECTED])

@@ -163,7 +163,7 @@ async def test_draining_process_ends_the_stream(database: Database) -> None:
         [snapshot] = [batch async for batch in batches]
         assert len(snapshot) == 1
         assert stream.end_reason is StreamEndReason.DRAINING
-        assert stream.final_event == (StreamEventType.DRAINING, {}, None)
+        assert stream.final_event == StreamEvent(StreamEventType.DRAINING, {})
 
 
 async def test_unavailable_database_aborts_a_stream_that_catches_up(

@@ -1,7 +1,6 @@
 """A replica's hub under random schedules of hints, reads and clients."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -98,7 +97,7 @@ class HubReplica(HubWorkload):
         client.subscription = self.hub.subscribe(CHAT)
         cursor = client.cursor
         if cursor is not None and self.database.oldest_version - 1 <= cursor.version:
-            read_from = replace(cursor, epoch=0, part=0)
+            read_from = cursor._replace(epoch=0, part=0)
             client.pending_read = self.database.read(read_from, limit=10**6)
         else:
             client.cursor = None

@@ -91,7 +91,7 @@ def test_cursor_of_another_epoch_yields_no_parts() -> None:
     hub.attach(subscription, Cursor(3, 2), 0, [{"text": "a"}])
     assert ChatEventReader(subscription, Cursor(3, 9), settled_part=0).pull() == []
     (event,) = ChatEventReader(subscription, Cursor(3, 2), settled_part=0).pull()
-    assert event == (StreamEventType.MESSAGE_PART, {"text": "a"}, Cursor(3, 2, 1))
+    assert event[:3] == (StreamEventType.MESSAGE_PART, {"text": "a"}, Cursor(3, 2, 1))
     assert ChatEventReader(subscription, Cursor(3, 2, 1), settled_part=0).pull() == []
     assert ChatEventReader(subscription, Cursor(3, 2, 0), settled_part=5).pull() == [], (
         "parts of another attempt"
@@ -123,3 +123,39 @@ def test_subscriber_that_has_more_parts_than_were_stored_drops_them(
     assert events[-1].cursor == Cursor(4, 2, part)
     [first, *_] = events
     assert (first.cursor is None) is resets, "it is sent again after a cut"
+
+
+def test_events_of_parts_are_made_once_for_all_subscribers_that_are_as_far() -> None:
+    hub = ChatHub(subscriber_buffer=100)
+    readers = []
+    for _ in range(3):
+        subscription = hub.subscribe(CHAT)
+        hub.attach(subscription, Cursor(3, 2), 0, ())
+        readers.append(ChatEventReader(subscription, Cursor(3, 2), settled_part=0))
+    preview = hub.start_step(CHAT, epoch=2, base=0)
+    for number, text in enumerate("ab", 1):
+        hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": text})
+        (event,) = readers[0].pull()
+        assert event.cursor == Cursor(3, 2, number)
+        assert event.json == b'{"index":0,"type":"text","text":"%b"}' % text.encode()
+        (same,) = readers[1].pull()
+        assert same is event
+    slow = readers[2].pull()
+    assert [(each.data["text"], each.cursor) for each in slow if isinstance(each.data, dict)] == [
+        ("a", Cursor(3, 2, 1)),
+        ("b", Cursor(3, 2, 2)),
+    ]
+
+
+def test_part_with_nothing_for_clients_is_no_event_but_is_counted() -> None:
+    hub = ChatHub(subscriber_buffer=100)
+    subscription = hub.subscribe(CHAT)
+    hub.attach(subscription, Cursor(3, 2), 0, ())
+    reader = ChatEventReader(subscription, Cursor(3, 2), settled_part=0)
+    preview = hub.start_step(CHAT, epoch=2, base=0)
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": "a", "provider": {"x": 1}})
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "provider": {"x": 2}})
+    (event,) = reader.pull()
+    assert event.data == {"index": 0, "type": "text", "text": "a"}
+    assert reader.cursor == Cursor(3, 2, 2)
+    assert reader.pull() == []

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.virtual_clock import on_virtual_time
+from support.virtual_clock import VirtualClockLoop, on_virtual_time
 
 from chatd.supervision.progress import CancelScopeWithCause, Progress, StageTimeout
 
@@ -183,3 +183,25 @@ async def test_outside_cancellation_has_no_cause_and_is_not_caught() -> None:
     assert outside.cancelled_caught
     assert not scope.cancelled
     assert scope.cause is None
+
+
+@on_virtual_time
+async def test_marks_set_no_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers_set, call_at = [], VirtualClockLoop.call_at
+
+    def count(loop: VirtualClockLoop, when: float, *args: object, **more: object) -> object:
+        timers_set.append(when)
+        return call_at(loop, when, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(VirtualClockLoop, "call_at", count)
+    with Progress().stage("model stream", 10) as stage:
+        for _ in range(1000):
+            stage.mark("streaming")
+    assert len(timers_set) <= 1
+
+
+@on_virtual_time
+async def test_stage_whose_time_was_over_at_its_begin_ends_at_the_first_await() -> None:
+    with pytest.raises(StageTimeout), Progress().stage("turn", 10, elapsed_seconds=11):
+        await anyio.sleep_forever()
+    assert anyio.current_time() == 0

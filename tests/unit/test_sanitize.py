@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chatd.domain.sanitize import (
     MAX_ERROR_LENGTH,
+    is_storable_fragment,
     replace_unstorable,
     replace_unstorable_json,
     sanitize_error_text,
@@ -91,3 +92,26 @@ def test_large_storable_text_costs_little(character: str) -> None:
     text = character * 4_000_000
     assert replace_unstorable(text) is text
     assert _cost(lambda: replace_unstorable(text)) < 3 * _cost(text.encode) + 0.001
+
+
+@given(
+    st.fixed_dictionaries(
+        {"index": st.integers(0, 3), "type": st.sampled_from(["text", "reasoning", "tool-call"])},
+        optional={
+            "text": st.one_of(
+                st.text(st.sampled_from("ab\x00\ud800\udfffé")), st.none(), st.floats()
+            ),
+            "provider": st.just({"id": "a\x00"}),
+            "tool_call_id": st.just("c1"),
+        },
+    )
+)
+def test_fragment_that_skips_the_sanitizer_is_one_that_it_would_not_change(
+    delta: dict[str, object],
+) -> None:
+    plain = delta.keys() == {"index", "type", "text"} and delta["type"] != "tool-call"
+    text = delta.get("text")
+    storable = isinstance(text, str) and not set(text) & set("\x00\ud800\udfff")
+    assert is_storable_fragment(delta) == (plain and storable)
+    if is_storable_fragment(delta):
+        assert replace_unstorable_json(delta) == delta
