@@ -13,7 +13,7 @@ from typing import Any
 
 from support.database_inspector import DatabaseInspector, inspect_database
 from support.eventually import eventually
-from support.processes import HANGING_SCRIPTS, SCRIPTS, chatd_process, replicas
+from support.processes import HANGING_SCRIPTS, SCRIPTS, ChatdProcess, chatd_process, replicas
 from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import clients
 
@@ -23,6 +23,11 @@ RESET_PROCESSES = int(os.environ.get("CHATD_TEST_RESET_PROCESSES", "2"))
 
 LONG_SCRIPTS = SCRIPTS.replace("repeat = 3\nchunks = 40\n", f"chunks = {40 + 4 * RESETS}\n")
 """Scripts whose slow answer lasts for as long as the resets."""
+
+MAX_RECOVERIES = 3
+"""The default of ``worker.max_recoveries``."""
+NEIGHBOURS = SCRIPTS.replace("repeat = 3\nchunks = 40\n", "chunks = 30\n")
+"""Scripts whose slow answer takes longer than it takes to see that a worker is dead."""
 
 HEARTBEAT_SESSIONS = """
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
@@ -97,6 +102,43 @@ async def test_chats_of_killed_workers_run_elsewhere_within_three_seconds(
             workers = [*others, await started(f"r{number}")]
     report("kills", seconds)
     assert sorted(seconds)[int(0.95 * (len(seconds) - 1))] < 3
+
+
+async def test_only_the_chat_that_kills_its_workers_fails(tmp_path: Path, dsn: str) -> None:
+    """A process dies whenever it runs the chat. The chats beside it are answered."""
+    async with AsyncExitStack() as stack, inspect_database(dsn) as db:
+
+        async def started(name: str) -> ChatdProcess:
+            process = chatd_process(tmp_path, dsn, name=name, scripts=NEIGHBOURS)
+            worker = stack.enter_context(process)
+            await worker.wait_until_ready()
+            return worker
+
+        workers = [await started("w0"), await started("w1")]
+        async with clients(workers[:1]) as apis:
+            poison = (await apis["w0"].create("[[hang]]"))["id"]
+            neighbours = [(await apis["w0"].create("[[slow]]"))["id"] for _ in range(3)]
+        for death in range(1, MAX_RECOVERIES + 2):
+            await db.wait_for_transition(poison, "claim", times=death)
+            victim, others = await db.wait_for_worker(poison, *workers)
+            victim.send_signal(signal.SIGKILL)
+            workers = [*others, await started(f"r{death}")]
+        async with clients(workers) as apis:
+            api = apis[workers[0].name]
+            failed = await api.wait_for_status(poison, "error")
+            assert failed["last_error_detail"]["kind"] == "crash_loop"
+            for chat_id in neighbours:
+                assert (await api.wait_for_status(chat_id, "waiting"))["last_error"] is None
+                assert await db.transitions(chat_id) == [
+                    "create", *(["claim", "reap"] * await reaps(db, chat_id)), "claim", "finish_turn"
+                ]  # fmt: skip
+        shared = [await reaps(db, chat_id) for chat_id in neighbours]
+        assert min(shared) >= 1, "the first death hit all of them"
+        assert max(shared) < MAX_RECOVERIES
+
+
+async def reaps(db: DatabaseInspector, chat_id: str) -> int:
+    return (await db.transitions(chat_id)).count("reap")
 
 
 def report(what: str, seconds: list[float], **more: int) -> None:
