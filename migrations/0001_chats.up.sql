@@ -324,18 +324,38 @@ $$;
 
 -- Admit the first held chat of an owner to the line, if fewer run than may, and return it. A
 -- deferred chat is not admitted before it is due. A chat that another statement admits is passed
--- by, so no two turns that end wait for each other.
+-- by, so no two turns that end wait for each other. So is a chat whose row refuses the update: no
+-- turn of another chat may fail for it. It is returned without a version. Not more than three are
+-- tried, since each is a subtransaction.
 CREATE FUNCTION chat_admit(owner text, limits jsonb) RETURNS TABLE (id uuid, version bigint)
-LANGUAGE sql VOLATILE AS $$
-    UPDATE chats SET held = false, round = GREATEST(chats.round, chat_front_round())
-    WHERE chats.id = (
-        SELECT h.id FROM chats h
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    refused uuid[] := '{}';
+    candidate uuid;
+BEGIN
+    WHILE cardinality(refused) < 3 LOOP
+        SELECT h.id INTO candidate FROM chats h
         WHERE h.owner_id = owner AND h.held AND h.pending_since <= clock_timestamp()
+          AND h.id <> ALL(refused)
           AND COALESCE(chat_running_count(owner, (limits->>'max_running_per_owner')::integer)
                        < (limits->>'max_running_per_owner')::integer, true)
         ORDER BY h.round, h.pending_since LIMIT 1
-        FOR NO KEY UPDATE SKIP LOCKED)
-    RETURNING chats.id, chats.version
+        FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN NOT FOUND;
+        BEGIN
+            RETURN QUERY
+                UPDATE chats SET held = false, round = GREATEST(chats.round, chat_front_round())
+                WHERE chats.id = candidate RETURNING chats.id, chats.version;
+            EXIT;
+        EXCEPTION
+            WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded
+                 OR plpgsql_error THEN
+                RAISE WARNING 'chat % cannot be admitted: %', candidate, SQLERRM;
+                refused := refused || candidate;
+        END;
+    END LOOP;
+    RETURN QUERY SELECT each, NULL::bigint FROM unnest(refused) AS each;
+END
 $$;
 
 -- The same for the sweep, of which each process runs one.

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chatd.domain.errors import ChatdError
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -17,6 +18,10 @@ from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("pending")
+
+_REFUSED = (
+    "PostgreSQL refuses to admit the held chat; a warning in the log of the server has the reason."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +96,25 @@ class PendingChats:
         return self._listener.committed(row, Transition.FAIL_UNSERVED, self._worker_id)
 
     async def admit_held(self, *, after_owner: str = "", max_owners: int = 100) -> Admitted:
-        """Admit one held chat of each of the next ``max_owners`` owners of whom fewer run than may."""
+        """Admit one held chat of each of the next ``max_owners`` owners of whom fewer run than may.
+
+        A chat whose row refuses that is passed by and cut.
+        """
         rows = await self._database.fetch(
             _Q["admit_held"],
             after_owner=after_owner,
             max_owners=max_owners,
             limits=self._limits().of_owner,
         )
-        count = 0
+        admitted = [row for row in rows if row["version"] is not None]
+        for row in admitted:
+            self._listener.on_admit(row["id"], row["version"], row["owner_id"])
         for row in rows:
-            if row["id"] is not None:
-                count += 1
-                self._listener.on_admit(row["id"], row["version"], row["owner_id"])
-        return Admitted(count, rows[-1]["owner_id"] if len(rows) == max_owners else None)
+            if row["id"] is not None and row["version"] is None:
+                self._cut_refused(row["id"])
+        owners = {row["owner_id"] for row in rows}
+        return Admitted(len(admitted), rows[-1]["owner_id"] if len(owners) == max_owners else None)
+
+    def _cut_refused(self, chat_id: UUID) -> None:
+        if not self._containment.is_cut(chat_id):
+            self._containment.cut(chat_id, ChatdError(_REFUSED))

@@ -104,7 +104,7 @@ LIMIT :limit;
 -- Admit held chats of up to `:max_owners` owners of whom fewer run than may, one of each. The
 -- owners are those after `:after_owner`. A turn that ends admits the next held chat by itself.
 -- This is for raised limits, turns that were stopped before they ran, deferred chats that are due
--- now, and statements that crossed.
+-- now, and statements that crossed. A chat that refuses to be admitted has no version.
 WITH RECURSIVE owners AS (
     (SELECT owner_id FROM chats WHERE held AND owner_id > :after_owner ORDER BY owner_id LIMIT 1)
     UNION ALL

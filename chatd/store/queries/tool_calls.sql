@@ -75,6 +75,7 @@ WITH updated AS (
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (
     SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+    WHERE held.version IS NOT NULL
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,

@@ -180,7 +180,7 @@ WITH snapshot AS MATERIALIZED (
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (
     SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
-    WHERE updated.status = 'waiting'
+    WHERE updated.status = 'waiting' AND held.version IS NOT NULL
 )
 SELECT decision.outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
@@ -259,6 +259,7 @@ WITH times AS MATERIALIZED (
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (
     SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+    WHERE held.version IS NOT NULL
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
@@ -298,6 +299,7 @@ WITH updated AS (
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (
     SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+    WHERE held.version IS NOT NULL
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
