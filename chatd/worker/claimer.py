@@ -66,8 +66,8 @@ class Claimer:
         self._missed_hints = (hint_metrics or NotificationMetrics()).missed
         self._prompted = True
         """Set if there is a reason to expect pending chats, other than that a poll is due."""
-        self._claiming = False
-        """Set while a claim is under way, which may find chats that wait."""
+        self._prompted_claim = False
+        """Set while a claim is under way that such a reason has prompted."""
         self._hinted_at: float | None = None
         self._low_water_mark = LowWaterMark()
         self._backlog_claims = 0
@@ -96,7 +96,7 @@ class Claimer:
             return False
         prompted, self._prompted = self._prompted, False
         hinted_at, self._hinted_at = self._hinted_at, None
-        self._claiming = True
+        self._prompted_claim = prompted
         try:
             with self._chat_tasks.claiming():
                 batch = await self._claim(max(free_slots // 2, 1), boottime())
@@ -106,7 +106,7 @@ class Claimer:
             self._prompted = True  # it is unknown whether chats wait
             raise
         finally:
-            self._claiming = False
+            self._prompted_claim = False
         self._record_metrics(batch, prompted=prompted, hinted_at=hinted_at)
         if batch.next_due_in_seconds is not None:
             self._loop.wake_within(batch.next_due_in_seconds)
@@ -123,11 +123,11 @@ class Claimer:
         """Reserve a free slot for a chat that the caller's statement makes pending and claims.
 
         None while another chat may wait for a slot: since the last claim, which left none in the line, no
-        hint has announced one, and no claim is under way. Suspects and chats that are held or deferred do
-        not wait for a slot. A message takes the last free slot too, since the load balancer has chosen
-        this process for it, and not all messages at once.
+        hint has announced one, and no claim is under way for such a reason. Suspects and chats that are
+        held or deferred do not wait for a slot. A message may take the last free slot: it came to this
+        process alone, while chats in the line are there for all workers.
         """
-        nobody_waits = not self._prompted and not self._claiming
+        nobody_waits = not self._prompted and not self._prompted_claim
         if not (nobody_waits and self._may_claim() and self._chat_tasks.may_start(chat_id)):
             yield None
             return
