@@ -175,10 +175,13 @@ async def test_claim_begins_at_its_bounds(database: Database) -> None:
 
 async def test_claim_that_drains_the_line_advances_only_on_request(database: Database) -> None:
     await insert_models(database)
-    await send(database, "ann")
-    before = (await claim_batch(database, 10, advance=False)).claimed_round
-    await send(database, "ann")
-    assert (await claim_batch(database, 1, advance=False)).claimed_round > before
+    rounds = [(await claim_batch(database, 10)).claimed_round]
+    for limit, advance in ((10, False), (10, True), (1, False)):
+        await send(database, "ann")
+        batch = await claim_batch(database, limit, advance=advance)
+        assert len(batch.claims) == 1
+        rounds.append(batch.claimed_round)
+    assert rounds[0] == rounds[1] < rounds[2] < rounds[3]
 
 
 async def test_locked_chats_are_passed_by(database: Database) -> None:
