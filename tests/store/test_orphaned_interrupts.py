@@ -84,7 +84,7 @@ async def test_parts_of_an_earlier_epoch_are_not_stored(database: Database) -> N
         [text_part("old")],
     )
     (orphan,) = await orphaned_interrupts(database)
-    assert orphan.command.messages == ()
+    assert (orphan.command.messages, orphan.command.settled_part) == ((), 0)
 
 
 async def test_worker_that_finished_first_wins_over_the_reaper(database: Database) -> None:

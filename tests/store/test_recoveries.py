@@ -122,6 +122,16 @@ async def test_expired_lease_counts_once_the_worker_has_not_come_back(database: 
     assert result.chat.last_error == "chat given up: its worker died 4 times without progress"
 
 
+async def test_proved_death_counts_once(database: Database) -> None:
+    """The lease of the next worker is over. That is no second death of the one before."""
+    await chat_with_status(database, Status.PENDING)
+    await insert_worker(database, WORKER)
+    await claim_chats(database, 1)
+    (result,) = await reap(database)
+    assert result.chat.recoveries == 1
+    assert (await lose_by_lease(database, uuid4())).chat.recoveries == 1
+
+
 async def test_lapsed_worker_that_claims_again_has_come_back(database: Database) -> None:
     await chat_with_status(database, Status.PENDING)
     for _ in range(3):

@@ -10,7 +10,7 @@ from support.claims import claim_chats, make_due
 from support.concurrency import gather_all
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
 from support.leases import fencing_token_of
-from support.transitions import REQUIRED_ACTION
+from support.transitions import REQUIRED_ACTION, first_edited
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import LeaseLost
@@ -20,6 +20,7 @@ from chatd.store.commands import Defer, Fail, FinishTurn, RequireAction, WorkerC
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
+from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
 from chatd.store.turns import Turns
 
@@ -157,6 +158,18 @@ async def test_every_act_that_makes_a_chat_pending_is_limited(
         busy_behavior=BusyBehavior.INTERRUPT,
     )
     assert await held_ids(database) == {chat.id}
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING, Status.INTERRUPTING])
+async def test_chat_that_counts_already_is_not_held_when_it_is_edited(
+    database: Database, status: Status
+) -> None:
+    chat = await chat_with_status(database, status)
+    await send(database)
+    beyond = await send(database)
+    edited = await first_edited(Messages(database, limits=limits()), database, chat)
+    assert edited.chat.status is Status.PENDING
+    assert await held_ids(database) == {beyond.id}
 
 
 async def test_waiting_for_tools_does_not_count(database: Database) -> None:
