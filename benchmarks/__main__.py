@@ -19,7 +19,7 @@ delay, so the figures are chatd's and PostgreSQL's alone. The measures:
 
 start, round-trips, turns, wake, parts, memory, claims, heartbeats, takeover, tenants
 
-Takes under three minutes. Without --database it starts a PostgreSQL of its own
+Takes under four minutes. Without --database it starts a PostgreSQL of its own
 (the extra 'embedded'), which does not fsync. With it, it creates databases of
 its own on that server and drops them; the given one is left as it is.
 

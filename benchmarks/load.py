@@ -13,7 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from benchmarks.http1 import HttpConnection, connect
-from benchmarks.load_tenants import owner_at_every_limit, quiet_owner
+from benchmarks.load_tenants import (
+    fill_owner,
+    owner_at_every_limit,
+    quiet_owner,
+    release_owner,
+)
 
 Task = dict[str, Any]
 
@@ -188,7 +193,9 @@ TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
         close_held,
         wait,
         quiet_owner,
+        fill_owner,
         owner_at_every_limit,
+        release_owner,
     )
 }
 

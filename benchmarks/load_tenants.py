@@ -15,11 +15,15 @@ _QUESTION = b'{"content": "Which way to the station?"}'
 _HANGING = b'{"content": "[[hang]]"}'
 _ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
 _FIRST_PART = re.compile(rb'event: message_part|"parts":\[\{|"role":"assistant"')
+_HEAD_END = re.compile(rb"\r\n\r\n")
 _RETRY_SECONDS = 1.0
 """Pause after a refusal, as its Retry-After says."""
 _BODY_BYTES = 4_000_000
-_SEARCHES, _POSTS, _LARGE_BODIES = 8, 32, 2
+_HOLDERS, _SEARCHES, _POSTS, _LARGE_BODIES, _STREAMS, _TURNS = 4, 8, 32, 2, 4, 4
 """Connections of the owner at every limit, by what they do."""
+_PAUSE_SECONDS = 0.05
+
+_held_streams: list[HttpConnection] = []
 
 
 async def quiet_owner(task: Task) -> Task:
@@ -42,65 +46,93 @@ async def quiet_owner(task: Task) -> Task:
     deadline = time.monotonic() + task["seconds"]
     while time.monotonic() < deadline:
         sent = time.monotonic()
-        answer = await connection.post("/api/v1/chats", _QUESTION)
-        found = _ID.search(answer.body)
-        if found is None:
-            raise RuntimeError(f"{answer.status} {answer.body[:300]!r}")
-        stream = await connect(task["url"], token=task["token"])
-        stream.request_stream(f"/api/v1/chats/{found[1].decode()}/stream")
-        await stream.wait_for(_FIRST_PART)
+        stream = await _follow_new_chat(task["url"], task["token"], connection, _QUESTION)
         first_parts.append(time.monotonic() - sent)
         stream.close()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_PAUSE_SECONDS)
     over.set()
     await probing
     connection.close()
     return {"first": first_parts, "probes": probes}
 
 
+async def fill_owner(task: Task) -> Task:
+    """Have ``chats`` chats in flight with a stream each, until ``release_owner``."""
+    url, token = task["url"], task["token"]
+
+    async def hold(count: int) -> None:
+        connection = await connect(url, token=token)
+        _held_streams.extend(
+            [await _follow_new_chat(url, token, connection, _HANGING) for _ in range(count)]
+        )
+        connection.close()
+
+    await asyncio.gather(*(hold(task["chats"] // _HOLDERS) for _ in range(_HOLDERS)))
+    return {"streams": len(_held_streams)}
+
+
+async def release_owner(_task: Task) -> Task:
+    """Close the streams of ``fill_owner``."""
+    while _held_streams:
+        _held_streams.pop().close()
+    return {}
+
+
 async def owner_at_every_limit(task: Task) -> Task:
-    """Have 1,000 chats in flight with a stream each, and search, post and send large bodies meanwhile.
+    """Search, post, send large bodies, and ask for more chats and streams, all at once.
 
     Return the numbers of responses by what was asked and status.
     """
     url, token = task["url"], task["token"]
     deadline = time.monotonic() + task["seconds"]
     answers: Counter[str] = Counter()
-    held: list[HttpConnection] = []
 
-    async def ask(connection: HttpConnection, what: str, path: str, body: bytes | None) -> bytes:
-        sending = connection.get(path) if body is None else connection.post(path, body)
-        answer = await sending
-        answers[f"{what} {answer.status}"] += 1
-        if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+    async def note(what: str, status: int) -> None:
+        answers[f"{what} {status}"] += 1
+        if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             await asyncio.sleep(_RETRY_SECONDS)
-        return answer.body
 
     async def repeat(what: str, path: str, body: bytes | None = None) -> None:
         connection = await connect(url, token=token)
         while time.monotonic() < deadline:
-            await ask(connection, what, path, body)
+            sending = connection.get(path) if body is None else connection.post(path, body)
+            await note(what, (await sending).status)
         connection.close()
 
-    async def hold_chats(count: int) -> None:
-        connection = await connect(url, token=token)
-        for _ in range(count):
-            if time.monotonic() > deadline:
-                break
-            found = _ID.search(await ask(connection, "chat", "/api/v1/chats", _HANGING))
-            if found is not None:
-                stream = await connect(url, token=token)
-                stream.request_stream(f"/api/v1/chats/{found[1].decode()}/stream")
-                held.append(stream)
-        connection.close()
+    async def open_streams(path: str) -> None:
+        while time.monotonic() < deadline:
+            stream = await connect(url, token=token)
+            stream.request_stream(path)
+            head = await stream.wait_for(_HEAD_END)
+            await note("stream", int(stream.buffer[9 : head.start()][:3]))
+            stream.close()
 
+    connection = await connect(url, token=token)
+    created = _ID.search((await connection.post("/api/v1/chats", b"{}")).body)
+    if created is None:
+        raise RuntimeError("The owner at every limit may not create a chat.")
+    connection.close()
+    path = f"/api/v1/chats/{created[1].decode()}/stream"
     large = b'{"content": "%b"}' % (b"x" * _BODY_BYTES)
     await asyncio.gather(
-        *(hold_chats(task["chats"] // 4) for _ in range(4)),
         *(repeat("search", "/api/v1/chats?q=nothing") for _ in range(_SEARCHES)),
         *(repeat("post", "/api/v1/chats", b"{}") for _ in range(_POSTS)),
         *(repeat("large", "/api/v1/chats", large) for _ in range(_LARGE_BODIES)),
+        *(repeat("turn", "/api/v1/chats", _QUESTION) for _ in range(_TURNS)),
+        *(open_streams(path) for _ in range(_STREAMS)),
     )
-    for stream in held:
-        stream.close()
-    return {"answers": dict(answers), "streams": len(held)}
+    return {"answers": dict(answers)}
+
+
+async def _follow_new_chat(
+    url: str, token: str, connection: HttpConnection, body: bytes
+) -> HttpConnection:
+    """Create a chat, and return its stream once it has a part of the answer."""
+    answer = await connection.post("/api/v1/chats", body)
+    found = _ID.search(answer.body)
+    if found is None:
+        raise RuntimeError(f"{answer.status} {answer.body[:300]!r}")
+    stream = await connect(url, token=token)
+    stream.request_stream(f"/api/v1/chats/{found[1].decode()}/stream")
+    await stream.wait_for(_FIRST_PART)
+    return stream

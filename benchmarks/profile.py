@@ -1,4 +1,4 @@
-"""Sizes of the measures: under three minutes on two cores, the quick run under 40 s."""
+"""Sizes of the measures: under four minutes on two cores, the quick run under 40 s."""
 
 from dataclasses import dataclass
 
