@@ -1,37 +1,59 @@
 """Processes of chatd that are forked from a server which has imported it.
 
 Importing chatd is most of the CPU of a start. The forked process runs the same ``main`` with arguments,
-environment and output of its own, and is as real to signals, /proc and PostgreSQL as any other.
+environment and standard streams of its own, and is as real to signals, /proc and PostgreSQL as any other.
 """
 
+import fcntl
 import multiprocessing
 import os
 import signal
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from chatd.__main__ import main
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["chatd.cli.run", "chatd.daemon", "uvicorn", "uvloop"])
+_context.set_forkserver_preload(
+    [
+        "chatd.cli.run",
+        "chatd.daemon",
+        "uvicorn",
+        "uvloop",
+        "chatd.cli.chat.interactive",
+        "rich.live",
+    ]
+)
 
 
 class ForkedChatd:
-    """A running ``chatd``, like ``subprocess.Popen`` as far as tests use it.
+    """A running ``chatd``, like ``subprocess.Popen`` as far as tests use it."""
 
-    ``stdout`` has both outputs.
-    """
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        streams: tuple[int, int, int],
+        in_session_of_terminal: bool = False,
+    ) -> None:
+        """Start a process with duplicates of ``streams``: standard input, output and error.
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        reader, writer = _context.Pipe(duplex=False)
-        with reader, writer:
-            self._process = _context.Process(
-                target=_run, args=(arguments, dict(environment), writer)
-            )
-            self._process.start()
-            self.stdout = os.fdopen(os.dup(reader.fileno()))
+        ``in_session_of_terminal`` starts a session, whose controlling terminal is standard input.
+        """
+        # Connections, since multiprocessing knows how to hand their descriptors over.
+        connections = [Connection(os.dup(fd)) for fd in streams]
+        self._process = _context.Process(
+            target=_run,
+            args=(arguments, dict(environment), connections, in_session_of_terminal),
+        )
+        self._process.start()
+        for connection in connections:
+            connection.close()
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -60,12 +82,32 @@ class ForkedChatd:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], output: Connection) -> None:
+class PipedChatd(ForkedChatd):
+    """A running ``chatd`` without input. ``stdout`` has both outputs."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        reader, writer = os.pipe()
+        self.stdout = os.fdopen(reader)
+        with Path(os.devnull).open() as nothing, os.fdopen(writer, "wb") as output:
+            streams = (nothing.fileno(), output.fileno(), output.fileno())
+            super().__init__(arguments, environment, streams=streams)
+
+
+def _run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Sequence[Connection],
+    in_session_of_terminal: bool,
+) -> None:
     """Become ``chatd`` with these ``arguments``. Set anew what an interpreter sets up when it starts."""
-    with output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    sys.stdout = open(1, "w")  # noqa: SIM115 - as long as the process
+    if in_session_of_terminal:
+        os.setsid()
+        fcntl.ioctl(streams[0].fileno(), termios.TIOCSCTTY, 0)
+    for descriptor, stream in enumerate(streams):
+        os.dup2(stream.fileno(), descriptor)
+        stream.close()
+    sys.stdin = open(0)  # noqa: SIM115 - as long as the process
+    sys.stdout = open(1, "w")  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)

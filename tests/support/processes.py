@@ -16,7 +16,7 @@ from uuid import UUID
 import httpx2
 
 from support.eventually import TIMEOUT_SECONDS, eventually
-from support.forked_chatd import ForkedChatd
+from support.forked_chatd import PipedChatd
 from support.http import NO_TLS
 from support.log_event_coverage import record_event
 
@@ -86,7 +86,7 @@ class ChatdProcess:
         }
         arguments = ["run", "--config", str(self.config)]
         if through or how:
-            self.process: subprocess.Popen[str] | ForkedChatd = subprocess.Popen(
+            self.process: subprocess.Popen[str] | PipedChatd = subprocess.Popen(
                 [*through, sys.executable, "-m", "chatd", *arguments],
                 env=clean | variables | environment,
                 stdout=subprocess.PIPE,
@@ -95,7 +95,7 @@ class ChatdProcess:
                 **how,
             )
         else:
-            self.process = ForkedChatd(arguments, clean | variables | environment)
+            self.process = PipedChatd(arguments, clean | variables | environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

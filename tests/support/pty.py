@@ -1,6 +1,5 @@
 """Commands as people run them: in a pipe, or in a terminal of their own."""
 
-import asyncio
 import fcntl
 import os
 import pty
@@ -13,11 +12,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
-import chatd
 from support.child_process import sigint_not_ignored
-from support.eventually import TIMEOUT_SECONDS, eventually
+from support.eventually import eventually
+from support.forked_chatd import ForkedChatd
 
 _CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07")
@@ -40,22 +40,29 @@ class CommandResult:
 async def run_command(
     url: str, *arguments: str, stdin: str = "", **variables: str
 ) -> CommandResult:
-    """Run one command with pipes, and return its result."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "chatd",
-        *arguments,
-        env=environment(url) | variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=Path(chatd.__file__).parents[1],
-    )
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return CommandResult(process.returncode, out.decode(), err.decode())
+    """Run one command without a terminal, and return its result."""
+    reader, writer = os.pipe()
+    with (
+        os.fdopen(reader) as standard_input,
+        os.fdopen(writer, "wb") as typed,
+        TemporaryFile() as out,
+        TemporaryFile() as err,
+    ):
+        streams = (standard_input.fileno(), out.fileno(), err.fileno())
+        process = ForkedChatd(arguments, environment(url) | variables, streams=streams)
+        try:
+            typed.write(stdin.encode())
+            typed.close()
+            await eventually(lambda: process.poll() is not None, interval_seconds=0.005)
+        finally:
+            process.kill()
+            exit_code = process.wait()
+        return CommandResult(exit_code, _written(out), _written(err))
+
+
+def _written(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 class Terminal:
@@ -66,14 +73,20 @@ class Terminal:
     ) -> None:
         self._controller_fd, command_fd = pty.openpty()
         fcntl.ioctl(command_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        with sigint_not_ignored():
-            self.process = subprocess.Popen(
-                # In a session of its own, in which Ctrl-C is a signal.
-                ["setsid", "--ctty", *through, sys.executable, "-m", "chatd", *arguments],
-                env=environment(url) | variables,
-                stdin=command_fd,
-                stdout=command_fd,
-                stderr=command_fd,
+        variables = environment(url) | variables
+        # In a session of its own, in which Ctrl-C is a signal.
+        if through:
+            with sigint_not_ignored():
+                self.process: subprocess.Popen[bytes] | ForkedChatd = subprocess.Popen(
+                    ["setsid", "--ctty", *through, sys.executable, "-m", "chatd", *arguments],
+                    env=variables,
+                    stdin=command_fd,
+                    stdout=command_fd,
+                    stderr=command_fd,
+                )
+        else:
+            self.process = ForkedChatd(
+                arguments, variables, streams=(command_fd,) * 3, in_session_of_terminal=True
             )
         os.close(command_fd)
         self._bytes = b""
@@ -130,7 +143,10 @@ class Terminal:
 def terminal(
     url: str, *arguments: str, through: Sequence[str] = (), **variables: str
 ) -> Iterator[Terminal]:
-    """Open a terminal, and close it at the end."""
+    """Open a terminal, and close it at the end.
+
+    The command is forked, unless ``through`` is the command that is to execute it.
+    """
     opened = Terminal(url, *arguments, through=through, **variables)
     try:
         yield opened
