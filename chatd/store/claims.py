@@ -178,9 +178,10 @@ class Claims:
                 )
                 fence = {"chat_id": row["id"], "worker_id": self.worker_id, "epoch": row["epoch"]}
                 with self._containment.guard(row["id"]):
-                    await self._database.fetch(
+                    for failed in await self._database.fetch(
                         command.query,
                         **fence,
                         **command.parameters(),
                         limits=self._limits().of_owner,
-                    )
+                    ):
+                        self._listener.admitted(failed, row["owner_id"])

@@ -48,9 +48,13 @@ class CommitListener:
         All stores make their results here, so that no transition is left unreported.
         """
         result = self._reported(records.transition_result(row, transition, worker_id))
-        if (admitted_id := row.get("admitted_id")) is not None:
-            self.on_admit(admitted_id, row["admitted_version"], result.chat.owner_id)
+        self.admitted(row, result.chat.owner_id)
         return result
+
+    def admitted(self, row: Row, owner_id: str) -> None:
+        """Report the held chat of an owner that the statement of ``row`` admitted, if there is one."""
+        if (admitted_id := row.get("admitted_id")) is not None:
+            self.on_admit(admitted_id, row["admitted_version"], owner_id)
 
     def committed_with_claim(
         self, row: Row, transition: Transition, worker_id: UUID

@@ -6,6 +6,7 @@ from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 from support.claims import claim_chats, make_due
 from support.concurrency import gather_all
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
@@ -15,7 +16,7 @@ from support.transitions import REQUIRED_ACTION, first_edited
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.store.chats import Chats
-from chatd.store.claims import Claim
+from chatd.store.claims import Claim, Claims
 from chatd.store.commands import Defer, Fail, FinishTurn, RequireAction, WorkerCommand
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
@@ -85,6 +86,25 @@ async def test_turn_that_ends_lets_the_next_chat_go(database: Database, end: str
     claims = await claim_chats(database, 10)
     assert {c.result.chat.id for c in claims} == set(admitted_ids)
     assert chats[4].id in await held_ids(database)
+
+
+async def test_chat_that_cannot_be_read_lets_the_next_one_go(database: Database) -> None:
+    """It fails at its claim, and others are told at once of the chat that takes its place."""
+    await insert_models(database)
+    first, second = await send(database, most=1), await send(database, most=1)
+    deep = "repeat('[', 900) || repeat(']', 900)"
+    await database.fetch(f"UPDATE chats SET labels['a'] = ({deep})::jsonb WHERE id = $1", first.id)
+    admitted_ids: list[UUID] = []
+    claims = Claims(
+        database,
+        worker_id=uuid4(),
+        limits=limits(1),
+        listener=CommitListener(on_admit=lambda chat_id, *_: admitted_ids.append(chat_id)),
+    )
+    with capture_logs():
+        batch = await claims.claim(5, models=(MODEL,), suspect_recoveries=2)
+    assert batch.claims == ()
+    assert admitted_ids == [second.id]
 
 
 async def test_deferred_chat_comes_back_within_the_limit(database: Database) -> None:
