@@ -288,6 +288,7 @@ ReasonCode: TypeAlias = Literal[
     "archived",
     "held",
     "no_worker",
+    "model_unserved",
     "no_free_slots",
     "chats_ahead",
     "claim_expected",
@@ -327,9 +328,12 @@ class WorkerCapacity(TypedDict):
 
     alive: int
     free_slots: int
-    """Number of further chats that they would claim."""
+    """Number of further chats of the model that they would claim."""
     last_heartbeat_at: str | None
     with_free_slots: int
+    """Number of those with the model that have free slots."""
+    with_model: int
+    """Number of them that have the chat's model."""
 
 
 class WorkerInfo(TypedDict):

@@ -46,6 +46,7 @@ class StatsCollector:
         )
         metrics.reachable.callback = lambda: float(self.latest is not None)
         metrics.chats.callback = self._chats_by_status
+        metrics.pending_chats.callback = self._pending_by_state
         metrics.oldest_pending.callback = self.oldest_pending_seconds
         metrics.workers.callback = lambda: self.latest.stats.workers if self.latest else None
 
@@ -79,6 +80,12 @@ class StatsCollector:
             return None
         age = latest.stats.oldest_pending_seconds
         return 0.0 if age is None else age + anyio.current_time() - latest.taken_at
+
+    def _pending_by_state(self) -> dict[LabelValues, float] | None:
+        latest = self.latest
+        if latest is None:
+            return None
+        return {(state,): count for state, count in latest.stats.pending.items()}
 
     def _chats_by_status(self) -> dict[LabelValues, float] | None:
         latest = self.latest

@@ -33,9 +33,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCapacity:
-    """The workers with a fresh heartbeat, and how many more chats they take."""
+    """The workers with a fresh heartbeat, and how many more chats those that have the model take."""
 
     alive: int
+    with_model: int
     with_free_slots: int
     free_slots: int
     last_heartbeat_at: datetime | None

@@ -23,6 +23,7 @@ class ReasonCode(StrEnum):
     ARCHIVED = "archived"
     HELD = "held"
     NO_WORKER = "no_worker"
+    MODEL_UNSERVED = "model_unserved"
     NO_FREE_SLOTS = "no_free_slots"
     CHATS_AHEAD = "chats_ahead"
     CLAIM_EXPECTED = "claim_expected"
@@ -92,6 +93,7 @@ def _waiting(chat: ChatDiagnostics) -> Iterator[Reason]:
 _PENDING_TEXTS: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.HELD: "its owner has as many running chats as limits.max_running_per_owner allows",
     ReasonCode.NO_WORKER: "no worker is running",
+    ReasonCode.MODEL_UNSERVED: "no running worker has its model",
     ReasonCode.NO_FREE_SLOTS: "no worker has a free slot",
     ReasonCode.CHATS_AHEAD: "other chats are ahead of it",
     ReasonCode.CLAIM_EXPECTED: "a worker should claim it soon",
@@ -114,10 +116,14 @@ def _awaited_worker(chat: ChatDiagnostics) -> Reason:
         code, text = ReasonCode.NO_WORKER, "no worker is known to have ever sent a heartbeat"
         if workers.last_heartbeat_at:
             text = f"no worker has sent a heartbeat for {_age(chat, workers.last_heartbeat_at)}"
-    elif not workers.with_free_slots:
-        code, text = ReasonCode.NO_FREE_SLOTS, "the only live worker has no free slot"
+    elif not workers.with_model:
+        code, text = ReasonCode.MODEL_UNSERVED, "the only live worker lacks its model"
         if workers.alive > 1:
-            text = f"none of the {workers.alive} live workers has a free slot"
+            text = f"none of the {workers.alive} live workers has its model"
+    elif not workers.with_free_slots:
+        code, text = ReasonCode.NO_FREE_SLOTS, "the only worker with its model has no free slot"
+        if workers.with_model > 1:
+            text = f"none of the {workers.with_model} workers with its model has a free slot"
     elif chat.chats_ahead >= workers.free_slots:
         code = ReasonCode.CHATS_AHEAD
         ahead, free = _count(chat.chats_ahead, "chat"), _count(workers.free_slots, "free slot")

@@ -31,6 +31,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         reported_activity=_activity(row["activity"]),
         workers=WorkerCapacity(
             alive=row["alive"],
+            with_model=row["with_model"],
             with_free_slots=row["with_free_slots"],
             free_slots=row["free_slots"],
             last_heartbeat_at=row["last_heartbeat_at"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from chatd.domain.chat import Status
 from chatd.store import sql
 from chatd.store.database import Database
+from chatd.telemetry.metrics import PENDING_STATES
 
 _Q = sql.load("stats")
 
@@ -18,6 +19,8 @@ class StatsSnapshot:
     """Counts of chats and workers at one moment."""
 
     chats: Mapping[Status, int]
+    pending: Mapping[str, int]
+    """Pending chats by what they wait for (``PENDING_STATES``)."""
     oldest_pending_seconds: float | None
     """Age of the longest pending chat. None: no chat is pending."""
     workers: int
@@ -48,6 +51,7 @@ class DatabaseStats:
         assert row is not None  # noqa: S101 - an aggregate returns one row
         return StatsSnapshot(
             chats={status: row[status] for status in Status},
+            pending={state: row[f"pending_{state}"] for state in PENDING_STATES},
             oldest_pending_seconds=row["oldest_pending_seconds"],
             workers=row["workers"],
             server_version=row["server_version"],

@@ -273,6 +273,10 @@ class ProcessMetrics:
         )
 
 
+PENDING_STATES: Final = ("due", "deferred", "held")
+"""A pending chat waits for a worker, for its next attempt, or for other chats of its owner."""
+
+
 class DatabaseMetrics:
     """Counts over the whole database, refreshed every ``metrics.refresh_interval_seconds``."""
 
@@ -285,6 +289,12 @@ class DatabaseMetrics:
             "chatd_chats",
             "Chats, by status. In a large table, waiting is the planner's estimate.",
             status=tuple(Status),
+        )
+        self.pending_chats = ObservableMetric(
+            "chatd_pending_chats",
+            "Pending chats: due now, deferred until their next attempt, "
+            "or held by limits.max_running_per_owner.",
+            state=PENDING_STATES,
         )
         self.oldest_pending = ObservableMetric(
             "chatd_oldest_pending_seconds", "Time that the oldest pending chat has been waiting."

@@ -109,6 +109,7 @@ async def test_pending_chat_without_workers(dsn: str, database: Database) -> Non
         assert (explanation["chats_ahead"], explanation["queue_length"]) == (1, 1)
         assert explanation["workers"] == {
             "alive": 0,
+            "with_model": 0,
             "with_free_slots": 0,
             "free_slots": 0,
             "last_heartbeat_at": None,
@@ -123,6 +124,11 @@ async def test_pending_chat_without_workers(dsn: str, database: Database) -> Non
         assert codes(explanation)[0] == "no_worker"
         assert "for 30 s" in explanation["reasons"][0]["text"]
         await database.fetch("UPDATE workers SET heartbeat_at = clock_timestamp(), max_chats = 1")
+        explanation = await explained(chatd, second)
+        assert codes(explanation)[0] == "model_unserved"
+        assert explanation["workers"]["alive"] == 1
+        assert explanation["workers"]["free_slots"] == 0, "none for this chat"
+        await database.fetch("UPDATE workers SET models = ARRAY(SELECT id FROM chat_model_configs)")
         assert codes(await explained(chatd, second))[0] == "chats_ahead"
         assert codes(await explained(chatd, first))[0] == "claim_expected"
         await database.fetch("UPDATE workers SET max_chats = 0")

@@ -3,6 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
 
 import anyio
 import asyncpg
@@ -117,6 +120,27 @@ async def test_database_stats_by_status(dsn: str, database: Database) -> None:
         await meter.wait_for_value("chatd_workers", 0)
         async with running_daemon(dsn):
             await meter.wait_for_value("chatd_workers", 1)
+
+
+async def test_pending_chats_by_what_they_wait_for(dsn: str, database: Database) -> None:
+    """A deferred chat counts as deferred until it is due, whether it is held or not."""
+    async with running_daemon(dsn, worker=IDLE, metrics=QUICK) as chatd:
+        meter = await MetricsObserver.start(chatd)
+        model = {"last_model_config_id": chatd.daemon.catalog.default.id}
+        later = {"next_attempt_at": datetime(2100, 1, 1, tzinfo=UTC), "attempts": 1}
+        rows: dict[str, list[dict[str, Any]]] = {
+            "due": [{}, {"recoveries": 2}],
+            "deferred": [later, later | {"held": True}, later | {"recoveries": 1}],
+            "held": [{"held": True}] * 4,
+        }
+        for row in chain.from_iterable(rows.values()):
+            due_at = row.get("next_attempt_at", "now")
+            await chat_with_status(
+                database, Status.PENDING, **row | {"pending_since": due_at} | model
+            )
+        for state, expected in rows.items():
+            await meter.wait_for_value("chatd_pending_chats", len(expected), state=state)
+        await meter.wait_for_value("chatd_chats", 9, status="pending")
 
 
 async def _is_hour_old(meter: MetricsObserver) -> bool:

@@ -20,11 +20,19 @@ def ago(seconds: float) -> datetime:
 
 
 def workers(
-    alive: int = 2, with_room: int = 2, room: int = 20, beat: float | None = 1
+    alive: int = 2,
+    with_room: int = 2,
+    room: int = 20,
+    beat: float | None = 1,
+    with_model: int | None = None,
 ) -> WorkerCapacity:
     last = None if beat is None else ago(beat)
     return WorkerCapacity(
-        alive=alive, with_free_slots=with_room, free_slots=room, last_heartbeat_at=last
+        alive=alive,
+        with_model=alive if with_model is None else with_model,
+        with_free_slots=with_room,
+        free_slots=room,
+        last_heartbeat_at=last,
     )
 
 
@@ -88,11 +96,19 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
+        facts(Status.PENDING, workers=workers(1, with_model=0)),
+        [(ReasonCode.MODEL_UNSERVED, "pending for 12 s: the only live worker lacks its model")],
+    ),
+    (
+        facts(Status.PENDING, workers=workers(3, 0, 0, with_model=0)),
+        [(ReasonCode.MODEL_UNSERVED, "pending for 12 s: none of the 3 live workers has its model")],
+    ),
+    (
         facts(Status.PENDING, workers=workers(1, 0, 0), chats_ahead=3),
         [
             (
                 ReasonCode.NO_FREE_SLOTS,
-                "pending for 12 s: the only live worker has no free slot",
+                "pending for 12 s: the only worker with its model has no free slot",
             )
         ],
     ),
@@ -101,7 +117,7 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [
             (
                 ReasonCode.NO_FREE_SLOTS,
-                "pending for 12 s: none of the 3 live workers has a free slot",
+                "pending for 12 s: none of the 3 workers with its model has a free slot",
             )
         ],
     ),
@@ -294,6 +310,7 @@ anything = st.builds(
     workers=st.builds(
         WorkerCapacity,
         alive=counts,
+        with_model=counts,
         with_free_slots=counts,
         free_slots=counts,
         last_heartbeat_at=maybe,
@@ -325,7 +342,14 @@ def test_activity_of_an_earlier_epoch_is_ignored(chat: ChatDiagnostics) -> None:
 
 @pytest.mark.parametrize(
     "capacity",
-    [workers(0, 0, 0), workers(0, 0, 0, None), workers(3, 0, 0), workers(), workers(7, 5, 1)],
+    [
+        workers(0, 0, 0),
+        workers(0, 0, 0, None),
+        workers(4, 0, 0, with_model=0),
+        workers(3, 0, 0),
+        workers(),
+        workers(7, 5, 1),
+    ],
 )
 def test_owner_is_told_the_code_and_no_number(capacity: WorkerCapacity) -> None:
     chat = facts(Status.PENDING, workers=capacity, chats_ahead=17, pending_since=None)

@@ -54,6 +54,7 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
 def _worker_capacity(diagnostics: ChatDiagnostics) -> explanation.WorkerCapacity:
     return explanation.WorkerCapacity(
         alive=diagnostics.workers.alive,
+        with_model=diagnostics.workers.with_model,
         with_free_slots=diagnostics.workers.with_free_slots,
         free_slots=diagnostics.workers.free_slots,
         last_heartbeat_at=diagnostics.workers.last_heartbeat_at,

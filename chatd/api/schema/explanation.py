@@ -45,9 +45,12 @@ class WorkerCapacity(BaseModel):
     """The workers of all replicas."""
 
     alive: int = Field(examples=[2])
-    with_free_slots: int = Field(examples=[2])
+    with_model: int = Field(description="Number of them that have the chat's model.", examples=[2])
+    with_free_slots: int = Field(
+        description="Number of those with the model that have free slots.", examples=[2]
+    )
     free_slots: int = Field(
-        description="Number of further chats that they would claim.", examples=[199]
+        description="Number of further chats of the model that they would claim.", examples=[199]
     )
     last_heartbeat_at: datetime | None = Field(examples=["2026-03-01T09:30:02.480000Z"])
 

@@ -58,7 +58,7 @@ ORDER BY e.version LIMIT :limit;
 -- name: explain
 -- Read everything that says why a chat is in its status, as of one moment. Pending chats ahead
 -- of it, of any model, are counted up to `:max_ahead`. A worker is alive within `:lease_seconds`
--- of its last heartbeat.
+-- of its last heartbeat. Free slots are those of workers that have the chat's model.
 SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
        w.host, w.pid, w.version AS worker_version, w.started_at AS worker_started_at,
        w.heartbeat_at AS worker_heartbeat_at,
@@ -87,18 +87,20 @@ SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
            ) ahead
            WHERE c.status = 'pending' LIMIT :max_ahead
        ) ahead) AS chats_ahead,
-       capacity.alive, capacity.with_free_slots, capacity.free_slots, capacity.last_heartbeat_at
+       capacity.alive, capacity.with_model, capacity.with_free_slots, capacity.free_slots,
+       capacity.last_heartbeat_at
 FROM chats c
 CROSS JOIN LATERAL (SELECT c.recoveries > 0 OR c.next_attempt_at IS NOT NULL AS is_returned) line
 LEFT JOIN workers w ON w.worker_id = c.worker_id
-CROSS JOIN (
+CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE alive) AS alive,
-           count(*) FILTER (WHERE alive AND free_slots > 0) AS with_free_slots,
-           COALESCE(sum(free_slots) FILTER (WHERE alive AND free_slots > 0), 0)::bigint
-               AS free_slots,
+           count(*) FILTER (WHERE alive AND has_model) AS with_model,
+           count(*) FILTER (WHERE alive AND has_model AND free_slots > 0) AS with_free_slots,
+           COALESCE(sum(free_slots) FILTER (WHERE alive AND has_model AND free_slots > 0),
+                    0)::bigint AS free_slots,
            max(heartbeat_at) AS last_heartbeat_at
     FROM (
-        SELECT heartbeat_at,
+        SELECT heartbeat_at, c.last_model_config_id = ANY(models) AS has_model,
                heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds) AS alive,
                max_chats - (SELECT count(*) FROM chats l WHERE l.worker_id = workers.worker_id)
                    AS free_slots

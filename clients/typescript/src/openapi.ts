@@ -2454,7 +2454,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -3445,7 +3445,8 @@ export interface components {
          *       "alive": 2,
          *       "free_slots": 199,
          *       "last_heartbeat_at": "2026-03-01T09:30:02.480000Z",
-         *       "with_free_slots": 2
+         *       "with_free_slots": 2,
+         *       "with_model": 2
          *     }
          */
         WorkerCapacity: {
@@ -3456,7 +3457,7 @@ export interface components {
             alive: number;
             /**
              * Free Slots
-             * @description Number of further chats that they would claim.
+             * @description Number of further chats of the model that they would claim.
              * @example 199
              */
             free_slots: number;
@@ -3467,9 +3468,16 @@ export interface components {
             last_heartbeat_at: string | null;
             /**
              * With Free Slots
+             * @description Number of those with the model that have free slots.
              * @example 2
              */
             with_free_slots: number;
+            /**
+             * With Model
+             * @description Number of them that have the chat's model.
+             * @example 2
+             */
+            with_model: number;
         };
         /**
          * WorkerInfo
