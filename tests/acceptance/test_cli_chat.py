@@ -4,9 +4,10 @@ import json
 import signal
 from pathlib import Path
 
+from support.commands import run_command
 from support.eventually import eventually
 from support.processes import chatd_process
-from support.pty import Terminal, run_command, terminal
+from support.pty import Terminal, terminal
 from support.sse_client import ApiClient, client, text_of
 
 CTRL_C = "\x03"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.commands import CommandResult, run_command
 from support.eventually import TIMEOUT_SECONDS
 from support.processes import ChatdProcess, chatd_process
-from support.pty import CommandResult, run_command, terminal
+from support.pty import terminal
 from support.sse_client import ApiClient, client
 
 from chatd.cli.exit_codes import Exit

@@ -1,29 +1,19 @@
 """``chatd health``, the health check of a container, for a running process and for a missing one."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import CommandResult, run_in_environment
 from support.eventually import eventually
 from support.processes import chatd_process
 
 from chatd.cli.exit_codes import Exit
 
 
-def health(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "chatd", "health", *arguments],
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def health(*arguments: str, **environment: str) -> CommandResult:
+    return run_in_environment("health", *arguments, environment=environment)
 
 
 async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
@@ -31,7 +21,7 @@ async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
     with chatd_process(tmp_path, dsn, settings=settings) as chatd:
         await chatd.wait_until_ready()
         completed = health("--url", chatd.url)
-        assert (completed.returncode, completed.stdout) == (Exit.DONE, "ready\n")
+        assert (completed.exit_code, completed.stdout) == (Exit.DONE, "ready\n")
         assert json.loads(health("--url", chatd.url, "--json").stdout) == {
             "ready": True,
             "reason": None,
@@ -44,23 +34,23 @@ async def test_health_command_reports_readyz(tmp_path: Path, dsn: str) -> None:
             CHATD_HTTP__HOST="0.0.0.0",
             CHATD_AUTH__MODE="token",
         )
-        assert (completed.returncode, completed.stdout) == (Exit.DONE, "ready\n")
+        assert (completed.exit_code, completed.stdout) == (Exit.DONE, "ready\n")
         chatd.send_signal(signal.SIGTERM)
         await chatd.wait_for_log("daemon.stopping")
-        await eventually(lambda: health("--url", chatd.url).returncode == Exit.FAILED)
+        await eventually(lambda: health("--url", chatd.url).exit_code == Exit.FAILED)
         assert health("--url", chatd.url).stderr == "chatd: Not ready: stopping.\n"
         chatd.send_signal(signal.SIGTERM)
         assert await chatd.wait_for_exit() == 0
         completed = health("--url", chatd.url)
-        assert completed.returncode == Exit.FAILED
+        assert completed.exit_code == Exit.FAILED
         assert "does not respond" in completed.stderr
         completed = health("--url", chatd.url, "--json")
-        assert completed.returncode == Exit.FAILED
+        assert completed.exit_code == Exit.FAILED
         assert "does not respond" in json.loads(completed.stdout)["reason"]
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])
 def test_invalid_url_is_reported(url: str) -> None:
     completed = health("--url", url)
-    assert completed.returncode == Exit.USAGE
+    assert completed.exit_code == Exit.USAGE
     assert "http://HOST:PORT" in completed.stderr

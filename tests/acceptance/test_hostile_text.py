@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.commands import run_command
 from support.hostile_server import HIDDEN, HOSTILE, MARK, assert_harmless, hostile_server
-from support.pty import run_command, terminal
+from support.pty import terminal
 
 from chatd.cli.main import COMMANDS
 from chatd.domain.sanitize import visible

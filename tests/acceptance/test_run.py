@@ -5,12 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from support.commands import CommandResult, clean_environment, run_in_environment
 from support.database_inspector import inspect_database
 from support.log_event_coverage import record_event
 from support.processes import chatd_process
@@ -23,23 +23,33 @@ from chatd.store.migrations.files import load_migrations
 MODEL = '[providers.fake]\nkind = "scripted"\n[models.fake]\nprovider = "fake"\nmodel = "m"\n'
 
 
-def run(
-    folder: Path, dsn: str, *, prefix: Sequence[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    config = folder / "config.toml"
-    config.write_text(MODEL)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-    return subprocess.run(
-        [*prefix, sys.executable, "-m", "chatd", "run", "--config", str(config)],
-        env=clean | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"} | environment,
+def run(folder: Path, dsn: str, **environment: str) -> CommandResult:
+    settings = {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"} | environment
+    config = configuration_in(folder)
+    return run_in_environment("run", "--config", str(config), environment=settings)
+
+
+def run_without_rights(folder: Path, dsn: str, **environment: str) -> CommandResult:
+    """Execute the command without the right of root to use any port."""
+    without = ["setpriv", "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
+    ended = subprocess.run(
+        [*without, sys.executable, "-m", "chatd", "run", "--config", configuration_in(folder)],
+        env=clean_environment() | {"CHATD_DATABASE__URL": dsn} | environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+    return CommandResult(ended.returncode, ended.stdout, ended.stderr)
 
 
-def error_output(completed: subprocess.CompletedProcess[str]) -> str:
+def configuration_in(folder: Path) -> Path:
+    config = folder / "config.toml"
+    config.write_text(MODEL)
+    return config
+
+
+def error_output(completed: CommandResult) -> str:
     """Return the standard error, which must be one line for a person and no traceback."""
     lines = completed.stderr.splitlines()
     assert not any(line.startswith("Traceback") for line in lines), completed.stderr
@@ -52,7 +62,7 @@ def error_output(completed: subprocess.CompletedProcess[str]) -> str:
     return said[0]
 
 
-def log_lines(completed: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
+def log_lines(completed: CommandResult, event: str) -> list[dict[str, Any]]:
     """Return the lines of the log with this event."""
     lines = [json.loads(line) for line in completed.stderr.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
@@ -76,7 +86,7 @@ async def apply_newer_migration(dsn: str) -> None:
 
 async def test_old_schema_ends_start(tmp_path: Path, empty_dsn: str) -> None:
     completed = run(tmp_path, empty_dsn)
-    assert completed.returncode == Exit.SCHEMA
+    assert completed.exit_code == Exit.SCHEMA
     assert "schema 0000" in error_output(completed)
     assert f"needs {NEWEST:04}" in error_output(completed)
     assert "chatd migrate up" in error_output(completed)
@@ -84,21 +94,16 @@ async def test_old_schema_ends_start(tmp_path: Path, empty_dsn: str) -> None:
 
 async def test_unusable_database_url_is_named(tmp_path: Path) -> None:
     completed = run(tmp_path, "postgresql://localhost/x?sslmode=bogus")
-    assert completed.returncode == Exit.CONFIGURATION
+    assert completed.exit_code == Exit.CONFIGURATION
     assert "CHATD_DATABASE__URL: sslmode must be one of disable, allow" in error_output(completed)
 
 
 async def test_migrate_up_and_down(empty_dsn: str) -> None:
     def migrate(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "chatd", "migrate", *arguments, "--json"]
-        completed = subprocess.run(
-            command,
-            env=os.environ | {"CHATD_DATABASE__URL": empty_dsn},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
+        completed = run_in_environment(
+            "migrate", *arguments, "--json", environment={"CHATD_DATABASE__URL": empty_dsn}
         )
+        assert completed.exit_code == Exit.DONE, completed.stderr
         return json.loads(completed.stdout)
 
     first, *others = [
@@ -115,12 +120,12 @@ async def test_migrate_up_and_down(empty_dsn: str) -> None:
 async def test_newer_schema_ends_start(tmp_path: Path, dsn: str) -> None:
     await apply_newer_migration(dsn)
     completed = run(tmp_path, dsn)
-    assert completed.returncode == Exit.SCHEMA
+    assert completed.exit_code == Exit.SCHEMA
     assert f"schema {NEWEST + 1:04}" in error_output(completed)
     assert f"knows only {NEWEST:04}" in error_output(completed)
     assert "run chatd 9.9 or newer" in error_output(completed)
     completed = run(tmp_path, dsn, CHATD_DATABASE__MIGRATE_ON_START="true")
-    assert completed.returncode == Exit.SCHEMA, "nor may it touch what it does not know"
+    assert completed.exit_code == Exit.SCHEMA, "nor may it touch what it does not know"
 
 
 async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> None:
@@ -141,7 +146,7 @@ async def test_running_process_survives_migration(tmp_path: Path, dsn: str) -> N
 
 def test_configuration_error_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     completed = run(tmp_path, "postgresql:///x", CHATD_HTTP__PORT="x", CHATD_HTTP__PROT="1")
-    assert completed.returncode == Exit.CONFIGURATION
+    assert completed.exit_code == Exit.CONFIGURATION
     plain = [line for line in completed.stderr.splitlines() if line.startswith("chatd: ")]
     assert len(plain) == 2
     [failed] = log_lines(completed, "daemon.failed")
@@ -159,7 +164,7 @@ async def test_port_in_use_is_named(tmp_path: Path, dsn: str) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         completed = run(tmp_path, dsn, CHATD_HTTP__PORT=port)
-    assert completed.returncode == Exit.CONFIGURATION
+    assert completed.exit_code == Exit.CONFIGURATION
     expected = (
         f"cannot listen on 127.0.0.1 port {port}: another process has it. Choose another port"
     )
@@ -183,7 +188,7 @@ async def test_host_that_is_not_here_is_named(
 ) -> None:
     environment = {"CHATD_HTTP__HOST": host, "CHATD_AUTH__MODE": "token"}
     completed = run(tmp_path, dsn, **environment)
-    assert completed.returncode == Exit.CONFIGURATION
+    assert completed.exit_code == Exit.CONFIGURATION
     expected = f"http.host, http.port: cannot listen on {host} port 0: {reason}"
     assert expected in error_output(completed)
     assert "exception" not in completed.stderr
@@ -194,9 +199,8 @@ async def test_host_that_is_not_here_is_named(
     reason="everybody may listen on port 80 here",
 )
 async def test_port_of_root_is_named(tmp_path: Path, dsn: str) -> None:
-    without = ["setpriv", "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
-    completed = run(tmp_path, dsn, prefix=without, CHATD_HTTP__PORT="80")
-    assert completed.returncode == Exit.CONFIGURATION
+    completed = run_without_rights(tmp_path, dsn, CHATD_HTTP__PORT="80")
+    assert completed.exit_code == Exit.CONFIGURATION
     expected = "port 80: only root, or a process with CAP_NET_BIND_SERVICE, may use it"
     assert expected in error_output(completed)
     assert "exception" not in completed.stderr
@@ -204,5 +208,5 @@ async def test_port_of_root_is_named(tmp_path: Path, dsn: str) -> None:
 
 async def test_missing_database_is_named(tmp_path: Path, empty_dsn: str) -> None:
     completed = run(tmp_path, empty_dsn.rsplit("/", 1)[0] + "/nowhere")
-    assert completed.returncode == Exit.CONFIGURATION
+    assert completed.exit_code == Exit.CONFIGURATION
     assert "nowhere" in error_output(completed)

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from support.commands import run_command
 from support.processes import chatd_process
-from support.pty import run_command, terminal
+from support.pty import terminal
 from support.sse_client import client
 
 from chatd.cli.exit_codes import Exit

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from support.commands import run_command
 from support.in_process import InProcessDaemon
-from support.pty import run_command
 from support.requests import assert_problem
 from support.streams import stream_events
 

@@ -6,11 +6,12 @@ Kubernetes documents the names in "Discovering services", Docker in "Legacy cont
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from support.commands import CommandResult, clean_environment, run_in_environment
 
 from chatd.cli.exit_codes import Exit
 
@@ -84,25 +85,23 @@ MISSPELT = {
 }
 
 
-def check(
-    config: Path, environment: Mapping[str, str], *, prefix: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Run ``chatd config check`` as a process of its own, in this environment."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-    return subprocess.run(
-        [*prefix, sys.executable, "-m", "chatd", "config", "check", "--config", str(config)],
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def check(config: Path, environment: Mapping[str, str]) -> CommandResult:
+    """Run ``chatd config check`` in this environment."""
+    return run_in_environment("config", "check", "--config", str(config), environment=environment)
 
 
 def check_as_somebody(config: Path) -> list[str]:
     """Return the errors of ``chatd config check`` without the rights of root."""
     prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    ended = check(config, {}, prefix=prefix if os.geteuid() == 0 else [])
+    ended = subprocess.run(
+        [*(prefix if os.geteuid() == 0 else []), sys.executable, "-m", "chatd", "config", "check",
+         "--config", config],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
     assert ended.returncode == Exit.CONFIGURATION
     return ended.stderr.splitlines()
 
@@ -120,12 +119,12 @@ def config(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=[*ENVIRONMENTS])
 def test_links_are_no_settings(config: Path, environment: dict[str, str]) -> None:
     ended = check(config, environment)
-    assert (ended.returncode, ended.stderr) == (Exit.DONE, "")
+    assert (ended.exit_code, ended.stderr) == (Exit.DONE, "")
 
 
 def test_misspelt_settings_among_links_are_refused(config: Path) -> None:
     ended = check(config, ENVIRONMENTS["longer name"] | MISSPELT)
-    assert ended.returncode == Exit.CONFIGURATION
+    assert ended.exit_code == Exit.CONFIGURATION
     lines = ended.stderr.splitlines()
     assert [line.split()[1] for line in lines] == [f"{name}:" for name in sorted(MISSPELT)]
     assert all("unknown key" in line for line in lines)

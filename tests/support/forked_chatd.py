@@ -38,7 +38,7 @@ class ForkedChatd:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         *,
-        streams: tuple[int, int, int],
+        streams: Sequence[int],
         in_session_of_terminal: bool = False,
     ) -> None:
         """Start a process with duplicates of ``streams``: standard input, output and error.
@@ -66,10 +66,10 @@ class ForkedChatd:
         """Return the exit code, or None while the process runs."""
         return self.returncode
 
-    def wait(self) -> int:
+    def wait(self, timeout_seconds: float | None = None) -> int:
         """Wait for the end. Return the exit code."""
-        self._process.join()
-        assert self.returncode is not None
+        self._process.join(timeout_seconds)
+        assert self.returncode is not None, f"it did not end within {timeout_seconds} s"
         return self.returncode
 
     def send_signal(self, signal_number: int) -> None:

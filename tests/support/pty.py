@@ -1,4 +1,4 @@
-"""Commands as people run them: in a pipe, or in a terminal of their own."""
+"""Commands as people run them, in a terminal of their own."""
 
 import fcntl
 import os
@@ -11,58 +11,14 @@ import termios
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from tempfile import TemporaryFile
-from typing import IO
 
 from support.child_process import sigint_not_ignored
+from support.commands import client_environment
 from support.eventually import eventually
 from support.forked_chatd import ForkedChatd
 
 _CURSOR_FORWARD = re.compile(r"\x1b\[(\d*)C")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07")
-
-
-def environment(url: str) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CHATD_")}
-    return clean | {"CHATD_URL": url, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
-
-
-@dataclass
-class CommandResult:
-    """Exit code and output of a command."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-async def run_command(
-    url: str, *arguments: str, stdin: str = "", **variables: str
-) -> CommandResult:
-    """Run one command without a terminal, and return its result."""
-    reader, writer = os.pipe()
-    with (
-        os.fdopen(reader) as standard_input,
-        os.fdopen(writer, "wb") as typed,
-        TemporaryFile() as out,
-        TemporaryFile() as err,
-    ):
-        streams = (standard_input.fileno(), out.fileno(), err.fileno())
-        process = ForkedChatd(arguments, environment(url) | variables, streams=streams)
-        try:
-            typed.write(stdin.encode())
-            typed.close()
-            await eventually(lambda: process.poll() is not None, interval_seconds=0.005)
-        finally:
-            process.kill()
-            exit_code = process.wait()
-        return CommandResult(exit_code, _written(out), _written(err))
-
-
-def _written(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode()
 
 
 class Terminal:
@@ -73,7 +29,7 @@ class Terminal:
     ) -> None:
         self._controller_fd, command_fd = pty.openpty()
         fcntl.ioctl(command_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        variables = environment(url) | variables
+        variables = client_environment(url) | variables
         # In a session of its own, in which Ctrl-C is a signal.
         if through:
             with sigint_not_ignored():
