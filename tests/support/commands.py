@@ -52,7 +52,9 @@ class _Command(ExitStack):
         self, arguments: Sequence[str], environment: Mapping[str, str], stdin: str = ""
     ) -> None:
         super().__init__()
-        self._outputs = self.enter_context(TemporaryFile()), self.enter_context(TemporaryFile())
+        self._outputs = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - the stack closes them
+        for output in self._outputs:
+            self.enter_context(output)
         reader, writer = os.pipe()
         with os.fdopen(reader) as keyboard, os.fdopen(writer, "wb") as typed:
             descriptors = [file.fileno() for file in (keyboard, *self._outputs)]
