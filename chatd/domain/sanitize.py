@@ -14,6 +14,7 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 They are controls, formats (of direction and of zero width), surrogates, and separators of lines.
 """
+_FRAGMENT_KEYS = frozenset({"index", "type", "text"})
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SECRET_PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE | re.VERBOSE | re.DOTALL)
@@ -58,10 +59,15 @@ def _is_unicode(text: str) -> bool:
 
 def is_storable_fragment(delta: Mapping[str, Any]) -> bool:
     """Return True for a delta of nothing but storable text, which needs no change. Most deltas are one."""
-    match delta:
-        case {"index": int(), "type": "text" | "reasoning", "text": str(text)} if len(delta) == 3:  # noqa: PLR2004
-            return "\x00" not in text and _is_unicode(text)
-    return False
+    text = delta.get("text")
+    return (
+        delta.keys() == _FRAGMENT_KEYS
+        and isinstance(text, str)
+        and isinstance(delta["index"], int)
+        and delta["type"] in ("text", "reasoning")
+        and "\0" not in text
+        and _is_unicode(text)
+    )
 
 
 def visible(text: str, *, keep: str = "") -> str:

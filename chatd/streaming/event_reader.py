@@ -106,10 +106,11 @@ class ChatEventReader:
     def _append_part_events(self, events: list[StreamEvent]) -> None:
         if self._preview is None:
             return
+        version, epoch, part_number, events_sent = self.cursor
         last_part = self._preview.last_part
-        if last_part > max(self.cursor.part, self._preview.base):
+        if last_part > part_number and last_part > self._preview.base:
             events += self._preview.events_after(self.cursor)
-            self.cursor = self.cursor._replace(part=last_part)
+            self.cursor = Cursor(version, epoch, last_part, events_sent)
 
 
 def _is_hidden(event: StreamEvent) -> bool:
