@@ -25,9 +25,17 @@ from collections.abc import Sequence
 
 
 def run(
-    *, only: Sequence[str] = (), quick: bool = False, json: bool = False, database: str | None
+    *,
+    only: Sequence[str] = (),
+    quick: bool = False,
+    json: bool = False,
+    database: str | None,
+    compare: str | None = None,
 ) -> int:
-    """Measure, print, and return the exit code. ``only`` names measures; none means all."""
+    """Measure, print, and return the exit code. ``only`` names measures; none means all.
+
+    ``compare`` is another installation: the figures of those measures that can have it as baseline.
+    """
     from benchmarks.runner import run_measures  # noqa: PLC0415  (the load process needs none of it)
 
-    return run_measures(only=only, quick=quick, json=json, database=database)
+    return run_measures(only=only, quick=quick, json=json, database=database, compare=compare)

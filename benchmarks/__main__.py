@@ -17,7 +17,7 @@ app = App(
 measured in the same run) and its target. The model plays a script without a
 delay, so the figures are chatd's and PostgreSQL's alone. The measures:
 
-start, round-trips, turns, wake, parts, memory, claims, heartbeats, takeover, tenants
+start, round-trips, turns, wake, histories, parts, memory, claims, heartbeats, takeover, tenants
 
 Takes under four minutes. Without --database it starts a PostgreSQL of its own
 (the extra 'embedded'), which does not fsync. With it, it creates databases of
@@ -26,6 +26,7 @@ its own on that server and drops them; the given one is left as it is.
 Examples:
   python -m benchmarks
   python -m benchmarks --quick --only turns,round-trips
+  python -m benchmarks --compare ../chatd-before --only turns,parts
   python -m benchmarks --database postgresql:///postgres --json > figures.json
 
 Exit code 1: something could not be measured. A figure that misses its target
@@ -39,6 +40,10 @@ def main(
     only: Annotated[str, Parameter(help="Measures, separated by commas. Default: all.")] = "",
     quick: Annotated[bool, Parameter(help="Measure for a shorter time: under 40 s.")] = False,
     json: Annotated[bool, Parameter(help="Print one JSON document.")] = False,
+    compare: Annotated[
+        str | None,
+        Parameter(help="Another checkout with a .venv, or a Python, to run beside this one."),
+    ] = None,
     database: Annotated[
         str | None, Parameter(help="A postgresql:// URL of a server to measure on.")
     ] = None,
@@ -46,7 +51,7 @@ def main(
     """Measure what this machine and database can do."""
     names = [name.strip() for name in only.split(",") if name.strip()]
     try:
-        return run(only=names, quick=quick, json=json, database=database)
+        return run(only=names, quick=quick, json=json, database=database, compare=compare)
     except ChatdError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

@@ -1,135 +1,127 @@
-"""Baseline of a turn: chatd's own statements through bare asyncpg, and nothing else.
+"""Baseline of a turn: four plain statements through bare asyncpg, and nothing else.
 
-Create, claim, history, finish: the statements that any daemon with these guarantees must send. There is no
-lease, no hint, no stream, no journal reader and no domain value.
+The message and the status in one statement, a claim with ``SKIP LOCKED``, the last messages, the fenced
+answer. The tables are the least that a durable chat service needs. There is no lease, no journal, no hint,
+no stream and no limit.
 """
 
-import json
+import random
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
 
 import asyncpg
 
 from benchmarks.replica import ANSWER
-from chatd.domain.transitions import Transition
-from chatd.store import sql
-from chatd.store.claims import WHOLE_LINE
-from chatd.store.executor import NO_ACTOR
-from chatd.store.files import file_parameters
-from chatd.store.idempotency import NO_KEY
 
-_CHATS, _CLAIMS, _TURNS = sql.load("chats"), sql.load("claims"), sql.load("turns")
-POOL_SIZE = 10
-"""The same as chatd's."""
-
-_MODEL = "INSERT INTO chat_model_configs (id, name, provider, model) VALUES ($1, 'm', 'p', 'm')"
+_CHATS = 5000
+_SCHEMA = """
+CREATE SCHEMA floor;
+CREATE TABLE floor.chats (
+    id bigint PRIMARY KEY,
+    owner text NOT NULL,
+    status text NOT NULL DEFAULT 'waiting'
+        CHECK (status IN ('waiting', 'pending', 'running', 'error')),
+    worker_id uuid,
+    epoch bigint NOT NULL DEFAULT 0,
+    version bigint NOT NULL DEFAULT 0,
+    heartbeat_at timestamptz,
+    pending_since timestamptz,
+    updated_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX ON floor.chats (pending_since) WHERE status = 'pending';
+CREATE INDEX ON floor.chats (owner, id);
+CREATE TABLE floor.chat_messages (
+    id bigserial PRIMARY KEY,
+    chat_id bigint NOT NULL REFERENCES floor.chats (id) ON DELETE CASCADE,
+    role text NOT NULL,
+    content jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ON floor.chat_messages (chat_id, id);
+"""
+_MAKE_CHATS = """
+WITH chat AS (
+    INSERT INTO floor.chats (id, owner) SELECT g, 'u' || g % 100 FROM generate_series(1, $1) g RETURNING id
+)
+INSERT INTO floor.chat_messages (chat_id, role, content)
+SELECT id, CASE WHEN g % 2 = 0 THEN 'user' ELSE 'assistant' END,
+       jsonb_build_object('text', repeat('lorem ipsum ', 20))
+FROM chat, generate_series(1, 6) g
+"""
+_SEND = """
+WITH chat AS (
+    UPDATE floor.chats
+    SET status = 'pending', pending_since = now(), version = version + 1, updated_at = now()
+    WHERE id = $1 AND status = 'waiting'
+    RETURNING id
+)
+INSERT INTO floor.chat_messages (chat_id, role, content)
+SELECT id, 'user', jsonb_build_object('text', $2::text) FROM chat
+"""
+_CLAIM = """
+UPDATE floor.chats c
+SET status = 'running', worker_id = '00000000-0000-0000-0000-000000000001', epoch = c.epoch + 1,
+    version = c.version + 1, heartbeat_at = now(), updated_at = now()
+FROM (
+    SELECT id FROM floor.chats WHERE status = 'pending'
+    ORDER BY pending_since LIMIT 1 FOR UPDATE SKIP LOCKED
+) AS line
+WHERE c.id = line.id
+RETURNING c.id, c.epoch
+"""
+_HISTORY = """
+SELECT id, role, content FROM floor.chat_messages WHERE chat_id = $1 ORDER BY id DESC LIMIT 5
+"""
+_FINISH = """
+WITH chat AS (
+    UPDATE floor.chats
+    SET status = 'waiting', worker_id = NULL, heartbeat_at = NULL, pending_since = NULL,
+        version = version + 1, updated_at = now()
+    WHERE id = $1 AND epoch = $2 AND status = 'running'
+    RETURNING id
+)
+INSERT INTO floor.chat_messages (chat_id, role, content)
+SELECT id, 'assistant', jsonb_build_object('text', $3::text) FROM chat
+"""
+POOL_SIZE = 16
+"""As many connections as clients."""
 
 
 @dataclass(slots=True)
 class BaselineStore:
-    """A pool and a model. Each method is one statement."""
+    """A pool. Each method is one statement."""
 
     pool: "asyncpg.Pool[asyncpg.Record]"
-    model_id: UUID
-    worker_id: UUID
 
     @classmethod
-    async def open(cls, dsn: str) -> "BaselineStore":
-        pool = await asyncpg.create_pool(
-            dsn,
-            min_size=POOL_SIZE,
-            max_size=POOL_SIZE,
-            reset=_skip_reset,
-            server_settings={"jit": "off"},
-        )
-        store = cls(pool, uuid4(), uuid4())
-        await pool.execute(_MODEL, store.model_id)
-        return store
+    async def open(cls, dsn: str, *, reset: bool) -> "BaselineStore":
+        """Open a pool that resets a connection after each statement, as asyncpg's does, or none."""
+        more: dict[str, Any] = {} if reset else {"reset": _skip_reset}
+        pool = await asyncpg.create_pool(dsn, min_size=POOL_SIZE, max_size=POOL_SIZE, **more)
+        await pool.execute(_SCHEMA)
+        await pool.execute(_MAKE_CHATS, _CHATS)
+        await pool.execute("ANALYZE floor.chats, floor.chat_messages")
+        return cls(pool)
 
-    async def create(self, content: str) -> UUID:
-        messages = [_message("user", content, self.model_id)]
-        rows = await self._fetch(
-            _CHATS["create"],
-            owner_id="local",
-            title="",
-            labels="{}",
-            model_config_id=self.model_id,
-            messages=json.dumps(messages),
-            starts_turn=True,
-            tools="[]",
-            limits=None,
-            request_traceparent=None,
-            **file_parameters([]),
-            **NO_KEY,
-            **NO_ACTOR,
-        )
-        chat_id: UUID = rows[0]["id"]
-        return chat_id
+    async def send(self, content: str) -> None:
+        """Add a message to any chat. One that is busy takes none, and the turn is one of another chat."""
+        await self.pool.execute(_SEND, random.randint(1, _CHATS), content)  # noqa: S311
 
-    async def claim(self) -> asyncpg.Record:
-        """Claim any pending chat: there are as many as there are callers."""
-        while True:
-            rows = await self._fetch(
-                _CLAIMS["claim"],
-                worker_id=self.worker_id,
-                limit=1,
-                models=[self.model_id],
-                excluded=[],
-                only=None,
-                suspect_recoveries=1,
-                suspects=1,
-                oldest_first=False,
-                from_round=WHOLE_LINE.round,
-                from_time=WHOLE_LINE.pending_since,
-                advance=True,
-                claim_traceparent=None,
-            )
-            for row in rows:
-                if row["id"] is not None:
-                    return row
+    async def claim(self) -> asyncpg.Record | None:
+        return await self.pool.fetchrow(_CLAIM)
 
-    async def history(self, chat: asyncpg.Record) -> list[Any]:
-        rows = await self._fetch(_TURNS["history"], chat_id=chat["id"])
-        return [json.loads(row["content"]) for row in rows]
+    async def history(self, chat: asyncpg.Record) -> list[asyncpg.Record]:
+        return await self.pool.fetch(_HISTORY, chat["id"])
 
     async def finish(self, chat: asyncpg.Record) -> None:
-        messages = [_message("assistant", ANSWER, self.model_id)]
-        await self._fetch(
-            _TURNS["finish"],
-            chat_id=chat["id"],
-            worker_id=self.worker_id,
-            epoch=chat["epoch"],
-            step=chat["committed_steps"],
-            messages=json.dumps(messages),
-            settled_part=8,
-            limits=None,
-            **file_parameters([]),
-            transition=Transition.FINISH_TURN.value,
-            from_status="running",
-            keep_lease=True,
-        )
+        await self.pool.execute(_FINISH, chat["id"], chat["epoch"], ANSWER)
 
     async def run_turn(self) -> None:
-        await self.create("Which way to the station?")
+        await self.send("Which way to the station?")
         chat = await self.claim()
-        await self.history(chat)
-        await self.finish(chat)
-
-    async def _fetch(self, query: sql.Query, **values: object) -> list[asyncpg.Record]:
-        text, args = query.bind(**values)
-        return await self.pool.fetch(text, *args)
-
-
-def _message(role: str, text: str, model_id: UUID) -> dict[str, Any]:
-    return {
-        "role": role,
-        "content": [{"type": "text", "text": text}],
-        "visibility": "both",
-        "model_config_id": str(model_id),
-        "finish_reason": None,
-        "usage": None,
-    }
+        if chat is not None:
+            await self.history(chat)
+            await self.finish(chat)
 
 
 async def _skip_reset(_connection: object) -> None:

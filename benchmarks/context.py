@@ -19,3 +19,5 @@ class BenchContext:
     profile: Profile
     report_progress: Callable[[str], None]
     """Shown while the measure runs."""
+    other: str | None = None
+    """The Python of another installation of chatd, to compare with."""

@@ -14,6 +14,7 @@ from chatd.store.migrations import migrate
 
 _SERVER_INFO = "SELECT current_setting('server_version'), current_setting('fsync')"
 _CREATE = "SELECT format('CREATE DATABASE %I', $1::text)"
+_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = $1"
 _COPY = "SELECT format('CREATE DATABASE %I TEMPLATE %I', $1::text, $2::text)"
 _DROP = "SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text)"
 
@@ -36,11 +37,19 @@ class BenchDatabases:
         await self._execute_formatted(_CREATE, self._new_name("template"))
         await migrate.up(self._dsn_for(f"{self._prefix}_template"))
 
-    async def create(self, purpose: str) -> str:
-        """Create a database that nothing else uses, and return its DSN."""
+    async def create(self, purpose: str, *, empty: bool = False) -> str:
+        """Create a database that nothing else uses, with the schema unless ``empty``. Return its DSN."""
         name = self._new_name(f"{len(self._created)}_{purpose}")
-        await self._execute_formatted(_COPY, name, f"{self._prefix}_template")
+        if empty:
+            await self._execute_formatted(_CREATE, name)
+        else:
+            await self._execute_formatted(_COPY, name, f"{self._prefix}_template")
         return self._dsn_for(name)
+
+    async def backend_pids(self, dsn: str) -> list[int]:
+        """Return the processes that serve the connections to a database. They must be on this machine."""
+        rows = await self._admin.fetch(_BACKENDS, urlsplit(dsn).path.removeprefix("/"))
+        return [row["pid"] for row in rows]
 
     async def drop_all(self) -> None:
         """Drop every database that was created here."""

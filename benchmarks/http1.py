@@ -60,9 +60,13 @@ class HttpConnection(asyncio.Protocol):
 
     async def post(self, path: str, body: bytes) -> Response:
         """Post JSON, and return the complete response."""
+        self.request_post(path, body)
+        return await self._read_response()
+
+    def request_post(self, path: str, body: bytes) -> None:
+        """Post JSON, and leave the response to the caller."""
         head = f"POST {path} HTTP/1.1\r\n{self._headers}content-type: application/json\r\n"
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        return await self._read_response()
 
     async def get(self, path: str) -> Response:
         self._transport.write(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())

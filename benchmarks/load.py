@@ -10,7 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from benchmarks.http1 import HttpConnection, connect
 from benchmarks.load_tenants import (
@@ -19,93 +18,32 @@ from benchmarks.load_tenants import (
     quiet_owner,
     release_owner,
 )
+from benchmarks.load_turns import (
+    EMPTY_BODY,
+    FIRST_PART,
+    QUESTION,
+    TURN_END,
+    TURN_TASKS,
+    Task,
+    create_chat,
+    wait_for_turn_end,
+)
 
-Task = dict[str, Any]
-
-QUESTION = b'{"content": "Which way to the station?"}'
-_EMPTY_BODY = b"{}"
-_ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
-_FIRST_PART = re.compile(rb'event: message_part|"parts":\[\{|"role":"assistant"')
-"""A part, or a snapshot that holds one already."""
-_TURN_END = re.compile(rb'"status": ?"(waiting|error)"')
 _PART = re.compile(rb'event: message_part\r?\ndata: [^\n]*"text":"(\d+) "')
-_WARMUP_SECONDS = 0.25
-
 
 _held_streams: list[HttpConnection] = []
 _current_chat: tuple[HttpConnection, HttpConnection, str]
-
-
-class TurnFailedError(Exception):
-    """A turn ended in an error, so there is nothing to measure."""
-
-
-async def turns(task: Task) -> Task:
-    """Keep ``chats`` chats active: create one, follow it to its end, repeat.
-
-    Turns are counted for ``seconds``, from when as many turns have ended as are active at once. Before that
-    all start together, which a short window would not average out.
-    """
-    chats, seconds = task["chats"], task["seconds"]
-    warm, begun = time.monotonic() + _WARMUP_SECONDS, float("inf")
-    moments: list[tuple[float, float, float]] = []
-
-    async def keep_one() -> None:
-        nonlocal begun
-        connection = await connect(task["url"])
-        while (now := time.monotonic()) < begun + seconds:
-            moments.append(await _run_turn(task["url"], connection))
-            if begun == float("inf") and len(moments) >= chats and now >= warm:
-                begun = time.monotonic()
-        connection.close()
-
-    await asyncio.gather(*(keep_one() for _ in range(chats)))
-    counted = [(sent, first, end) for sent, first, end in moments if begun < end <= begun + seconds]
-    return {
-        "turns": len(counted),
-        "all": len(moments),
-        "first": [first - sent for sent, first, _ in counted],
-        "whole": [end - sent for sent, _, end in counted],
-    }
-
-
-async def _run_turn(url: str, connection: HttpConnection) -> tuple[float, float, float]:
-    sent = time.monotonic()
-    chat_id = await _create_chat(connection, QUESTION)
-    stream = await connect(url)
-    stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
-    await stream.wait_for(_FIRST_PART)
-    first = time.monotonic()
-    await _wait_for_turn_end(stream, 0)
-    stream.close()
-    return sent, first, time.monotonic()
-
-
-async def _create_chat(connection: HttpConnection, body: bytes) -> str:
-    answer = await connection.post("/api/v1/chats", body)
-    found = _ID.search(answer.body)
-    if found is None:
-        raise TurnFailedError(f"{answer.status} {answer.body[:300]!r}")
-    return found[1].decode()
-
-
-async def _wait_for_turn_end(stream: HttpConnection, start: int) -> int:
-    """Wait until the turn has ended without an error; return the position of its end in the stream."""
-    found = await stream.wait_for(_TURN_END, start)
-    if found[1] == b"error":
-        raise TurnFailedError(bytes(stream.buffer[-600:]).decode(errors="replace"))
-    return found.end()
 
 
 async def open_chat(task: Task) -> Task:
     """Open a chat for ``send_loop``, and its stream, until ``close_held``."""
     global _current_chat  # noqa: PLW0603 - one at a time, for the life of the process
     connection, stream = await connect(task["url"]), await connect(task["url"])
-    chat_id = await _create_chat(connection, _EMPTY_BODY)
+    chat_id = await create_chat(connection, EMPTY_BODY)
     stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
     _current_chat = (connection, stream, f"/api/v1/chats/{chat_id}/messages")
     _held_streams.extend((connection, stream))
-    await _wait_for_turn_end(stream, 0)
+    await wait_for_turn_end(stream, 0)
     return {}
 
 
@@ -117,7 +55,7 @@ async def send_loop(task: Task) -> Task:
         place = len(stream.buffer)
         sent.append(time.monotonic())
         await connection.post(path, QUESTION)
-        await _wait_for_turn_end(stream, place)
+        await wait_for_turn_end(stream, place)
         await asyncio.sleep(task["pause"])
     return {"sent": sent}
 
@@ -129,11 +67,11 @@ async def follow_two(task: Task) -> Task:
 
     async def one() -> None:
         connection = await connect(task["worker"])
-        chat_id = await _create_chat(connection, _EMPTY_BODY)
+        chat_id = await create_chat(connection, EMPTY_BODY)
         streams = [await connect(task[name]) for name in ("worker", "other")]
         for stream in streams:
             stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
-        places = [await _wait_for_turn_end(stream, 0) for stream in streams]
+        places = [await wait_for_turn_end(stream, 0) for stream in streams]
         await connection.post(f"/api/v1/chats/{chat_id}/messages", QUESTION)
         ages = zip(streams, places, (worker, other), strict=True)
         await asyncio.gather(*(_collect_ages(*each) for each in ages))
@@ -146,7 +84,7 @@ async def follow_two(task: Task) -> Task:
 
 async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -> None:
     """Note the age of every part up to the end of the turn; a part holds its creation time."""
-    while _TURN_END.search(stream.buffer, place) is None:
+    while TURN_END.search(stream.buffer, place) is None:
         now = time.monotonic()
         for part in _PART.finditer(stream.buffer, place):
             ages.append(now - int(part[1]) / 1e9)
@@ -157,10 +95,10 @@ async def _collect_ages(stream: HttpConnection, place: int, ages: list[float]) -
 async def hold_streams(task: Task) -> Task:
     """Open chats, each with a stream that stays open; with a ``question`` they are leased too."""
     connection = await connect(task["url"])
-    body = json.dumps({"content": task["question"]}).encode() if task["question"] else _EMPTY_BODY
-    shown = _FIRST_PART if task["question"] else _TURN_END
+    body = json.dumps({"content": task["question"]}).encode() if task["question"] else EMPTY_BODY
+    shown = FIRST_PART if task["question"] else TURN_END
     for _ in range(task["chats"]):
-        chat_id = await _create_chat(connection, body)
+        chat_id = await create_chat(connection, body)
         stream = await connect(task["url"])
         stream.request_stream(f"/api/v1/chats/{chat_id}/stream")
         await stream.wait_for(shown)
@@ -182,10 +120,9 @@ async def wait(task: Task) -> Task:
     return {}
 
 
-TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = {
+TASKS: dict[str, Callable[[Task], Awaitable[Task]]] = TURN_TASKS | {
     each.__name__: each
     for each in (
-        turns,
         open_chat,
         send_loop,
         follow_two,

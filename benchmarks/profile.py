@@ -15,6 +15,9 @@ class Profile:
     counted_turns: int = 40
     idle_seconds: float = 6.0
     wake_samples: int = 150
+    history_lengths: tuple[int, ...] = (0, 40, 400)
+    """Messages of 2.5 kB in a chat before its turns are measured."""
+    history_turns: int = 20
     streaming_chats: int = 10
     streamed_parts: int = 100
     held_chats: int = 1000
@@ -36,6 +39,8 @@ QUICK = Profile(
     counted_turns=15,
     idle_seconds=2.5,
     wake_samples=40,
+    history_lengths=(0, 40),
+    history_turns=10,
     streaming_chats=5,
     streamed_parts=40,
     held_chats=100,

@@ -1,7 +1,6 @@
 """Processes under test: ``chatd run``, and other servers that log where they listen."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,12 +13,14 @@ from uuid import uuid4
 
 import anyio
 
+from benchmarks.cpu import cpu_seconds
 from benchmarks.http1 import connect
 from benchmarks.load_client import environment_without_settings
 from chatd.domain.errors import ChatdError
 
 ANSWER = "Straight ahead, past the bakery, then left at the fountain and along the river."
-PARTS = 8
+PARTS = 20
+STREAMED_PARTS = 300
 SCRIPTED_MODELS = f"""
 [providers.bench]
 kind = "scripted"
@@ -30,11 +31,21 @@ chunks = {PARTS}
 text = "{ANSWER[:10]}"
 [[providers.bench.scripts.hang]]
 hang = true
+[[providers.bench.scripts.parts]]
+text = "{"word " * STREAMED_PARTS}"
+chunks = {STREAMED_PARTS}
+delay_seconds = 0.001
+[[providers.bench.scripts.long]]
+text = "{"word " * 500}"
 [models.bench]
 provider = "bench"
 model = "bench"
 """
-"""A model that streams ``PARTS`` parts at once; for ``[[hang]]``, one part and then nothing more."""
+"""A model that streams ``PARTS`` parts at once.
+
+For ``[[hang]]`` it streams one part and then nothing more, for ``[[parts]]`` ``STREAMED_PARTS`` with a
+pause before each, for ``[[long]]`` 2.5 kB at once.
+"""
 
 NO_LIMITS = {"max_active_chats": 0, "max_streams": 0, "max_requests": 0, "requests_per_second": 0}
 """The section ``limits``: all requests are one owner's here."""
@@ -46,11 +57,24 @@ _POLL_INTERVAL_SECONDS = 0.002
 class Process:
     """A process that logs JSON lines to a file, one of them with its address."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str],
+        *,
+        python: str | None = None,
+    ) -> None:
         self._log = log
+        # Python finds modules in its folder first: another one must not find those of this checkout.
+        folder = None if python is None else log.parent
         with log.open("wb") as out:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, "-m", *command], env=env, stdout=out, stderr=out
+                [python or sys.executable, "-m", *command],
+                env=env,
+                stdout=out,
+                stderr=out,
+                cwd=folder,
             )
         self.pid = self._process.pid
         self.url = ""
@@ -90,8 +114,7 @@ class Process:
     @property
     def cpu_seconds(self) -> float:
         """Return the processor seconds used so far, system time included."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds([self.pid])
 
     def kill(self) -> None:
         self._process.kill()
@@ -121,23 +144,27 @@ def start_replica(
     settings: str = "",
     models: str = SCRIPTED_MODELS,
     limits: Mapping[str, int] = NO_LIMITS,
+    python: str | None = None,
 ) -> Process:
     """Start ``chatd run`` with the default settings, ``limits`` and ``settings``, without waiting.
 
-    Its log goes to a file.
+    Its log goes to a file. The installation of another ``python`` migrates its database by itself.
     """
     name = uuid4().hex[:8]
     config = folder / f"{name}.toml"
     lines = "\n".join(f"{name} = {value}" for name, value in limits.items())
     config.write_text(f"{settings}\n[limits]\n{lines}\n{models}")
     env = environment_without_settings() | {"CHATD_DATABASE__URL": dsn, "CHATD_HTTP__PORT": "0"}
-    return Process(["chatd", "run", "--config", config], folder / f"{name}.log", env)
+    if python is not None:
+        env["CHATD_DATABASE__MIGRATE_ON_START"] = "true"
+    command: list[str | Path] = ["chatd", "run", "--config", config]
+    return Process(command, folder / f"{name}.log", env, python=python)
 
 
 @asynccontextmanager
-async def baseline_process(folder: Path, dsn: str) -> AsyncIterator[Process]:
+async def baseline_process(folder: Path, dsn: str, reset: str) -> AsyncIterator[Process]:
     """Run ``baseline_app``."""
-    command = ["benchmarks.baseline_app", dsn]
+    command = ["benchmarks.baseline_app", dsn, reset]
     process = Process(command, folder / f"{uuid4().hex[:8]}.log", environment_without_settings())
     try:
         await process.wait_until_ready()

@@ -17,22 +17,33 @@ from benchmarks.context import BenchContext
 from benchmarks.databases import bench_databases
 from benchmarks.figures import Figure, Section
 from benchmarks.load_client import load_client
-from benchmarks.measures import MEASURES
+from benchmarks.measures import COMPARED, MEASURES
 from benchmarks.profile import FULL, QUICK
 from benchmarks.report import print_report, to_json
 from chatd import __version__, logs
 from chatd.domain.errors import ChatdError
 from chatd.supervision.child_run import flatten_group
 
+_DEFAULT = {True: list(MEASURES), False: list(COMPARED)}
+"""The measures of a run that names none, without and with another installation to compare with."""
 
-def run_measures(*, only: Sequence[str], quick: bool, json: bool, database: str | None) -> int:
+
+def run_measures(
+    *, only: Sequence[str], quick: bool, json: bool, database: str | None, compare: str | None
+) -> int:
     """Measure and print. Return 1 when something could not be measured. Raises ``ChatdError``."""
+    other = None if compare is None else _python_of(compare)
     unknown = [name for name in only if name not in MEASURES]
     if unknown:
         raise ChatdError(f"No measure {', '.join(unknown)}; there are: {', '.join(MEASURES)}.")
     begun, load = time.monotonic(), os.getloadavg()[0]
     server, sections = anyio.run(
-        _measure_all, only or list(MEASURES), quick, database, backend_options={"use_uvloop": True}
+        _measure_all,
+        only or _DEFAULT[other is None],
+        quick,
+        database,
+        other,
+        backend_options={"use_uvloop": True},
     )
     head: dict[str, Any] = {
         "chatd": __version__,
@@ -42,6 +53,7 @@ def run_measures(*, only: Sequence[str], quick: bool, json: bool, database: str 
         "load_before": load,
         "load_after": os.getloadavg()[0],
         "quick": quick,
+        "compared_with": other,
         "seconds": round(time.monotonic() - begun, 1),
     }
     if json:
@@ -52,7 +64,7 @@ def run_measures(*, only: Sequence[str], quick: bool, json: bool, database: str 
 
 
 async def _measure_all(
-    only: Sequence[str], quick: bool, database: str | None
+    only: Sequence[str], quick: bool, database: str | None, other: str | None
 ) -> tuple[str, list[Section]]:
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as folder:
@@ -68,11 +80,21 @@ async def _measure_all(
                         folder=Path(folder),
                         profile=QUICK if quick else FULL,
                         report_progress=partial(_show_progress, status, name),
+                        other=other,
                     )
                     sections.append(section := await _measure(name, bench))
                     mark = "[red]✗[/red]" if section.error else "[green]✓[/green]"
                     console.print(f"{mark} {name} [dim]{section.seconds:.0f} s[/dim]")
                 return place.server, sections
+
+
+def _python_of(installation: str) -> str:
+    """Return the Python of a checkout with a ``.venv``, or the one that was given."""
+    path = Path(installation)
+    python = path / ".venv/bin/python" if path.is_dir() else path
+    if not python.exists():
+        raise ChatdError(f"There is no Python at {python}.")
+    return str(python.absolute())
 
 
 def _show_progress(status: Status, name: str, text: str) -> None:

@@ -11,6 +11,7 @@ from benchmarks.figures import Figure
 from benchmarks.measures import (
     claims,
     heartbeats,
+    histories,
     memory,
     parts,
     round_trips,
@@ -28,10 +29,14 @@ MEASURES: Mapping[str, tuple[str, Measure]] = {
     "round-trips": ("Round trips per turn", round_trips.measure),
     "turns": ("Turns per second, and time to the first part", turns.measure),
     "wake": ("Time from a POST to the model call", wake.measure),
-    "parts": ("Delay of parts", parts.measure),
+    "histories": ("Turns of long chats", histories.measure),
+    "parts": ("Cost and delay of parts", parts.measure),
     "memory": ("Cost of idle chats", memory.measure),
     "claims": ("Claims", claims.measure),
     "heartbeats": ("Heartbeats", heartbeats.measure),
     "takeover": ("Takeover", takeover.measure),
     "tenants": ("One owner at every limit, beside another", tenants.measure),
 }
+
+COMPARED = ("turns", "histories", "parts", "memory")
+"""The measures that can compare two installations: their figures have the other one as baseline."""

@@ -11,17 +11,19 @@ from benchmarks.replica import Process, replica
 
 _WARMUP_SECONDS = 0.5
 _SCRAPES = 20
+_MANY_CHATS = 1000
+"""Chats from which on their number decides, and not what a process holds anyway."""
 
 
 async def measure(context: BenchContext) -> Sequence[Figure]:
     return [
-        *await _measure_held_chats(context, "watched", "followed, idle", None),
-        *await _measure_held_chats(context, "streaming", "followed, leased", "[[hang]]"),
+        *await _measure_held_chats(context, "watched", "followed, idle", None, bound=16),
+        *await _measure_held_chats(context, "streaming", "followed, leased", "[[hang]]", bound=50),
     ]
 
 
 async def _measure_held_chats(
-    context: BenchContext, name: str, title: str, question: str | None
+    context: BenchContext, name: str, title: str, question: str | None, *, bound: float
 ) -> list[Figure]:
     chats, seconds = context.profile.held_chats, context.profile.hold_seconds
     settings = f"[worker]\nmax_chats = {chats}\n"
@@ -40,12 +42,15 @@ async def _measure_held_chats(
         rates = proxy.statements.rates(seconds)
         scrapes = await _scrape_seconds(process)
         await context.clients.run_task("close_held")
+    other = await _growth_of_other(context, name, question, settings)
     return [
         Figure(
             name=f"{name}_kilobytes_per_chat",
             title=f"{chats:,} chats {title}",
             value=(after - before) * 1024 / chats,
             unit="kB/chat",
+            baseline=other,
+            target=Target("≤", bound) if chats >= _MANY_CHATS else None,
             description="growth of the daemon's resident memory, its sockets' Python side included",
             detail={"MB before": before, "MB after": after},
         ),
@@ -67,6 +72,24 @@ async def _measure_held_chats(
             detail={"p99": percentile(scrapes, 99) * 1000},
         ),
     ]
+
+
+async def _growth_of_other(
+    context: BenchContext, name: str, question: str | None, settings: str
+) -> float | None:
+    """Return what a chat costs in the other installation, if there is one."""
+    if context.other is None:
+        return None
+    do, chats = context.clients.run_task, context.profile.held_chats
+    dsn = await context.databases.create(f"{name}_other", empty=True)
+    async with replica(context.folder, dsn, settings=settings, python=context.other) as process:
+        await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
+        before = process.rss_megabytes
+        await do("hold_streams", url=process.url, chats=chats, question=question)
+        await do("wait", seconds=_WARMUP_SECONDS)
+        after = process.rss_megabytes
+        await do("close_held")
+    return (after - before) * 1024 / chats
 
 
 async def _scrape_seconds(process: Process) -> list[float]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks.__main__ import app
 from benchmarks.baseline_sql import BaselineStore
+from benchmarks.cpu import cpu_seconds
 from benchmarks.figures import Figure, Section, Target, percentile
 from benchmarks.measures import MEASURES
 from benchmarks.pg_proxy import CountingProxy
@@ -20,7 +22,7 @@ from benchmarks.report import print_report
 from chatd.store.database import Database
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["round-trips", "wake", "claims", "heartbeats"]
+QUICK = ["round-trips", "wake", "histories", "claims", "heartbeats"]
 DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'chatd_bench_%'"
 
 
@@ -34,7 +36,8 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 async def test_bench_runs_against_given_server(server: str, dsn: str) -> None:
-    completed = bench("--quick", "--json", "--only", ",".join(QUICK), "--database", dsn)
+    names, same = ",".join(QUICK), sys.executable
+    completed = bench("--quick", "--json", "--only", names, "--database", dsn, "--compare", same)
     assert completed.returncode == 0, completed.stderr
     said = json.loads(completed.stdout)
     assert [measure["name"] for measure in said["measures"]] == QUICK
@@ -49,6 +52,8 @@ async def test_bench_runs_against_given_server(server: str, dsn: str) -> None:
     for move in ("chats.send", "turns.history", "turns.finish"):
         assert trips["detail"][move] == pytest.approx(1)
     assert figures["heartbeat_hot_percent"]["value"] >= 99
+    assert figures["history_40_first_part_ms"]["baseline"] > 0, "of the other installation"
+    assert figures["history_40_backend_cpu_ms"]["baseline"] > 0
     assert figures["wake_ms_p50"]["value"] <= figures["wake_ms_p99"]["value"]
     admin = await asyncpg.connect(server)
     assert await admin.fetch(DATABASES) == []
@@ -89,15 +94,34 @@ async def test_pool_adds_no_round_trip(dsn: str, tmp_path: Path) -> None:
         await database.close()
 
 
-async def test_baseline_runs_turns_with_the_statements_of_today(dsn: str) -> None:
-    store = await BaselineStore.open(dsn)
+async def test_floor_answers_a_message_per_turn(dsn: str) -> None:
+    store = await BaselineStore.open(dsn, reset=False)
+    messages = (
+        "SELECT count(*) FILTER (WHERE role = 'assistant'), count(*) FROM floor.chat_messages"
+    )
     try:
+        before = await store.pool.fetchrow(messages)
         for _ in range(2):
             await store.run_turn()
-        ended = "SELECT count(*) FROM chat_events WHERE transition = 'finish_turn'"
-        assert await store.pool.fetchval(ended) == 2
+        after = await store.pool.fetchrow(messages)
     finally:
         await store.pool.close()
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 4]
+
+
+def test_installation_that_is_not_there_is_refused() -> None:
+    completed = bench("--only", "parts", "--compare", "/nowhere/python")
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == "benchmarks: There is no Python at /nowhere/python.\n"
+
+
+def test_processor_time_counts_that_of_a_process() -> None:
+    before = cpu_seconds([os.getpid()])
+    ends = time.process_time() + 0.05
+    while time.process_time() < ends:
+        pass
+    assert 0.04 < cpu_seconds([os.getpid()]) - before < 1
+    assert cpu_seconds([2**22 + 1]) == 0, "one that has ended"
 
 
 def test_figure_targets(capsys: pytest.CaptureFixture[str]) -> None:
