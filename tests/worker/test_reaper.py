@@ -15,6 +15,7 @@ from chatd.domain.hint import Hint
 from chatd.domain.outcomes import ReapReason
 from chatd.store.database import Database
 from chatd.store.leases import Leases
+from chatd.store.reaps import Reaps
 from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.worker.reaper import Reaper
 from chatd.worker.unheld_chats import UnheldChats
@@ -106,6 +107,26 @@ async def test_looks_begin_again_once_this_process_has_its_own_lock_back(
     assert not await reap.step(), "the first look"
     clock.now += 1.1 * SECONDS_BETWEEN_LOOKS
     assert await reap.step()
+
+
+@pytest.mark.parametrize("own_lock", [True, False])
+async def test_look_does_not_count_if_the_own_lock_was_free_before_or_after_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, own_lock: bool
+) -> None:
+    clock, held = Clock(), True
+    reap, _ = reaper(database, clock=clock, sees_locks=lambda: held)
+    await chat_with_status(database, Status.RUNNING)
+    assert not await reap.step()
+    clock.now += 2 * SECONDS_BETWEEN_LOOKS
+    look, held = Reaps.look, own_lock
+
+    async def change_meanwhile(reaps: Reaps, **values: Any) -> Any:
+        nonlocal held
+        held = not held
+        return await look(reaps, **values)
+
+    monkeypatch.setattr(Reaps, "look", change_meanwhile)
+    assert not await reap.step()
 
 
 async def test_chat_without_a_task_is_given_back_by_its_own_worker(database: Database) -> None:
