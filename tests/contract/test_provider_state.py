@@ -55,6 +55,26 @@ async def test_encrypted_reasoning_with_several_summary_parts_goes_back(
     assert [part["text"] for part in reasoning["summary"]] == list(pieces)
 
 
+async def test_ids_that_a_server_sends_again_go_back_once() -> None:
+    events = LateEncryption().events(ModelAnswer(reasoning=("One.",), text=("Yes.",)))
+    async with model_server(ModelResponse(pieces=[b"".join(events)])) as server:
+        provider = sdk_provider(server, "openai")
+        first = await collect(provider, request("openai"))
+        answer = {"finish_reason": first.finished[0].reason}
+        more = (
+            message(3, Role.ASSISTANT, *first.content, **answer),
+            message(4, Role.USER, text_part("And?")),
+            message(5, Role.ASSISTANT, *first.content, **answer),
+            message(6, Role.USER, text_part("And?")),
+        )
+        await collect(provider, request("openai", *more))
+        await provider.aclose()
+    body = server.requests[1].body
+    assert violations(body, DIALECTS["openai"]) == []
+    assert [item.get("type") for item in body["input"]].count("reasoning") == 1
+    assert str(body["input"]).count("Yes.") == 2
+
+
 async def test_answer_that_was_cut_has_no_state() -> None:
     events = LateEncryption().events(ModelAnswer(reasoning=("One.", "Two."), text=("Yes.",)))
     cut = ModelResponse(pieces=[b"".join(events[:-1])], end=End.CLOSE)
