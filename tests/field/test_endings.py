@@ -110,6 +110,14 @@ CHAT_CASES = (
         reason="stop",
     ),
     chat(
+        "another reason later",
+        VARIATION,
+        chunk({"content": "Hel"}, "stop"),
+        chunk({"content": "lo"}, "length"),
+        DONE,
+        reason="length",
+    ),
+    chat(
         "the word null on each chunk",
         "Ai00-X/ai00_server#90",
         chunk({"content": "Hel"}, "null"),

@@ -64,6 +64,15 @@ CASES = [
         calls=TWO,
     ),
     row(
+        "all at index 0, the name after the arguments begin",
+        VARIATION,
+        [tool_call(0, "c1", "f", A)],
+        [tool_call(0, "c2", None, '{"q"')],
+        [tool_call(0, "c2", "f", ':"b"}')],
+        calls=TWO,
+        ids=["c1", "c2"],
+    ),
+    row(
         "all at index 0 without ids",
         "su-kaka/gcli2api#406",
         [tool_call(0, None, "f", A)],

@@ -65,6 +65,8 @@ K = FailureKind
         (http(422), K.INVALID_REQUEST),
         (http(429), K.RATE_LIMIT),
         (http(429, code="insufficient_quota"), K.QUOTA),
+        (http(429, "You exceeded your current quota, please check your plan."), K.QUOTA),
+        (http(403, "The response was stopped by our content policy"), K.CONTENT_FILTER),
         (http(500), K.PROVIDER_ERROR),
         (http(502), K.PROVIDER_ERROR),
         (http(503), K.OVERLOADED),
@@ -225,6 +227,15 @@ def test_keys_and_organisations_are_redacted() -> None:
                 "anthropic-ratelimit-tokens-reset": "2026-01-01T12:00:09Z",
             },
             9,
+        ),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "2m",
+            },
+            120,
         ),
     ],
 )

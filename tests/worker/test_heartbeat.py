@@ -18,6 +18,8 @@ from chatd.domain.chat import Status
 from chatd.store.database import Database
 from chatd.store.leases import Leases, Renewal
 from chatd.supervision.child import ChildHandle
+from chatd.worker.chat_tasks import ChatTaskPool
+from chatd.worker.clock import boottime
 from chatd.worker.heartbeat import Heartbeat
 from chatd.worker.worker_lease import WorkerLease
 
@@ -248,3 +250,43 @@ async def test_new_life_of_the_heartbeat_is_no_progress() -> None:
         with pytest.raises(ValueError, match="a bug"):
             await heartbeat.run(ChildHandle("heartbeat"))
         assert heartbeat.seconds_since_progress > 100
+
+
+async def test_lease_counts_from_when_its_renewal_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have renewed it at once, and the response may have taken long."""
+    now = boottime()
+
+    class SlowLeases:
+        async def register(self, *_: object) -> None:
+            pass
+
+        async def renew(self, _: object) -> list[Renewal]:
+            nonlocal now
+            now += 4
+            return []
+
+    monkeypatch.setattr("chatd.worker.heartbeat.boottime", lambda: now)
+    worker_lease, tasks = WorkerLease(local_lease_seconds=15), SentAt()
+    unused: Any = None
+    heartbeat = Heartbeat(
+        unused,
+        cast("Leases", SlowLeases()),
+        cast("ChatTaskPool", tasks),
+        worker_lease=worker_lease,
+        heartbeat_seconds=5,
+        max_chats=lambda: 1,
+        models=tuple,
+    )
+    await heartbeat.step(unused)
+    assert [worker_lease.renewed_at, *tasks.sent_at] == [now - 4, now - 4]
+
+
+class SentAt:
+    """Task pool without leases, which records of when the renewals are."""
+
+    def __init__(self) -> None:
+        self.leases: tuple[()] = ()
+        self.sent_at: list[float] = []
+
+    def apply_renewals(self, _: object, __: object, *, sent_at: float) -> None:
+        self.sent_at.append(sent_at)

@@ -115,6 +115,7 @@ async def test_one_process_sweeps_at_a_time(database: Database) -> None:
     assert second[TOMBSTONES]["next_page"] == 32
     pages = [32]
     while pages[-1] >= max(pages):
+        assert len(pages) < 100, "no sweep begins at the first page again"
         await let_a_minute_pass(database)
         await janitors[0].step()
         pages.append((await sweeps_of(database))[TOMBSTONES]["next_page"])
