@@ -44,6 +44,12 @@ structlog.configure(
     ]
 )
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests, most of which wait, so that the end of a run does not wait for one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 TEMPLATE = f"chatd_template_{uuid4().hex[:8]}"
 
 

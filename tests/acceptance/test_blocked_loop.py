@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.database_inspector import inspect_database
 from support.eventually import eventually
 from support.processes import chatd_process
@@ -35,6 +36,7 @@ model = "fake-1"
 """
 
 
+@pytest.mark.slow
 async def test_blocked_loop_loses_the_lease_only(tmp_path: Path, dsn: str) -> None:
     with (
         chatd_process(tmp_path, dsn, name="a", settings=BRISK, scripts=scripts(5)) as a,

@@ -97,6 +97,7 @@ async def large_chat(dsn: str, tmp_path: Path) -> Any:
         yield process, str(chat_id)
 
 
+@pytest.mark.slow
 async def test_large_chat_is_streamed_resumed_and_paged(
     large_chat: tuple[ChatdProcess, str],
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from support.database_inspector import inspect_database
@@ -76,6 +77,7 @@ def running_collector() -> Iterator[Collector]:
             thread.join()
 
 
+@pytest.mark.slow
 async def test_turn_and_its_takeover_are_one_trace(tmp_path: Path, dsn: str) -> None:
     with running_collector() as collector:
         environment = {

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import pytest
 from support.database_inspector import inspect_database
 from support.eventually import eventually
 from support.openai_stub import openai_stub
@@ -68,6 +69,7 @@ async def answered(api: ApiClient, content: str) -> str:
     return text
 
 
+@pytest.mark.slow
 async def test_reloads_under_load_lose_nothing(tmp_path: Path, dsn: str) -> None:
     async with reloadable(tmp_path, dsn) as (chatd, api):
         views: dict[str, ChatView] = {}

@@ -170,6 +170,7 @@ async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path,
             assert await front.wait_for_exit() == 0
 
 
+@pytest.mark.slow
 async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn: str) -> None:
     """Two processes start and stop ten times each, by every signal, while messages keep coming."""
     chat_ids: list[str] = []

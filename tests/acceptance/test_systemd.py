@@ -127,6 +127,7 @@ async def test_start_waiting_for_database_extends_timeout(
             await chatd.wait_until_ready()
 
 
+@pytest.mark.slow
 async def test_watchdog_is_pinged_unless_loop_is_blocked(
     tmp_path: Path, dsn: str, plain_manager: SystemdStub
 ) -> None:
@@ -157,6 +158,7 @@ async def test_watchdog_is_pinged_unless_loop_is_blocked(
         assert not chatd.logged("process.paused") or busy.total > 1
 
 
+@pytest.mark.slow
 async def test_watchdog_is_pinged_during_database_outage(
     tmp_path: Path, tcp_server: str, plain_manager: SystemdStub
 ) -> None:

@@ -212,6 +212,7 @@ async def test_chat_that_kills_every_worker_becomes_crash_loop(tmp_path: Path, d
         assert await api.texts(chat_id) == ["You said: again?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", [TOOL_CALL_DELTAS, None], ids=["complete", "cut"])
 async def test_sigcont_worker_writes_nothing_after_takeover(
     tmp_path: Path, dsn: str, rest: list[Delta] | None
@@ -258,6 +259,7 @@ async def test_sigcont_worker_writes_nothing_after_takeover(
                 assert len(owner.logged("chat.lost")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heals", ["for all", "for new connections only"])
 async def test_unreachable_worker_is_replaced_and_stops(
     tmp_path: Path, tcp_server: str, heals: str

@@ -198,6 +198,7 @@ RAW: Mapping[bytes, bytes] = {
 }
 
 
+@pytest.mark.slow
 async def test_malformed_http_gets_a_problem(dsn: str) -> None:
     async with running_daemon(dsn) as chatd:
         for request, status in RAW.items():

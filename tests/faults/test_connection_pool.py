@@ -11,6 +11,7 @@ from support.sse_client import ChatView
 SCRIPT = [{"text": "You said: {message}", "chunks": 4, "delay_seconds": 0.005}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chats", "subscribers"), [(50, 0), (200, 40)])
 async def test_parallel_creates_through_two_connections(
     dsn: str, chats: int, subscribers: int

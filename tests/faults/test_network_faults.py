@@ -164,6 +164,7 @@ def logged_children(chatd: InProcessDaemon, event: str) -> list[str]:
     return sorted(line["child"] for line in chatd.logged(event))
 
 
+@pytest.mark.slow
 async def test_shutdown_does_not_wait_for_a_dead_connection(
     proxy: PostgresProxy, inspector: asyncpg.Connection
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import pytest
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemons
 from support.list_streams import FAST_KEEPALIVE, SEED, ListView, read_some, stored_chats
@@ -57,6 +58,7 @@ class RandomWorkload:
         return view
 
 
+@pytest.mark.slow
 async def test_randomly_disconnected_list_clients_end_with_the_stored_state(dsn: str) -> None:
     async with running_daemons(dsn, [scripted(), scripted()], http=FAST_KEEPALIVE) as replicas:
         workload = RandomWorkload(replicas)

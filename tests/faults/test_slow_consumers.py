@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 
+import pytest
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
 from support.providers import FunctionProvider, finished, scripted, text_delta
@@ -81,6 +82,7 @@ async def test_slow_consumer_is_disconnected_and_resumes(dsn: str) -> None:
         await eventually(lambda: not subscriptions_of(chatd, chat["id"]))
 
 
+@pytest.mark.slow
 async def test_slow_consumers_delay_nobody_and_cost_little(dsn: str) -> None:
     """Thirty clients that do not read a long answer share its parts, and hold a position each."""
     go = asyncio.Event()
@@ -120,6 +122,7 @@ async def test_slow_consumers_delay_nobody_and_cost_little(dsn: str) -> None:
         await eventually(lambda: not subscriptions_of(chatd, chat["id"]))
 
 
+@pytest.mark.slow
 async def test_shutdown_does_not_wait_for_slow_consumers(dsn: str) -> None:
     """Their connections are cut when the server's shutdown timeout is over."""
     async with running_daemon(

@@ -120,6 +120,7 @@ async def all_messages(chatd: InProcessDaemon, chat_id: str) -> list[dict[str, A
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0, 0.002])
 async def test_five_hundred_random_connections(dsn: str, pause: float) -> None:
     """Two runs make a thousand."""

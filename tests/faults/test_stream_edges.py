@@ -154,6 +154,7 @@ async def test_overflowed_subscriber_is_disconnected_and_resumes(dsn: str) -> No
         await no_topics(chatd)
 
 
+@pytest.mark.slow
 async def test_shutdown_waits_for_consumers_within_its_timeout(dsn: str) -> None:
     """A client that reads gets `draining` and a proper end. One that does not read holds up nothing."""
     async with running_daemon(dsn, FunctionProvider(answer_briefly)) as chatd:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import pytest
 from support.eventually import TIMEOUT_SECONDS, eventually
 from support.in_process import InProcessDaemon, running_daemons
 from support.providers import FunctionProvider, finished, last_user_text, scripted, text_delta
@@ -87,6 +88,7 @@ def is_complete(view: ChatView) -> bool:
     return view.status == "waiting" and len(view.messages) == 4
 
 
+@pytest.mark.slow
 async def test_deltas_of_a_thousand_subscribers_equal_the_stored_message(dsn: str) -> None:
     numbers = random.Random(SEED)
     known_views: dict[str, list[ChatView]] = {}
@@ -196,6 +198,7 @@ async def run_eventful_chat(
     return int((await api.wait_for_status(chat_id, "waiting"))["version"])
 
 
+@pytest.mark.slow
 async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: str) -> None:
     """A cursor may be between two events of one entry, and either replica resumes it."""
     provider = EventfulProvider()
@@ -241,6 +244,7 @@ async def test_resume_from_any_cursor_of_an_eventful_chat_yields_the_rest(dsn: s
                     group.create_task(resume(replica, run, number))
 
 
+@pytest.mark.slow
 async def test_resume_after_an_edit_sends_nothing_superseded(dsn: str) -> None:
     """No superseded message is sent between a cursor and the reset, even with an older cursor."""
     replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})

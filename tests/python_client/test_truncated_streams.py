@@ -60,6 +60,7 @@ def port_of(chatd: InProcessDaemon) -> int:
     return chatd.daemon.server.port
 
 
+@pytest.mark.slow
 async def test_random_truncation_loses_and_repeats_nothing(dsn: str) -> None:
     rng = random.Random(SEED)
 
