@@ -25,6 +25,10 @@ from chatd.worker.worker_lease import WorkerLease
 
 _log = structlog.get_logger()
 
+_LONGEST_LOOK_SECONDS = 2.0
+"""Most that the time between two looks of the watchdog counts. If it was longer, the process was stopped or
+its loop blocked, and no task could end."""
+
 
 class ChatTaskPool:
     """Actor that runs a task for each of at most ``max_chats`` leased chats.
@@ -61,6 +65,7 @@ class ChatTaskPool:
         self._group: anyio.abc.TaskGroup | None = None
         self._context = Context()
         """Context of the tasks, so that none has that of the request whose message it answers."""
+        self._watched_at = boottime()
         self._reserved_slots = 0
         self._empty = anyio.Event()
         self._stop_now = anyio.Event()
@@ -181,18 +186,20 @@ class ChatTaskPool:
 
         The watchdog calls this, even if other actors hang.
         """
+        now = boottime()
+        elapsed = min(now - self._watched_at, _LONGEST_LOOK_SECONDS)
+        self._watched_at = now
         for lease in self.leases:
             if lease.remaining_seconds <= 0:
                 lease.cancel(Cause.LOST)
-            now = boottime()
             if not lease.is_overdue:
-                lease.overdue_since = None
-            elif lease.overdue_since is None:
-                lease.overdue_since = (
-                    now  # after a pause of the process it still has to be cancelled
-                )
-            elif now - lease.overdue_since > self._abandon_after_seconds:
-                self._abandon(lease)
+                lease.overdue_seconds = None
+            elif lease.overdue_seconds is None:
+                lease.overdue_seconds = 0.0
+            else:
+                lease.overdue_seconds += elapsed
+                if lease.overdue_seconds > self._abandon_after_seconds:
+                    self._abandon(lease)
 
     def _abandon(self, lease: Lease) -> None:
         """Give up a task that does not end. Its lease is lost to it, whatever it still does."""

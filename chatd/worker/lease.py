@@ -43,8 +43,8 @@ class Lease:
         self.reported_revision: int | None = None
         """The revision of ``progress`` that was last stored as the chat's activity."""
         self.cause: Cause | None = None
-        self.overdue_since: float | None = None
-        """Boot time at which the watchdog first saw that the task should have ended."""
+        self.overdue_seconds: float | None = None
+        """Time for which the watchdog has seen that the task should have ended. None: it need not yet."""
         self.transition_in_flight = False
         """Set while a transition is on its way: its result, not a renewal, says if the lease is lost."""
         self._worker_lease = worker_lease
