@@ -108,6 +108,7 @@ def create_app(
             admission=admission or _open_admission(),
             cors_origins=cors_origins,
             loopback_only=loopback_only,
+            database_reachable=database_reachable,
         )
     return app
 
@@ -120,6 +121,7 @@ def _middlewares(
     admission: Admission,
     cors_origins: Sequence[str],
     loopback_only: bool,
+    database_reachable: Callable[[], bool],
 ) -> list[Middleware]:
     """Return the middlewares, from the outermost to the innermost.
 
@@ -152,6 +154,7 @@ def _middlewares(
             slots=KeyedSlots(
                 lambda: config().max_requests_per_owner, wait_seconds=request_slots.WAIT_SECONDS
             ),
+            database_reachable=database_reachable,
         ),
         # Innermost: only the routes read bodies.
         Middleware(BodyLimitMiddleware, max_body_bytes=lambda: config().max_body_bytes),

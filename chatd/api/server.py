@@ -28,8 +28,8 @@ _POLL_INTERVAL_SECONDS = 0.01
 _STOP_TIMEOUT_SECONDS = 6
 """Time that uvicorn gives requests under way once the drain is over. Then it drops their connections."""
 _LAST_REQUESTS_SECONDS = 3.0
-"""Time that requests under way have before they are answered 503. The rest is to end their statements, which
-takes a second, and for a process that has to wait for the processor."""
+"""Time that requests under way have before they are answered 503. The rest is to end their statements,
+within a second, and for a process that has to wait for the processor."""
 
 
 _DEAD_PEER_MILLISECONDS = 60_000

@@ -89,7 +89,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         ),
     },
     (429, "Too Many Requests"): {
-        "too_many_requests": "Too many requests (`limits.requests_per_second`).",
+        "too_many_requests": "Too many requests (`limits.requests_per_second`, `limits.max_requests`).",
         "too_many_streams": "You have too many streams open (`limits.max_streams`).",
         **_described(errors.QueueFull, errors.TooManyActiveChats, errors.TooManySearches),
     },

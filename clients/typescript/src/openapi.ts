@@ -3669,7 +3669,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              *
              *     * `too_many_searches`: Too many of the owner's searches run at once (limits.max_searches).
              */
@@ -3954,7 +3954,7 @@ export interface operations {
              *
              *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -4180,7 +4180,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              *
              *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
@@ -4417,7 +4417,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -4652,7 +4652,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -4935,7 +4935,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -5196,7 +5196,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -5436,7 +5436,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -5671,7 +5671,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -5916,7 +5916,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -6157,7 +6157,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -6403,7 +6403,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -6702,7 +6702,7 @@ export interface operations {
              *
              *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -7000,7 +7000,7 @@ export interface operations {
              *
              *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -7242,7 +7242,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -7480,7 +7480,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -7744,7 +7744,7 @@ export interface operations {
              *
              *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -8009,7 +8009,7 @@ export interface operations {
              *
              *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -8253,7 +8253,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              *
              *     * `too_many_streams`: You have too many streams open (`limits.max_streams`).
              */
@@ -8544,7 +8544,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -8759,7 +8759,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -9081,7 +9081,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
@@ -9407,7 +9407,7 @@ export interface operations {
             /**
              * @description Too Many Requests.
              *
-             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`).
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
              */
             429: {
                 headers: {
