@@ -23,6 +23,7 @@ from chatd.api.middleware.metrics import MetricsMiddleware
 from chatd.api.middleware.request_id import RequestIdMiddleware
 from chatd.api.middleware.request_slots import RequestSlotsMiddleware
 from chatd.api.middleware.response_headers import ResponseHeadersMiddleware
+from chatd.api.middleware.stream_body import StreamBodyMiddleware
 from chatd.api.openapi import document
 from chatd.api.request import headers
 from chatd.api.routes import (
@@ -125,8 +126,8 @@ def _middlewares(
 ) -> list[Middleware]:
     """Return the middlewares, from the outermost to the innermost.
 
-    Two are further out: ``ConnectionDrainMiddleware``, which belongs to the server, and
-    ``RequestIdMiddleware`` (see ``_App.build_middleware_stack``).
+    Three are further out: ``ConnectionDrainMiddleware``, which belongs to the server, and
+    ``StreamBodyMiddleware`` and ``RequestIdMiddleware`` (see ``_App.build_middleware_stack``).
     """
     config = context.config
     return [
@@ -190,10 +191,11 @@ class _App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         context: ApiContext = self.state.context
         # Outside of Starlette's handler of unexpected errors, so that a 500 has its request id too.
-        return RequestIdMiddleware(
+        answered = RequestIdMiddleware(
             super().build_middleware_stack(),
             slow_seconds=lambda: context.config().slow_request_seconds,
         )
+        return StreamBodyMiddleware(answered)
 
     @override
     def openapi(self) -> dict[str, Any]:

@@ -16,6 +16,9 @@ IDENTITY: Final = "chatd.identity"
 PROBLEM_CODE: Final = "chatd.problem_code"
 """The code of the problem in the response, if there is one."""
 
+STREAM_BODY: Final = "chatd.stream_body"
+"""The ``StreamBody`` that takes what is to be sent once all middlewares are done."""
+
 
 def route_template(scope: Scope) -> str | None:
     """Return the template of the route's path. The path itself may contain anything."""

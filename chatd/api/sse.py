@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
-from chatd.api.scope import GRANT, IDENTITY
+from chatd.api.middleware.stream_body import StreamBody
+from chatd.api.scope import GRANT, IDENTITY, STREAM_BODY
 from chatd.domain.chat import Chat
 from chatd.domain.message import Message
 from chatd.domain.outcomes import StreamEndReason
@@ -70,22 +71,40 @@ class EventStreamResponse(EventSourceResponse):
         self._session = session
         self._metrics = context.metrics.streams
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the head, and leave the body to ``StreamBodyMiddleware``, which closes it in any case."""
+        self._metrics.opened.add()
+        body: StreamBody = scope[STREAM_BODY]
+        body.response = self
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+
+    async def send_body(self, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client disconnects.
 
         A task that ends with this block waits for the disconnect. Starlette's own way, or a task group,
         would do the same at ten times the cost, for every stream.
         """
-        self._metrics.opened.add()
         disconnect = asyncio.create_task(self._watch_disconnect(receive))
         try:
-            await self.stream_response(send)
+            async for piece in self.body_iterator:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._metrics.ended.add(self._stream.end_reason)
-            self._stream.close()
-            self._session.close()
+            self.close()
             disconnect.cancel()
             await asyncio.wait([disconnect])
+
+    def close(self) -> None:
+        """End the stream and its session."""
+        self._metrics.ended.add(self._stream.end_reason)
+        self._stream.close()
+        self._session.close()
 
     async def _watch_disconnect(self, receive: Receive) -> None:
         try:
