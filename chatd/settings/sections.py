@@ -252,7 +252,8 @@ class StreamSettings(Section):
     """Maximum undelivered events of one subscriber. Beyond that its stream ends, and the client resumes
     it."""
     event_retention_days: float = Field(7, gt=0, le=36_500)
-    """Days during which a stream can be resumed. Older events are deleted."""
+    """Days during which a stream can be resumed. Older events are deleted. Not shorter than
+    http.idempotency_retention_hours."""
 
 
 class MetricsSettings(Section):

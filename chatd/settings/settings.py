@@ -49,7 +49,13 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        check_rules([*self._listening_violations(), *self._model_violations()])
+        check_rules(
+            [
+                *self._listening_violations(),
+                *self._retention_violations(),
+                *self._model_violations(),
+            ]
+        )
         return self
 
     def _listening_violations(self) -> Iterator[tuple[KeyPath, str]]:
@@ -61,6 +67,15 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
                 'Set auth.mode to "token" (then: chatd token create --owner NAME) or to "jwt"'
             )
             yield ("http", "host"), reason
+
+    def _retention_violations(self) -> Iterator[tuple[KeyPath, str]]:
+        days, hours = self.stream.event_retention_days, self.http.idempotency_retention_hours
+        if days * 24 < hours:
+            reason = (
+                f"must not be shorter than http.idempotency_retention_hours ({hours:g} hours): "
+                "a repeated request is answered from its event"
+            )
+            yield ("stream", "event_retention_days"), reason
 
     def _model_violations(self) -> Iterator[tuple[KeyPath, str]]:
         for name, model in self.models.items():

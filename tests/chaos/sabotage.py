@@ -136,10 +136,9 @@ _ALL = (
         edits=(
             Edit(
                 file="chatd/streaming/event_reader.py",
-                old="        for part in self._preview.parts_after(number):\n            number += 1\n",
-                new="        for part in self._preview.parts_after(number):\n            number += 1\n"
-                "            if part.get('text') == ' cut':\n"
-                "                continue\n",
+                old="            events += self._preview.events_after(self.cursor)\n",
+                new="            events += [event for event in self._preview.events_after(self.cursor)\n"
+                "                       if event.data.get('text') != ' cut']\n",
             ),
         ),
         found_by=frozenset({"joined_deltas_are_the_message"}),
@@ -153,7 +152,8 @@ _ALL = (
                 new="                    return cls(version, epoch, 0 * part, sent)",
             ),
         ),
-        faults=frozenset({Kind.RESET_CLIENTS, Kind.LOSE_RESPONSE}),
+        # Slow answers, so that many streams are resumed in the middle of one.
+        faults=frozenset({Kind.RESET_CLIENTS, Kind.MODEL_SLOW}),
         found_by=frozenset({"joined_deltas_are_the_message"}),
     ),
     Sabotage(
@@ -173,8 +173,16 @@ _ALL = (
         edits=(
             Edit(
                 file="chatd/store/queries/claims.sql",
-                old="        epoch = c.epoch + 1,\n",
-                new="        epoch = GREATEST(c.epoch, 1),\n",
+                old="""
+        epoch = c.epoch + 1,
+        started_at = clock_timestamp(),
+        heartbeat_at = clock_timestamp(),
+        pending_since""",
+                new="""
+        epoch = GREATEST(c.epoch, 1),
+        started_at = clock_timestamp(),
+        heartbeat_at = clock_timestamp(),
+        pending_since""",
             ),
         ),
         found_by=frozenset({"journals_have_no_gap_and_match_the_row"}),

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
+from support.sweeps import delete_expired
 from support.transitions import make_transition
 
 from chatd.domain.chat import Chat, Status
@@ -22,6 +23,7 @@ from chatd.fanout.hub import ChatHub
 from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.stream_reads import PartBatch, StreamStore
+from chatd.store.sweeps import JOURNAL
 from chatd.streaming.chat_poller import ChatStreamPoller
 from chatd.streaming.chat_stream import ChatStream, subscribe_to_chat
 
@@ -222,6 +224,23 @@ async def test_changes_of_another_process_are_read_by_the_poller(database: Datab
         await poller.step()
         [event] = await anext(batches)
     assert event.cursor == Cursor(entry.version, chat.epoch)
+
+
+async def test_idle_chat_is_resumed_after_its_whole_journal_was_deleted(database: Database) -> None:
+    """No entry has to stay: the version of the chat is where its streams go on."""
+    chat = await chat_with_status(database, Status.WAITING)
+    entry = await rename(database, chat, "long ago")
+    assert await delete_expired(database, JOURNAL, retention_seconds=0.0) == 1
+    hub = chat_hub()
+    poller = ChatStreamPoller(hub, StreamStore(database), poll_seconds=LONG_SECONDS)
+    async with opened(hub, database, chat.id, Cursor(entry.version)) as (_, batches):
+        hub.handle_hint(chat.id, (await rename(database, chat, "now")).version)
+        await poller.step()
+        [event] = await anext(batches)
+    assert event.type is StreamEventType.CHAT, "and no reset"
+    async with opened(hub, database, chat.id) as (_, batches):
+        [snapshot] = await anext(batches)
+    assert isinstance(snapshot.data, ChatSnapshot)
 
 
 # -- the end -----------------------------------------------------------------------------------------

@@ -157,6 +157,12 @@ def test_secret_given_twice_in_one_source_is_a_problem(write: Write, tmp_path: P
         ("[http]\ncors_origins = ['https://A.b']", "http.cors_origins: 'https://A.b' is not"),
         ("[http]\ncors_origins = 'https://a.b'", "http.cors_origins: must be a list or a table"),
         ("[limits]\nmax_streams = -1", "limits.max_streams: "),
+        (
+            "[stream]\nevent_retention_days = 0.5",
+            "stream.event_retention_days: must not be shorter",
+        ),
+        ("[stream]\nevent_retention_days = 0.5", "than http.idempotency_retention_hours (24"),
+        ("[http]\nidempotency_retention_hours = 169", "stream.event_retention_days: must not be"),
         ("[worker]\nheartbeat_seconds = 7", "lease_seconds: must be at least 3 times"),
         ("[turn]\nbackoff_seconds = 90", "turn.backoff_max_seconds: must not be less than"),
         ("[database]\nurl = 'host=x'", "database.url: must begin with postgresql://"),
