@@ -6,22 +6,24 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from typing_extensions import override
 
 from chatd import __version__
 from chatd.api.auth.identity import AnonymousAuthenticator, Authenticator
 from chatd.api.auth.middleware import AuthMiddleware
 from chatd.api.auth.rate_limit import TokenBuckets
+from chatd.api.config import ApiConfig
 from chatd.api.context import ApiContext
 from chatd.api.errors import problems
+from chatd.api.errors.problems import HttpProblem
 from chatd.api.middleware import request_slots
 from chatd.api.middleware.admission import Admission, AdmissionMiddleware
-from chatd.api.middleware.body_limit import BodyLimitMiddleware
 from chatd.api.middleware.browser_guard import BrowserGuardMiddleware
 from chatd.api.middleware.metrics import MetricsMiddleware
+from chatd.api.middleware.request_body import RequestBodyMiddleware, has_body
 from chatd.api.middleware.request_id import RequestIdMiddleware
-from chatd.api.middleware.request_slots import RequestSlotsMiddleware
+from chatd.api.middleware.request_slots import RequestSlotsMiddleware, has_large_body
 from chatd.api.middleware.response_headers import ResponseHeadersMiddleware
 from chatd.api.middleware.stream_body import StreamBodyMiddleware
 from chatd.api.openapi import document
@@ -149,16 +151,45 @@ def _middlewares(
             token_buckets=TokenBuckets(per_second=lambda: config().requests_per_second),
             public_paths=public_paths,
         ),
-        # Before the body is read, which the client sends no faster than it is read.
-        Middleware(
+        *_request_slots(config, database_reachable),
+    ]
+
+
+def _request_slots(
+    config: Callable[[], ApiConfig], database_reachable: Callable[[], bool]
+) -> list[Middleware]:
+    """Return the middlewares that read a request's body, and have it wait for others of its owner."""
+
+    def slots(
+        limit: Callable[[], int],
+        counted: Callable[[Scope], bool],
+        wait_seconds: float = request_slots.WAIT_SECONDS,
+        refusal: HttpProblem = request_slots.TOO_MANY_REQUESTS,
+    ) -> Middleware:
+        return Middleware(
             RequestSlotsMiddleware,
-            slots=KeyedSlots(
-                lambda: config().max_requests_per_owner, wait_seconds=request_slots.WAIT_SECONDS
-            ),
+            slots=KeyedSlots(limit, wait_seconds=wait_seconds),
+            counted=counted,
+            refusal=refusal,
             database_reachable=database_reachable,
+        )
+
+    def max_requests() -> int:
+        return config().max_requests_per_owner
+
+    return [
+        # Before the body is read, which the client sends no faster than it is read.
+        slots(lambda: max_requests() and max(max_requests(), request_slots.MAX_BODIES), has_body),
+        Middleware(RequestBodyMiddleware, max_body_bytes=lambda: config().max_body_bytes),
+        # After it, since a client takes its time. One that waits for the first takes none of the others.
+        slots(lambda: min(max_requests(), 1), has_large_body),
+        slots(
+            lambda: config().max_searches_per_owner,
+            chat_list.is_search,
+            request_slots.SEARCH_WAIT_SECONDS,
+            request_slots.TOO_MANY_SEARCHES,
         ),
-        # Innermost: only the routes read bodies.
-        Middleware(BodyLimitMiddleware, max_body_bytes=lambda: config().max_body_bytes),
+        slots(max_requests, lambda _: True),
     ]
 
 

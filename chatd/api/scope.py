@@ -13,6 +13,9 @@ GRANT: Final = "chatd.grant"
 IDENTITY: Final = "chatd.identity"
 """The ``Identity`` that the request acts with, absent on public paths."""
 
+BODY_SIZE: Final = "chatd.body_size"
+"""The bytes of the request's body, absent if it has none: ``int``."""
+
 PROBLEM_CODE: Final = "chatd.problem_code"
 """The code of the problem in the response, if there is one."""
 

@@ -82,9 +82,6 @@ class RuntimeConfigHolder:
     def max_streams_per_owner(self) -> int:
         return self.current.api.max_streams_per_owner
 
-    def max_searches_per_owner(self) -> int:
-        return self.current.api.max_searches_per_owner
-
     def chat_limits(self) -> ChatLimits:
         return self.current.chat_limits
 

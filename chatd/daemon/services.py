@@ -84,7 +84,6 @@ def build_services(
             ),
             searches=Searches(
                 database,
-                max_per_owner=config.max_searches_per_owner,
                 max_running=settings.database.max_searches,
                 timeout_seconds=settings.database.search_timeout_seconds,
             ),

@@ -161,9 +161,9 @@ class LimitSettings(Section):
     max_searches: NonNegativeInt = 1
     """Maximum searches of one owner that run at once on one process. A search is a list of chats with a
     filter. Others wait for a second."""
-    max_requests: NonNegativeInt = 4
+    max_requests: NonNegativeInt = 2
     """Maximum requests of one owner that one process works on at once. Others wait for up to ten seconds.
-    An open stream is none of them."""
+    A request whose body still arrives is none of them, nor is an open stream."""
     requests_per_second: NonNegativeInt = 500
     """Maximum requests per second of one owner to one process. After a pause, as many are accepted at
     once."""

@@ -115,7 +115,7 @@ class ChatLists:
             query = _Q["page"]
             values |= {"only_roots": chat_filter.parent == "none"}
         if chat_filter.is_search:
-            return await self._searches.fetch(owner_id, query, **values)
+            return await self._searches.fetch(query, **values)
         return await self._database.fetch(query, **values)
 
     async def changed_since(

@@ -1,6 +1,7 @@
 """Requests of one owner wait for each other, and not those of others for them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import anyio
@@ -59,6 +60,77 @@ async def test_request_that_waits_for_too_long_is_refused(
                 assert_problem(refused, 429, "too_many_requests", "limits.max_requests")
             await asyncio.wait([held])
         assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
+
+
+async def test_body_that_still_arrives_is_no_request(dsn: str) -> None:
+    """A client that sends slowly keeps no other request of its owner waiting."""
+    more = anyio.Event()
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b'{"title": '
+        await more.wait()
+        yield b'"late"}'
+
+    async with authenticated_daemons(
+        dsn, scripted(), limits={"max_requests": 1}, worker=NO_WORKER
+    ) as at:
+        ann = await at.new_caller_headers("ann")
+        async with asyncio.TaskGroup() as group:
+            headers = ann | {"content-type": "application/json"}
+            late = group.create_task(
+                at.chatd.api.http.post(CHATS, content=slow_body(), headers=headers)
+            )
+            with anyio.fail_after(BOUND_SECONDS):
+                for _ in range(3):
+                    assert (await create_chat_as(at.chatd, ann))["title"] == ""
+            more.set()
+            await asyncio.wait([late])
+        assert late.result().json()["title"] == "late"
+
+
+async def test_large_bodies_are_worked_on_one_at_a_time(dsn: str, database: Database) -> None:
+    async with authenticated_daemons(
+        dsn, scripted(), limits={"max_requests": 2}, worker=NO_WORKER
+    ) as at:
+        ann = await at.new_caller_headers("ann")
+        used = at.chatd.daemon.services.database
+        large = {"content": "x" * 300_000}
+        async with asyncio.TaskGroup() as group:
+            async with chats_locked(database):
+                posts = [
+                    group.create_task(at.chatd.api.http.post(CHATS, json=large, headers=ann))
+                    for _ in range(5)
+                ]
+                await eventually(lambda: used.connections_in_use == 1)
+                with anyio.fail_after(BOUND_SECONDS):
+                    for _ in range(3):
+                        assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
+                assert used.connections_in_use == 1
+            await asyncio.wait(posts)
+        assert {post.result().status_code for post in posts} == {201}
+
+
+async def test_searches_that_wait_keep_no_request_waiting(dsn: str, database: Database) -> None:
+    """The first search takes one of the two slots. The others take none."""
+    async with authenticated_daemons(
+        dsn,
+        scripted(),
+        limits={"max_requests": 2, "max_searches": 1},
+        database={"search_timeout_seconds": 8.0},
+        worker=NO_WORKER,
+    ) as at:
+        ann = await at.new_caller_headers("ann")
+        used = at.chatd.daemon.services.database
+        async with asyncio.TaskGroup() as group:
+            async with chats_locked(database):
+                searches = [
+                    group.create_task(get_as(at.chatd, f"{CHATS}?q=a", ann)) for _ in range(3)
+                ]
+                await eventually(lambda: used.connections_in_use == 1)
+                with anyio.fail_after(BOUND_SECONDS):
+                    assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
+            await asyncio.wait(searches)
+        assert searches[0].result().status_code == 200
 
 
 async def test_open_streams_are_no_requests(dsn: str) -> None:

@@ -1,12 +1,11 @@
-"""Searches are bounded by owner, in all, and in time."""
+"""Searches are bounded in number and in time."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from support.eventually import eventually
 
-from chatd.domain.errors import SearchUnavailable, TooManySearches
+from chatd.domain.errors import SearchUnavailable
 from chatd.store.chat_lists import ChatFilter
 from chatd.store.database import Database
 from chatd.store.searches import Searches
@@ -15,32 +14,18 @@ from chatd.store.sql import Query
 SLEEP = Query("sleep", "SELECT pg_sleep($1::float8)", ("seconds",))
 
 
-def searches(database: Database, **more: Callable[[], int] | float) -> Searches:
+def searches(database: Database, **more: float) -> Searches:
     return Searches(database, **({"wait_seconds": 0.05} | more))  # type: ignore[arg-type]
 
 
-async def test_one_owner_does_not_take_the_place_of_others(database: Database) -> None:
-    bounded = searches(database, max_per_owner=lambda: 1, max_running=2)
-    async with asyncio.TaskGroup() as group:
-        slow = group.create_task(bounded.fetch("ann", SLEEP, seconds=1.5))
-        await eventually(lambda: database.connections_in_use == 1)
-        for _ in range(3):
-            with pytest.raises(TooManySearches):
-                await bounded.fetch("ann", SLEEP, seconds=0)
-        assert await bounded.fetch("bob", SLEEP, seconds=0)
-        assert not slow.done()
-    assert await bounded.fetch("ann", SLEEP, seconds=0)
-    assert bounded._owner_slots._keys == {}
-
-
 async def test_all_owners_together_leave_connections_for_the_rest(database: Database) -> None:
-    bounded = searches(database, max_per_owner=lambda: 0, max_running=100)
+    bounded = searches(database, max_running=100)
     async with asyncio.TaskGroup() as group:
-        for number in range(database.pool_size - 1):
-            group.create_task(bounded.fetch(str(number), SLEEP, seconds=1.5))
+        for _ in range(database.pool_size - 1):
+            group.create_task(bounded.fetch(SLEEP, seconds=1.5))
         await eventually(lambda: database.connections_in_use == database.pool_size - 1)
         with pytest.raises(SearchUnavailable):
-            await bounded.fetch("ann", SLEEP, seconds=0)
+            await bounded.fetch(SLEEP, seconds=0)
         assert await database.fetch("SELECT 1")
         assert database.connections_in_use == database.pool_size - 1
 
@@ -48,7 +33,7 @@ async def test_all_owners_together_leave_connections_for_the_rest(database: Data
 async def test_search_that_takes_too_long_ends_on_the_server(database: Database) -> None:
     bounded = searches(database, timeout_seconds=0.1)
     with pytest.raises(SearchUnavailable):
-        await bounded.fetch("ann", SLEEP, seconds=62)
+        await bounded.fetch(SLEEP, seconds=62)
     assert not await database.fetch(
         "SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep($1%' AND state = 'active'"
         " AND pid <> pg_backend_pid() AND datname = current_database()"

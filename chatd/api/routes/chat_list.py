@@ -1,10 +1,12 @@
 """Route of the list of chats of a caller."""
 
 from typing import Annotated, Literal
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, StringConstraints
+from starlette.types import Scope
 
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
@@ -29,9 +31,20 @@ LabelFilter = Annotated[
     str, StringConstraints(min_length=1, max_length=1201), AfterValidator(_check_label_filter)
 ]
 
+_PATH = "/api/v1/chats"
+_SEARCH_FILTERS = frozenset({"status", "label", "q"})
+
 _REPEATABLE = "Repeatable: "
 _MAX_LABEL_FILTERS = 64
 """Maximum number of label filters in one query."""
+
+
+def is_search(scope: Scope) -> bool:
+    """Return whether a request is for a page of a list that may have to skip many chats."""
+    if not scope["query_string"] or scope["method"] != "GET" or scope["path"] != _PATH:
+        return False
+    filters = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=False)
+    return not _SEARCH_FILTERS.isdisjoint(filters) or "none" in filters.get("parent", ())
 
 
 @router.get(
@@ -76,16 +89,17 @@ async def list_chats(
     less time than other requests, and only a few run at once.
     """
     label_filters = [value.partition(":") for value in label or ()]
+    chat_filter = ChatFilter(
+        archived=None if archived == "any" else archived,
+        statuses=status or (),
+        labels=[(name, value) for name, colon, value in label_filters if colon],
+        label_names=[name for name, colon, _ in label_filters if not colon],
+        parent=parent,
+        title_contains=q,
+    )
     chats = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
-        chat_filter=ChatFilter(
-            archived=None if archived == "any" else archived,
-            statuses=status or (),
-            labels=[(name, value) for name, colon, value in label_filters if colon],
-            label_names=[name for name, colon, _ in label_filters if not colon],
-            parent=parent,
-            title_contains=q,
-        ),
+        chat_filter=chat_filter,
         before=None if cursor is None else decode_cursor(cursor),
         limit=limit + 1,
     )
