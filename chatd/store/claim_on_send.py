@@ -4,6 +4,9 @@ A process that has a free slot answers at once: without a hint, a claim and a re
 when it has one. A message for which this does not apply is sent by the ordinary statement.
 """
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import anyio
@@ -19,6 +22,20 @@ from chatd.telemetry import tracing
 
 _Q = sql.load("claims")
 
+_SHIELD_SECONDS = 1.0
+"""Much longer than the statement takes, and less than requests have at a stop."""
+
+
+@contextmanager
+def _shielded(seconds: float) -> Iterator[None]:
+    """Shield the body from cancellation for so long."""
+    with anyio.CancelScope(shield=True) as scope:
+        timer = asyncio.get_running_loop().call_later(seconds, setattr, scope, "shield", False)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
 
 class ClaimOnSend:
     """Store for messages whose chat this process claims with the same statement."""
@@ -31,11 +48,12 @@ class ClaimOnSend:
     async def send(self, chat_id: UUID, **values: object) -> TransitionResult | None:
         """Send a message with these parameters, and start its turn. None: send it by ``send``.
 
-        Once the statement is sent, the caller cannot be cancelled until the turn has its task. If the
-        response is lost, the heartbeat finds the chat (``ChatTaskPool.claiming``).
+        Once the statement is sent, the caller is not cancelled until the turn has its task, or for
+        ``_SHIELD_SECONDS``: a database that does not respond must not hold up a stop. If the response is
+        lost, the heartbeat finds the chat (``ChatTaskPool.claiming``).
         """
         sent = None
-        with self._slots.reserve(chat_id) as slot, anyio.CancelScope(shield=True):
+        with self._slots.reserve(chat_id) as slot, _shielded(_SHIELD_SECONDS):
             if slot is not None and not self._claims.is_cut(chat_id):
                 row = await self._send(slot, chat_id=chat_id, **values)
                 if row is not None:

@@ -159,6 +159,36 @@ async def test_outage_that_begins_during_the_start_is_waited_out(
     assert not [line for line in logs if line["event"].startswith("supervisor.child_failed")]
 
 
+async def test_message_that_may_be_claimed_at_once_is_answered_at_the_stop(
+    proxy: PostgresProxy,
+) -> None:
+    """Its statement holds up no stop, although its response may be the only word of a claim."""
+    long = {"statement_timeout_seconds": 60.0, "connect_timeout_seconds": 60.0}
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs, database=long) as (daemon, task, http):
+            await daemon.supervisor.ready.wait()
+            chat = await ApiClient(http).create()
+            sent = asyncio.Event()
+
+            def stall(connection: ProxiedConnection, data: bytes) -> None:
+                if b"claims.send_and_claim" in data:
+                    proxy.stall()
+                    sent.set()
+
+            proxy.on_sent = stall
+            path = f"/api/v1/chats/{chat['id']}/messages"
+            message = asyncio.create_task(http.post(path, json={"content": "hello"}))
+            await sent.wait()
+            daemon.stop()
+            daemon.stop()
+            answer = await message
+            assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+            proxy.resume()
+            await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
+            assert task.done()
+    assert [line for line in logs if line["event"] == "http.unexpected"] == []
+
+
 async def test_request_that_waits_for_a_stalled_database_is_answered_at_the_stop(
     proxy: PostgresProxy,
 ) -> None:

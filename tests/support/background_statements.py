@@ -25,7 +25,13 @@ ACTORS = (
 """Modules of actors. What a request runs is none of them."""
 
 NAMESAKES: Final = frozenset(
-    {("chats", "retry"), ("messages", "clear"), ("stream_reads", "snapshot")}
+    {
+        ("chats", "retry"),
+        ("claims", "send_and_claim"),
+        ("messages", "clear"),
+        ("queue", "remove"),
+        ("stream_reads", "snapshot"),
+    }
 )
 """Queries of requests, whose method has the name of another one that an actor calls."""
 

@@ -12,6 +12,7 @@ import pytest
 from support.eventually import eventually
 from support.factories import text_content
 from support.in_process import InProcessDaemon, fetch_rows, running_daemon
+from support.metrics import scrape
 from support.providers import HeldProvider, scripted
 
 from chatd.domain.chat import Status
@@ -63,7 +64,7 @@ async def test_idle_process_claims_with_the_message(dsn: str) -> None:
             ("finish_turn", "waiting", 4),
         ]
         assert await chatd.api.texts(chat["id"]) == ["You said: hello"]
-        assert claims_on_send(chatd) == 1
+        assert (await scrape(chatd)).sum_of("chatd_claims_on_send_total") == 1
         [turn] = chatd.logged("chat.turn")
         assert "request_id" not in turn, "its task is not part of the request"
 
