@@ -1,67 +1,16 @@
 """Reasons for a chat's state: at least one for every state, and the right one."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC
 from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.diagnostics import NOW, ago, facts, workers
 
 from chatd.domain.chat import LEASED, Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
 from chatd.domain.explain import Reason, ReasonCode, reasons
-
-NOW = datetime(2026, 1, 1, 14, 3, 0, tzinfo=UTC)
-
-
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
-
-
-def workers(
-    alive: int = 2,
-    with_room: int = 2,
-    room: int = 20,
-    beat: float | None = 1,
-    with_model: int | None = None,
-) -> WorkerCapacity:
-    last = None if beat is None else ago(beat)
-    return WorkerCapacity(
-        alive=alive,
-        with_model=alive if with_model is None else with_model,
-        with_free_slots=with_room,
-        free_slots=room,
-        last_heartbeat_at=last,
-    )
-
-
-def facts(status: Status, **more: Any) -> ChatDiagnostics:
-    is_leased = status in LEASED
-    chat: dict[str, Any] = {
-        "now": NOW,
-        "chat_id": UUID(int=1),
-        "status": status,
-        "archived": False,
-        "epoch": 3,
-        "version": 7,
-        "updated_at": ago(12),
-        "queue_length": 0,
-        "recoveries": 0,
-        "attempts": 0,
-        "next_attempt_at": None,
-        "last_failure": None,
-        "pending_since": ago(12) if status is Status.PENDING else None,
-        "chats_ahead": 0,
-        "action_deadline": None,
-        "worker": WorkerInfo(worker_id=UUID(int=2)) if is_leased else None,
-        "heartbeat_at": ago(4) if is_leased else None,
-        "reported_activity": None,
-        "workers": workers(),
-        "lease_seconds": 20.0,
-    }
-    return ChatDiagnostics(**chat | more)
-
 
 STREAMING = Activity(epoch=3, stage="model stream", started_at=ago(8), deadline_at=ago(-52))
 RETRY = {

@@ -1,4 +1,4 @@
-"""Restarts: rules, budget, backoff, dependents and escalation, one example each."""
+"""Restarts: rules, budget, backoff and escalation, one example each."""
 
 import asyncio
 from itertools import pairwise
@@ -201,71 +201,6 @@ async def test_backoff_doubles_to_its_limit_and_resets_after_a_stable_run() -> N
             await anyio.sleep(50)
     gaps = [b - a for a, b in pairwise(starts)]
     assert gaps == [1 + 1, 1 + 2, 1 + 4, 1 + 4, 30 + 1, 1 + 2]
-
-
-@on_virtual_time
-async def test_dependents_stop_with_a_failed_child_and_restart_after_it() -> None:
-    seen: list[str] = []
-
-    def noting(start: Start) -> Start:
-        async def noted(child: ChildHandle) -> None:
-            seen.append(f"+{child.name}")
-            try:
-                await start(child)
-            finally:
-                seen.append(f"-{child.name}")
-
-        return noted
-
-    tree = supervisor(
-        ChildSpec(name="heartbeat", start=noting(fails(times=1))),
-        ChildSpec(name="chats", start=noting(serve), depends_on=("heartbeat",)),
-        ChildSpec(name="reaper", start=noting(serve)),
-        ChildSpec(name="claimer", start=noting(serve), depends_on=("chats",)),
-    )
-    with capture_logs():
-        async with running(tree):
-            await anyio.sleep(10)
-            assert "".join(seen) == (
-                "+heartbeat+chats+reaper+claimer-heartbeat-claimer-chats+heartbeat+chats+claimer"
-            )
-            assert [c.restarts for c in tree.snapshot()] == [1, 0, 0, 0]
-
-
-@on_virtual_time
-async def test_dependents_restart_after_a_child_failed_twice() -> None:
-    runs = iter([(True, 1.0), (False, 1.0), (True, None)])
-
-    async def stumbles(child: ChildHandle) -> None:
-        ready, ends_after = next(runs)
-        if ready:
-            child.ready()
-        if ends_after is None:
-            await serve(child)
-            return
-        await anyio.sleep(ends_after)
-        raise ValueError
-
-    tree = supervisor(
-        ChildSpec(name="heartbeat", start=stumbles),
-        ChildSpec(name="chats", start=serve, depends_on=("heartbeat",)),
-    )
-    with capture_logs():
-        async with running(tree):
-            await anyio.sleep(20)
-            assert [c.state for c in tree.snapshot()] == [ChildState.RUNNING, ChildState.RUNNING]
-
-
-@on_virtual_time
-async def test_temporary_dependent_does_not_restart() -> None:
-    tree = supervisor(
-        ChildSpec(name="heartbeat", start=fails(times=1)),
-        ChildSpec(name="chat", start=serve, depends_on=("heartbeat",), restart=Restart.TEMPORARY),
-    )
-    with capture_logs():
-        async with running(tree):
-            await anyio.sleep(10)
-            assert [c.state for c in tree.snapshot()] == [ChildState.RUNNING, ChildState.STOPPED]
 
 
 @on_virtual_time
