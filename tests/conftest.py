@@ -83,13 +83,17 @@ def server() -> Iterator[str]:
         yield embedded.dsn
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tcp_server() -> Iterator[str]:
     """Yield the DSN of a server reached over TCP, so that a proxy can stall its connections."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with Postgres(port=port, settings={"synchronous_commit": "off"}) as server:
+    with ExitStack() as stack:
+        with _memory_tempdir():
+            server = stack.enter_context(
+                Postgres(port=port, settings={"synchronous_commit": "off"})
+            )
         yield server.tcp_dsn
 
 

@@ -16,7 +16,7 @@ from chatd import logs
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.database import Database
 
-STATEMENTS = 40
+CALLERS = 40
 
 
 @pytest.mark.parametrize("fault", ["slow", "stalled", "cut"])
@@ -28,26 +28,33 @@ async def test_cancelled_statements_leave_no_exception_unseen(
     monkeypatch.setattr(loop, "default_exception_handler", unseen.append)
     loop.set_exception_handler(logs.log_unhandled)
     database = Database(
-        proxy.dsn, pool_size=4, connect_timeout_seconds=1.0, statement_timeout_seconds=1.0
+        proxy.dsn, pool_size=4, connect_timeout_seconds=5.0, statement_timeout_seconds=1.0
     )
     await database.open()
     chance = random.Random(5)
+    may_end = anyio.Event()
 
-    async def cancelled() -> None:
-        with anyio.move_on_after(chance.random()), suppress(DatabaseUnavailable):
-            await database.fetch("SELECT pg_sleep(0.3)")
+    async def cancel_statements() -> None:
+        """Cancel one statement after the other, and the last one after the fault."""
+        while True:
+            is_last = may_end.is_set()
+            with anyio.move_on_after(chance.random()), suppress(DatabaseUnavailable):
+                await database.fetch("SELECT pg_sleep(0.3)")
+            if is_last:
+                return
 
     try:
         await database.fetch("SELECT 1")
         proxy.delay_seconds = 0.1
         async with anyio.create_task_group() as group:
-            for _ in range(STATEMENTS):
-                group.start_soon(cancelled)
+            for _ in range(CALLERS):
+                group.start_soon(cancel_statements)
             await eventually(lambda: database.connections_in_use > 1)
             if fault == "stalled":
                 proxy.stall()
             elif fault == "cut":
                 proxy.cut()
+            may_end.set()
         proxy.resume()
         proxy.delay_seconds = 0.0
         assert (await database.fetch("SELECT 1 AS one"))[0]["one"] == 1

@@ -1,7 +1,7 @@
 """Databases for tests."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -12,12 +12,23 @@ from chatd.store.migrations import migrate
 
 @asynccontextmanager
 async def database_on_server(server: str, *, schema: bool = True) -> AsyncIterator[str]:
-    """Create a database on a server of the test's own, with the schema or empty. Yield its DSN."""
+    """Create a database on a server, with the schema or empty. Yield its DSN.
+
+    It is dropped at the end, unless the test has stopped the server.
+    """
     name = f"chatd_test_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(server)
-    await admin.execute(f"CREATE DATABASE {name}")
-    await admin.close()
+    await _execute(server, f"CREATE DATABASE {name}")
     dsn = urlsplit(server)._replace(path=f"/{name}").geturl()
     if schema:
         await migrate.up(dsn)
-    yield dsn
+    try:
+        yield dsn
+    finally:
+        with suppress(OSError, asyncpg.CannotConnectNowError):
+            await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(server: str, statement: str) -> None:
+    admin = await asyncpg.connect(server)
+    await admin.execute(statement)
+    await admin.close()

@@ -8,6 +8,7 @@ TEXT = SENTENCE * 3
 SETUP = {
     "settings": """
 [worker]
+reap_interval_seconds = 0.2
 max_recoveries = 30    # each kill of an owner counts, and nothing is committed between them
 """,
     "scripts": f"""

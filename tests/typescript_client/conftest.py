@@ -30,5 +30,5 @@ def built(npm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the compiled client and its tests."""
     folder = tmp_path_factory.mktemp("typescript")
     (folder / "package.json").write_text(json.dumps({"type": "module"}))
-    run("npx", "--no-install", "tsc", "--project", "tsconfig.test.json", "--outDir", str(folder))
+    run("node_modules/.bin/tsc", "--project", "tsconfig.test.json", "--outDir", str(folder))
     return folder
