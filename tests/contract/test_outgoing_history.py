@@ -13,6 +13,8 @@ from chatd.domain.message import Message, Part, Role
 from chatd.llm.errors import UnsupportedContent
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import ToolSpec
+from chatd.llm.vendors.history import AnswerTurn, acceptable_history
+from chatd.llm.vendors.history_rules import CHAT_COMPLETIONS
 
 KINDS = ("openai", "anthropic", "openai-compatible", "mistral")
 Body = dict[str, Any]
@@ -103,10 +105,17 @@ async def test_history_is_acceptable(kind: str, history: list[Message]) -> None:
     await body_of(kind, message(1, Role.SYSTEM, text_part(" ")), *history)
 
 
-async def test_results_are_in_the_order_of_the_calls() -> None:
+def test_results_are_in_the_order_of_the_calls() -> None:
     calls = answer(call("a"), call("b"), call("c"))
-    body = await body_of("openai-compatible", user("x"), calls, results(("c", 1), ("a", 2)))
-    assert [m["tool_call_id"] for m in body["messages"] if m["role"] == "tool"] == ["a", "b", "c"]
+    history = acceptable_history(
+        [user("x"), calls, results(("c", 1), ("a", 2))],
+        provider="acme",
+        rules=CHAT_COMPLETIONS,
+        file_texts={},
+    )
+    turn = history.turns[-1]
+    assert isinstance(turn, AnswerTurn)
+    assert [result["tool_call_id"] for result in turn.results] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-haiku-5-5", "claude-opus-4-8"])

@@ -5,7 +5,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
+from support.eventually import TIMEOUT_SECONDS
 from support.factories import OWNER
 from support.stored_parts import create_and_send
 from support.subscribed_hub import SubscribedHub, entry
@@ -94,7 +96,8 @@ async def test_resume_that_cannot_go_on_ends(
                 raise DatabaseUnavailable
 
             monkeypatch.setattr(StreamStore, "updates_since", unavailable)
-        batches = [page async for page in stream.events(idle_seconds=60)]
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            batches = [page async for page in stream.events(idle_seconds=60)]
     assert len(batches) == 1
     assert stream.end_reason is StreamEndReason.ABORTED
 

@@ -159,6 +159,24 @@ async def test_cursor_before_the_pruned_journal_resets_the_stream(database: Data
         ]
 
 
+async def test_gap_in_the_journal_resets_the_stream_once(database: Database) -> None:
+    """An operator removed an entry. The snapshot that follows holds everything, so nothing more is read."""
+    chat = await chat_with_status(database, Status.WAITING)
+    for title in "abc":
+        await rename(database, chat, title)
+    await database.fetch("DELETE FROM chat_events WHERE version = $1", chat.version + 2)
+    async with opened(
+        chat_hub(), database, chat.id, Cursor(chat.version + 1), idle_seconds=0.01
+    ) as (_, batches):
+        before = database.statement_count
+        assert [event.type for event in await anext(batches)] == [
+            StreamEventType.RESET,
+            StreamEventType.SNAPSHOT,
+        ]
+        assert await anext(batches) == ()
+        assert database.statement_count == before
+
+
 # -- resuming ----------------------------------------------------------------------------------------
 
 

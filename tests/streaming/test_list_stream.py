@@ -1,14 +1,18 @@
 """The stream of a list of chats, by itself: no protocol, and the store that it reads."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from functools import partialmethod
+from typing import Any
 
+import anyio
 import pytest
+from support.eventually import TIMEOUT_SECONDS
 from support.factories import MODEL, OWNER, insert_models
 
 from chatd.domain.chat import Chat
-from chatd.domain.chat_list import ChangeBatch, ListQuery
+from chatd.domain.chat_list import ChangeBatch, ListQuery, decode_cursor
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.hint import RESYNC
 from chatd.domain.outcomes import StreamEndReason
@@ -191,3 +195,75 @@ async def test_unavailable_database_aborts_a_stream_that_catches_up(
         assert titles(missed) == ["a", "b"]
         assert missed[-1].cursor is not None
         assert stream.end_reason is StreamEndReason.ABORTED
+
+
+async def test_change_between_the_reads_of_a_snapshot_is_sent_after_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await create(database, "old")
+    page = ChatLists.page
+
+    async def then_rename(lists: ChatLists, **values: Any) -> Any:
+        found = await page(lists, **values)
+        await rename(database, chat, "new")
+        return found
+
+    monkeypatch.setattr(ChatLists, "page", then_rename)
+    hub = list_hub(overlap_seconds=0.0)
+    poller = ChatListPoller(hub, ChatLists(database), poll_seconds=LONG_SECONDS)
+    async with opened(hub, database) as (_, batches):
+        await anext(batches)
+        hub.handle_hint(RESYNC)
+        await poller.step()
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            assert titles(await anext(batches)) == ["new"]
+
+
+async def resumed_in_pairs(
+    database: Database, monkeypatch: pytest.MonkeyPatch, count: int, meanwhile: Awaitable[None]
+) -> list[StreamEvent]:
+    """Return ``count`` events of a resumed stream whose reads find two changes each.
+
+    Five chats were changed in one microsecond. ``meanwhile`` happens after the first read.
+    """
+    hub = list_hub(overlap_seconds=0.0)
+    async with opened(hub, database) as (_, batches):
+        [snapshot] = await anext(batches)
+    for number in range(5):
+        await create(database, str(number))
+    await database.fetch("UPDATE chats SET updated_at = now()")
+    changed_since = ChatLists.changed_since
+    monkeypatch.setattr(ChatLists, "changed_since", partialmethod(changed_since, limit=2))
+    events: list[StreamEvent] = []
+    async with opened(hub, database, snapshot.cursor) as (_, batches):
+        await meanwhile
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            while len(events) < count:
+                events += await anext(batches)
+    return events
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_resume_sends_all_changes_of_one_microsecond(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = await resumed_in_pairs(database, monkeypatch, 5, nothing())
+    assert sorted(titles(events)) == [*"01234"]
+
+
+async def test_cursors_of_a_resumed_stream_never_go_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows live has the cursor of the first read."""
+
+    async def change_more() -> None:
+        for number in range(4):
+            await create(database, f"later {number}")
+
+    events = await resumed_in_pairs(database, monkeypatch, 9, change_more())
+    cursors = [decode_cursor(str(event.cursor)) for event in events if event.cursor is not None]
+    assert len(cursors) > 2
+    assert cursors == sorted(cursors)

@@ -47,6 +47,11 @@ def http(
     return pai.ModelHTTPError(status, "m1", body, provider_error_code=code, **more)
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 K = FailureKind
 
 
@@ -94,6 +99,11 @@ K = FailureKind
             K.QUOTA,
         ),
         (openai.APIConnectionError(request=REQUEST), K.NETWORK),
+        (caused(openai.APIConnectionError(request=REQUEST), httpx2.ReadError("no")), K.NETWORK),
+        (
+            caused(openai.APIConnectionError(request=REQUEST), httpx2.InvalidURL("no port")),
+            K.CONFIGURATION,
+        ),
         (openai.APITimeoutError(request=REQUEST), K.TIMEOUT),
         (openai.OpenAIError("no key"), K.CONFIGURATION),
         (anthropic.PermissionDeniedError("no", response=answer(403), body=None), K.PERMISSION),

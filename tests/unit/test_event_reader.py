@@ -123,6 +123,40 @@ def test_subscriber_that_has_more_parts_than_were_stored_drops_them(
     assert events[-1].cursor == Cursor(4, 2, part)
     [first, *_] = events
     assert (first.cursor is None) is resets, "it is sent again after a cut"
+    rest = events_from(Cursor(3, 2, part, 1), entry)
+    assert [event.type for event in rest] == [StreamEventType.STATUS], (
+        "the parts are dropped already"
+    )
+
+
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_parts_that_come_after_their_entry_are_not_sent(epoch: int) -> None:
+    """The task of an earlier epoch, or of a step that is stored, may stream on for a moment."""
+    hub = ChatHub(subscriber_buffer=100)
+    subscription = hub.subscribe(CHAT)
+    hub.attach(subscription, Cursor(3, 2), 0, ())
+    reader = ChatEventReader(subscription, Cursor(3, 2), settled_part=0)
+    preview = hub.start_step(CHAT, epoch=2, base=0)
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": "a"})
+    assert [event.type for event in reader.pull()] == [StreamEventType.MESSAGE_PART]
+    hub.publish(replace(FAIL, epoch=epoch))
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": "late"})
+    assert [event.type for event in reader.pull()][-1] is StreamEventType.STATUS
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": "later"})
+    assert reader.pull() == []
+
+
+def test_parts_of_a_new_epoch_are_sent_from_the_first() -> None:
+    """The claim of a retry: its parts are counted anew, and no data of the entry say so."""
+    hub = ChatHub(subscriber_buffer=100)
+    subscription = hub.subscribe(CHAT)
+    hub.attach(subscription, Cursor(3, 1, 7), 7, ())
+    reader = ChatEventReader(subscription, Cursor(3, 1, 7), settled_part=7)
+    hub.publish(replace(FAIL, transition=Transition.CLAIM, status=Status.RUNNING, data={}))
+    preview = hub.start_step(CHAT, epoch=2, base=0)
+    hub.publish_part(CHAT, preview, {"index": 0, "type": "text", "text": "a"})
+    *_, part = reader.pull()
+    assert (part.type, part.cursor) == (StreamEventType.MESSAGE_PART, Cursor(4, 2, 1))
 
 
 def test_events_of_parts_are_made_once_for_all_subscribers_that_are_as_far() -> None:

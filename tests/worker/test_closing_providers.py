@@ -1,6 +1,7 @@
 """Providers that cannot be closed, at a reload and at the end of the process."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 from support.in_process import running_daemon
@@ -30,7 +31,22 @@ class CloseableProvider(UncloseableProvider):
     closed = False
 
     async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
         self.closed = True
+
+
+@on_virtual_time
+async def test_old_providers_are_closed_although_the_process_stops_before_they_are_unused() -> None:
+    provider = CloseableProvider()
+    models = [ModelConfig(name="m", provider="p", model="m", default=True)]
+    retired = Catalog(models=models, providers={"p": provider})
+    with retired.in_use():
+        async with anyio.create_task_group() as group:
+            group.start_soon(retired.retire)
+            await anyio.wait_all_tasks_blocked()
+            assert not provider.closed
+            group.cancel_scope.cancel()
+    assert provider.closed
 
 
 @pytest.mark.parametrize("hangs", [False, True])
