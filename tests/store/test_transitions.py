@@ -20,6 +20,7 @@ from support.factories import (
     text_content,
 )
 from support.invariants import check_calls
+from support.stored_parts import check_parts_are_deleted, flush_texts
 from support.transitions import (
     FAILED_ATTEMPT,
     REAPER,
@@ -30,7 +31,7 @@ from support.transitions import (
     may_queue,
 )
 
-from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
+from chatd.domain.chat import IDLE, LEASED, BusyBehavior, Chat, Status
 from chatd.domain.errors import (
     ChatBusy,
     ChatTreeBusy,
@@ -121,6 +122,8 @@ async def check_cell(
     target = target_status(transition, status, busy=busy, has_queue=queued > 0)
     if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
         target = None  # there is no queued message to remove or promote
+    if status in LEASED:
+        await flush_texts(database, chat, chat.settled_part + 1, "a part", epoch=chat.epoch)
     before = await stored_rows(database, chat)
     published: list[JournalEntry] = []
     listener = CommitListener(on_commit=lambda entries, _: published.extend(entries))
@@ -140,6 +143,8 @@ async def check_cell(
     assert published == [result.entry]
     await check(database, chat, result, transition)
     check_pending_since(chat, result, transition)
+    if status in LEASED:
+        await check_parts_are_deleted(database, chat, result.chat)
 
 
 def check_pending_since(before: Chat, result: TransitionResult, transition: Transition) -> None:

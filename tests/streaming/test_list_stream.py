@@ -219,6 +219,19 @@ async def test_change_between_the_reads_of_a_snapshot_is_sent_after_it(
             assert titles(await anext(batches)) == ["new"]
 
 
+async def test_resume_finds_a_change_that_was_committed_late(database: Database) -> None:
+    chat = await create(database, "old")
+    hub = list_hub()
+    async with opened(hub, database) as (_, batches):
+        [snapshot] = await anext(batches)
+    await rename(database, chat, "late")
+    stored_at = decode_cursor(str(snapshot.cursor)) - timedelta(seconds=5)
+    await database.fetch("UPDATE chats SET updated_at = $1", stored_at)
+    async with opened(hub, database, snapshot.cursor) as (_, batches):
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            assert titles(await anext(batches)) == ["late"]
+
+
 async def resumed_in_pairs(
     database: Database, monkeypatch: pytest.MonkeyPatch, count: int, meanwhile: Awaitable[None]
 ) -> list[StreamEvent]:

@@ -45,6 +45,13 @@ async def stored_batches(database: Database) -> list[tuple[int, int, int]]:
     return [tuple(row) for row in await database.fetch(query)]
 
 
+async def check_parts_are_deleted(database: Database, before: Chat, after: Chat) -> None:
+    """Check that flushed parts are there for as long as the attempt that streams them goes on."""
+    parts = await database.fetch("SELECT FROM chat_parts WHERE chat_id = $1", before.id)
+    attempts = [(chat.worker_id, chat.epoch, chat.settled_part) for chat in (before, after)]
+    assert bool(parts) == (attempts[0] == attempts[1])
+
+
 async def live_parts(database: Database, chat: Chat) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """Return the live parts, as a snapshot has them and as a stream from the beginning reads them."""
     streams = StreamStore(database)
