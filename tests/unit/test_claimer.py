@@ -1,8 +1,8 @@
 """Claimer: how much a claim asks for, of whom, and when the next one follows."""
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from support.chats import leased_chat
 from support.virtual_clock import on_virtual_time
 
 from chatd.domain.chat import Status
+from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.hint import RESYNC, Hint
 from chatd.store.claims import WHOLE_LINE, Claim, ClaimBatch
 from chatd.store.records import TransitionResult
@@ -67,6 +68,10 @@ class Pool:
     @property
     def free_slots(self) -> int:
         return self.slots - len(self.leases)
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        yield
 
     def start(self, claim: Claim) -> None:
         worker_lease = WorkerLease(local_lease_seconds=1)
@@ -257,3 +262,21 @@ async def test_no_hint_was_missed_if_the_last_claim_left_chats() -> None:
     worker = Worker(batch(left=True), batch(claim(pending_seconds=9)))
     await worker.claimer.step()
     assert await missed_hints(worker) == 0
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+
+async def test_claim_that_failed_counts_as_prompted_the_next_time() -> None:
+    """It is unknown whether chats wait, so none was missed, and no message passes them by."""
+    worker = Worker(batch(), batch(claim(pending_seconds=9)))
+    await worker.claimer.step()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.line, "claim", unavailable)
+        with pytest.raises(DatabaseUnavailable):
+            await worker.claimer.step()
+    assert await missed_hints(worker) == 0
+
+
+async def unavailable(*_: object, **__: object) -> ClaimBatch:
+    raise DatabaseUnavailable
