@@ -15,6 +15,9 @@ MAX_ITEMS = 100
 """Maximum entries of one container."""
 TIMESTAMP_LENGTH = 24
 """Length of a timestamp, which sorts as text: 2026-01-02T03:04:05.678Z."""
+_PLAIN_TYPES = frozenset({bool, int, float})
+_LARGEST_PLAIN = 2**53
+"""Bound below which a number is JSON as it is. No infinity is, and no comparison of NaN is true."""
 _PLACEHOLDER = "<{} that cannot be shown>"
 
 
@@ -25,6 +28,8 @@ def format_timestamp(at: datetime) -> str:
 
 def serialize(value: Any, key: str = "") -> Any:
     """Return the value of the field ``key`` as JSON types. Never raises."""
+    if value is None or (type(value) in _PLAIN_TYPES and abs(value) < _LARGEST_PLAIN):
+        return value
     try:
         return _serialize(value, key)
     except Exception:  # noqa: BLE001  (a foreign mapping may raise anything)

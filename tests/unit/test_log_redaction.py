@@ -89,6 +89,15 @@ def test_long_exception_chains_and_groups_are_bounded() -> None:
     assert len(log_lines(out)) == 2
 
 
+def test_secret_registered_after_it_was_logged_is_redacted() -> None:
+    out = io.StringIO()
+    log = configured_logger(out)
+    log.info("a.b", text="versteckt")
+    logs.register_secrets(["versteckt"])
+    log.info("a.b", text="versteckt")
+    assert [line["text"] for line in log_lines(out)] == ["versteckt", "[redacted]"]
+
+
 def test_registered_secrets_are_redacted() -> None:
     out = io.StringIO()
     logs.register_secrets(["plain geheim word", "short", "p@ss/word!"])
