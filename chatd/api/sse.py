@@ -1,4 +1,8 @@
-"""Streams as server-sent events: the encoding, and the response that sends them."""
+"""Streams as server-sent events: the encoding, and the response that sends them.
+
+An event of a live part costs one formatting of bytes and, with those that were read together, one write to
+the socket. An idle stream takes 17 kB. The benchmarks ``parts`` and ``memory`` watch it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,8 @@
-"""The hub of chats: one topic for each chat that has subscribers or is worked on in this process."""
+"""The hub of chats: one topic for each chat that has subscribers or is worked on in this process.
+
+A live part costs one look-up, and a journal entry as many deliveries as there are subscribers. The
+benchmarks ``parts`` and ``turns`` watch it.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID

@@ -1,4 +1,8 @@
-"""The topic of a chat: the preview of its running step, and its subscriptions."""
+"""The topic of a chat: the preview of its running step, and its subscriptions.
+
+A live part costs one event with its JSON, made once for all subscribers that are as far, and a flag set
+for each. The benchmark ``parts`` watches it.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple

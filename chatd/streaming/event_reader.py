@@ -1,4 +1,8 @@
-"""The events of one chat for one subscriber, each with the cursor that resumes after it."""
+"""The events of one chat for one subscriber, each with the cursor that resumes after it.
+
+A wake-up for live parts costs two comparisons and a cursor, however many subscribers there are: their
+events are shared. The benchmark ``parts`` watches it.
+"""
 
 from collections.abc import Iterable
 

@@ -1,5 +1,8 @@
 """Model call: from the history to a response, streamed on the way.
 
+A part costs some 45 us of a core from the provider to the socket of one subscriber, about a third of it
+here. The benchmark ``parts`` watches it.
+
 A stream that is silent for ``stream_idle_timeout_seconds`` is aborted. Silent means that no bytes arrive:
 a model that thinks for minutes behind a server that sends comments or pings is not silent. A stream that
 ends without a finish reason is a failure, and so is an answer with nothing in it.

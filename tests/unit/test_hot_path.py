@@ -1,0 +1,34 @@
+"""Modules that every turn or part goes through say what they cost, and which benchmark watches them."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measures import MEASURES
+
+ROOT = Path(__file__).parents[2] / "chatd"
+HOT_PATH = [
+    "api/middleware/stream_body.py",
+    "api/sse.py",
+    "fanout/hub.py",
+    "fanout/topic.py",
+    "fanout/wakeup.py",
+    "streaming/chat_stream.py",
+    "streaming/event_reader.py",
+    "streaming/event_stream.py",
+    "supervision/progress.py",
+    "worker/model_call.py",
+]
+
+
+@pytest.mark.parametrize("path", HOT_PATH)
+def test_module_names_the_benchmark_that_watches_it(path: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text("utf-8")))
+    assert text is not None
+    sentence = re.search(r"benchmarks? ([^.]*) watch(es)? it", text)
+    assert sentence is not None, text
+    named = re.findall(r"``([\w-]+)``", sentence[1])
+    assert named
+    assert set(named) <= MEASURES.keys()
