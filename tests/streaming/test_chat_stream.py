@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
+from support.eventually import TIMEOUT_SECONDS
 from support.factories import MODEL, OWNER, chat_with_status, insert_models, text_content
 from support.sweeps import delete_expired
 from support.transitions import make_transition
@@ -52,7 +54,8 @@ async def opened(
     with subscribe_to_chat(hub, StreamStore(database), chat_id) as stream:
         await stream.open(None if cursor is None else str(cursor), owner_id=OWNER)
         async with aclosing(stream.events(idle_seconds=idle_seconds)) as batches:
-            yield stream, batches
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                yield stream, batches
 
 
 async def rename(database: Database, chat: Chat, title: str) -> JournalEntry:

@@ -49,7 +49,8 @@ async def opened(
     ) as stream:
         await stream.open(None if cursor is None else str(cursor))
         async with aclosing(stream.events(idle_seconds=LONG_SECONDS)) as batches:
-            yield stream, batches
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                yield stream, batches
 
 
 async def create(database: Database, title: str, owner_id: str = OWNER) -> Chat:
@@ -215,8 +216,7 @@ async def test_change_between_the_reads_of_a_snapshot_is_sent_after_it(
         await anext(batches)
         hub.handle_hint(RESYNC)
         await poller.step()
-        with anyio.fail_after(TIMEOUT_SECONDS):
-            assert titles(await anext(batches)) == ["new"]
+        assert titles(await anext(batches)) == ["new"]
 
 
 async def test_resume_finds_a_change_that_was_committed_late(database: Database) -> None:
@@ -228,8 +228,7 @@ async def test_resume_finds_a_change_that_was_committed_late(database: Database)
     stored_at = decode_cursor(str(snapshot.cursor)) - timedelta(seconds=5)
     await database.fetch("UPDATE chats SET updated_at = $1", stored_at)
     async with opened(hub, database, snapshot.cursor) as (_, batches):
-        with anyio.fail_after(TIMEOUT_SECONDS):
-            assert titles(await anext(batches)) == ["late"]
+        assert titles(await anext(batches)) == ["late"]
 
 
 async def resumed_in_pairs(
@@ -250,9 +249,8 @@ async def resumed_in_pairs(
     events: list[StreamEvent] = []
     async with opened(hub, database, snapshot.cursor) as (_, batches):
         await meanwhile
-        with anyio.fail_after(TIMEOUT_SECONDS):
-            while len(events) < count:
-                events += await anext(batches)
+        while len(events) < count:
+            events += await anext(batches)
     return events
 
 
