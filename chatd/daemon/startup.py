@@ -1,7 +1,10 @@
 """Preparation of the database: its schema, and the models as rows."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeAlias
 
 import anyio
 import structlog
@@ -24,6 +27,8 @@ from chatd.supervision.child import ChildHandle, FatalError
 from chatd.supervision.outage import Outage
 
 _log = structlog.get_logger()
+
+Step: TypeAlias = Callable[[], Awaitable[None]]
 
 _NO_WAIT_HELPS = (
     DatabaseAccessDenied,
@@ -59,6 +64,7 @@ class _DeniedPermissions:
         except Exception:
             self._since = None
             raise
+        self._since = None
 
     def _denied(self, error: DatabasePermissionDenied, now: float) -> None:
         first = self._since is None
@@ -92,23 +98,29 @@ class DatabasePreparation:
     async def run(self, child: ChildHandle) -> None:
         """Prepare the database, and wait for the stop. Raises ``FatalError`` for what no wait can cure."""
         outage = Outage(child, expected=(DatabaseUnavailable,))
-        prepared = False
-        while not prepared and not child.stopping.is_set():
+        # A step that was taken is not repeated when a later one fails. Otherwise a start would not end
+        # while connections break more often than it takes.
+        steps = deque(self._steps())
+        while steps and not child.stopping.is_set():
             async with outage:
                 with child.stopping.cancels():
-                    await self._prepare()
-                    prepared = True
-        if prepared:
+                    await self._take(steps[0])
+                    steps.popleft()
+        if not steps:
             child.ready()
             await child.stopping.wait()
 
-    async def _prepare(self) -> None:
+    def _steps(self) -> Iterator[Step]:
+        database = self._services.database
+        yield partial(_ensure_schema, self._settings, self._services)
+        yield partial(check_settings, database)
+        yield partial(report_case_rules, database)
+        yield lambda: upsert_models(self._services, self._catalog())
+
+    async def _take(self, step: Step) -> None:
         try:
             with self._denied_permissions.limited():
-                await _ensure_schema(self._settings, self._services)
-                await check_settings(self._services.database)
-                await report_case_rules(self._services.database)
-                await upsert_models(self._services, self._catalog())
+                await step()
         except DatabasePermissionDenied:
             raise
         except _NO_WAIT_HELPS as error:

@@ -159,6 +159,30 @@ async def test_outage_that_begins_during_the_start_is_waited_out(
     assert not [line for line in logs if line["event"].startswith("supervisor.child_failed")]
 
 
+async def test_start_goes_on_where_its_connection_was_cut(proxy: PostgresProxy) -> None:
+    """Or a start would never end while connections break more often than it takes."""
+    once, again = b"server_check.server", (b"settings_in_force", b"models.upsert", b"models.names")
+    sent: list[bytes] = []
+
+    def cut_once(connection: ProxiedConnection, data: bytes) -> None:
+        for name in (once, *again):
+            if name in data:
+                sent.append(name)
+                if name in again and sent.count(name) == 1:
+                    connection.cut()
+
+    proxy.on_sent = cut_once
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs) as (daemon, _, http):
+            await check_serves(daemon, http)
+    assert {name: sent.count(name) for name in (once, *again)} == {
+        once: 1,
+        b"settings_in_force": 2,
+        b"models.upsert": 3,  # the names are read with it
+        b"models.names": 2,
+    }
+
+
 async def test_message_that_may_be_claimed_at_once_is_answered_at_the_stop(
     proxy: PostgresProxy,
 ) -> None:
