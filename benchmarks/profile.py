@@ -29,6 +29,7 @@ class Profile:
     """Time before a kill, so that replicas are past their start."""
     takeovers: int = 5
     starts: int = 3
+    idle_chats: int = 1_000_000
 
 
 FULL = Profile()
@@ -50,4 +51,5 @@ QUICK = Profile(
     settling_seconds=0.5,
     takeovers=1,
     starts=1,
+    idle_chats=100_000,
 )

@@ -17,14 +17,14 @@ from benchmarks.context import BenchContext
 from benchmarks.databases import bench_databases
 from benchmarks.figures import Figure, Section
 from benchmarks.load_client import load_client
-from benchmarks.measures import COMPARED, MEASURES
+from benchmarks.measures import COMPARED, MEASURES, ON_REQUEST
 from benchmarks.profile import FULL, QUICK
 from benchmarks.report import print_report, to_json
 from chatd import __version__, logs
 from chatd.domain.errors import ChatdError
 from chatd.supervision.child_run import flatten_group
 
-_DEFAULT = {True: list(MEASURES), False: list(COMPARED)}
+_DEFAULT = {True: [name for name in MEASURES if name not in ON_REQUEST], False: list(COMPARED)}
 """The measures of a run that names none, without and with another installation to compare with."""
 
 

@@ -15,6 +15,7 @@ from benchmarks.measures import (
     memory,
     parts,
     round_trips,
+    scale,
     start,
     takeover,
     tenants,
@@ -36,7 +37,11 @@ MEASURES: Mapping[str, tuple[str, Measure]] = {
     "heartbeats": ("Heartbeats", heartbeats.measure),
     "takeover": ("Takeover", takeover.measure),
     "tenants": ("One owner at every limit, beside another", tenants.measure),
+    "scale": ("Statements beside many idle chats", scale.measure),
 }
+
+ON_REQUEST = frozenset({"scale"})
+"""Measures that run only when they are named, because they take many minutes."""
 
 COMPARED = ("turns", "histories", "parts", "memory")
 """The measures that can compare two installations: their figures have the other one as baseline."""

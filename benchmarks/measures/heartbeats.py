@@ -8,11 +8,14 @@ from uuid import uuid4
 from benchmarks.context import BenchContext
 from benchmarks.figures import Figure, Target, percentile
 from benchmarks.measures import seed
+from benchmarks.wal import wal_position
 from chatd.store.connector import Connection
 from chatd.store.database import Database
 from chatd.store.leases import ActivityReport, Leases, WorkerRegistration
 
 _WARMUP_BEATS = 5
+_STREAMING = 20
+"""Chats that make progress between two heartbeats, of all that are leased."""
 _UPDATES: Final = """
 SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'chats'
 """
@@ -38,16 +41,16 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             await leases.renew(connection)
             await leases.report_activity(reports)
         updates, hot, size = await _update_counts(database, connection)
-        beat_wal = report_wal = 0
         for _ in range(beats):
-            begun, position = time.perf_counter(), await _wal_position(connection)
+            begun = time.perf_counter()
             await leases.renew(connection)
             times.append(time.perf_counter() - begun)
-            renewed = await _wal_position(connection)
             await leases.report_activity(reports)
-            beat_wal += renewed - position
-            report_wal += await _wal_position(connection) - renewed
         updates_then, hot_then, size_then = await _update_counts(database, connection)
+        wal = {
+            streaming: await _wal_of_beats(leases, connection, reports[:streaming], beats)
+            for streaming in (0, _STREAMING, len(reports))
+        }
     await database.close()
     return [
         Figure(
@@ -67,20 +70,34 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
             description="the worker's row is renewed and its chats are read (p50)",
             detail={"p99": percentile(times, 99) * 1000},
         ),
-        Figure(
-            name="heartbeat_wal_bytes",
-            title="WAL of one heartbeat",
-            value=beat_wal / beats,
-            unit="B",
-            description="and of the report of each chat that has made progress",
-            detail={"B per chat": report_wal / beats / rows},
-        ),
+        *(_wal_figure(streaming, written, rows) for streaming, written in wal.items()),
     ]
 
 
-async def _wal_position(connection: Connection) -> int:
-    """Return the bytes of WAL that the server has written so far."""
-    return int(await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+async def _wal_of_beats(
+    leases: Leases, connection: Connection, reports: Sequence[ActivityReport], beats: int
+) -> float:
+    """Return the bytes of WAL of one heartbeat after which these chats report their progress."""
+    for _ in range(_WARMUP_BEATS):  # what reads clean up after earlier reports counts for those
+        await leases.renew(connection)
+    begun = await wal_position(connection)
+    for _ in range(beats):
+        await leases.renew(connection)
+        if reports:
+            await leases.report_activity(reports)
+    return (await wal_position(connection) - begun) / beats
+
+
+def _wal_figure(streaming: int, written: float, rows: int) -> Figure:
+    return Figure(
+        name=f"heartbeat_wal_bytes_{streaming}_streaming"
+        if streaming
+        else "heartbeat_wal_bytes_silent",
+        title=f"WAL, {streaming:,} of {rows:,} chats streaming",
+        value=written,
+        unit="B",
+        description="of one heartbeat, and of the report of each chat that has made progress",
+    )
 
 
 async def _update_counts(database: Database, connection: Connection) -> tuple[int, int, int]:

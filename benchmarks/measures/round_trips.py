@@ -16,10 +16,13 @@ from benchmarks.context import BenchContext
 from benchmarks.figures import Figure, Target
 from benchmarks.pg_proxy import CountingProxy
 from benchmarks.replica import replica
+from benchmarks.wal import wal_position
+from chatd.store.database import Database
 
 _PAUSE_SECONDS = 0.03
 _WARMUP_TURNS = 20
 _WARMUP_SECONDS = 0.5
+_SETTLING_SECONDS = 0.5
 _MIN_SHOWN = 0.005
 _CHATD_QUERY = re.compile(r"\w+\.\w+")
 """A query of chatd, not one that asyncpg runs once for each connection."""
@@ -27,24 +30,41 @@ _CHATD_QUERY = re.compile(r"\w+\.\w+")
 
 async def measure(context: BenchContext) -> Sequence[Figure]:
     count, do = context.profile.counted_turns, context.clients.run_task
-    proxy = CountingProxy(await context.databases.create("round_trips"), context.folder)
-    async with proxy, replica(context.folder, proxy.dsn) as process:
+    dsn = await context.databases.create("round_trips")
+    proxy, database = CountingProxy(dsn, context.folder), Database(dsn)
+    async with (
+        proxy,
+        replica(context.folder, proxy.dsn) as process,
+        database.dedicated_connection() as connection,
+    ):
         context.report_progress("turns that go before")
         await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
         await do("open_chat", url=process.url)
         await do("send_loop", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
         context.report_progress(f"{count} turns, one at a time")
         proxy.reset()
-        begun = time.monotonic()
+        begun, written = time.monotonic(), await wal_position(connection)
         await do("send_loop", turns=count, pause=_PAUSE_SECONDS)
-        seconds = time.monotonic() - begun
+        seconds, written = time.monotonic() - begun, await wal_position(connection) - written
         trips, statements = proxy.round_trips.counts(), proxy.statements.counts()
         context.report_progress("the same daemon and stream, left alone")
         proxy.reset()
+        idle_written = await wal_position(connection)
         await do("wait", seconds=context.profile.idle_seconds)
+        idle_written = await wal_position(connection) - idle_written
         idle = proxy.round_trips.rates(context.profile.idle_seconds)
+        context.report_progress("the same daemon without a stream")
         await do("close_held")
-    return _figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()})
+        await do("wait", seconds=_SETTLING_SECONDS)
+        proxy.reset()
+        await do("wait", seconds=context.profile.idle_seconds)
+        alone = proxy.statements.rates(context.profile.idle_seconds)
+    written -= round(idle_written * seconds / context.profile.idle_seconds)
+    return [
+        *_figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()}),
+        _wal_figure(written / count),
+        _idle_figure(alone),
+    ]
 
 
 def _figures(
@@ -77,3 +97,26 @@ def _figures(
             detail={"subtracted: idle polling": polled / count, "once per connection": once},
         ),
     ]
+
+
+def _wal_figure(value: float) -> Figure:
+    return Figure(
+        name="wal_bytes_per_turn",
+        title="WAL",
+        value=value,
+        unit="B/turn",
+        description="what the server writes for the same turns, without what it writes while idle",
+    )
+
+
+def _idle_figure(rates: Mapping[str, float]) -> Figure:
+    idle = {name: rate for name, rate in rates.items() if _CHATD_QUERY.fullmatch(name)}
+    return Figure(
+        name="idle_statements_per_second",
+        title="statements of an idle process",
+        value=sum(idle.values()),
+        unit="/s",
+        description="no chat is leased and no stream is open: polls, looks, sweeps and the heartbeat",
+        target=Target("≤", 4.0),
+        detail=dict(sorted(idle.items(), key=lambda pair: -pair[1])),
+    )

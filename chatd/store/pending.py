@@ -64,7 +64,7 @@ class PendingChats:
         *,
         lease_seconds: float,
         grace_seconds: float,
-        limit: int = 100,
+        limit: int = 50,
     ) -> list[TransitionResult]:
         """Fail up to ``limit`` chats that were pending for ``grace_seconds`` for an unserved model."""
 
@@ -95,7 +95,7 @@ class PendingChats:
     def _to_failed(self, row: asyncpg.Record) -> TransitionResult:
         return self._listener.committed(row, Transition.FAIL_UNSERVED, self._worker_id)
 
-    async def admit_held(self, *, after_owner: str = "", max_owners: int = 100) -> Admitted:
+    async def admit_held(self, *, after_owner: str = "", max_owners: int = 50) -> Admitted:
         """Admit one held chat of each of the next ``max_owners`` owners of whom fewer run than may.
 
         A chat whose row refuses that is passed by and cut.

@@ -100,7 +100,7 @@ class Reaps:
         return Look(suspects, action_overdue=rows[0]["action_overdue"])
 
     async def reap(
-        self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 100
+        self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 50
     ) -> list[TransitionResult]:
         """Give running chats of dead workers back to ``pending``, or to ``error`` after too many deaths."""
 
@@ -144,7 +144,7 @@ class Reaps:
         return await self.containment.run_or_split(statement, chats, key=_chat_of)
 
     async def orphaned_interrupts(
-        self, targets: Sequence[ReapTarget], *, limit: int = 100
+        self, targets: Sequence[ReapTarget], *, limit: int = 50
     ) -> list[OrphanedInterrupt]:
         """Return interrupting chats of dead workers, each with the command that finishes it."""
 

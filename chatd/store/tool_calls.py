@@ -84,7 +84,7 @@ class ToolCalls:
             request_traceparent=tracing.current_traceparent(),
         )
 
-    async def expire(self, *, limit: int = 100) -> list[TransitionResult]:
+    async def expire(self, *, limit: int = 25) -> list[TransitionResult]:
         """Answer overdue calls with an error, so that the turns of up to ``limit`` chats go on."""
 
         async def expire(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:

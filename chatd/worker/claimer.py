@@ -24,6 +24,8 @@ _OLDEST_FIRST_EVERY: Final = 8
 """Of so many claims that leave chats in the line, one takes the oldest. It bounds every wait."""
 _ADVANCE_SECONDS = 1.0
 """Time after which a claim that leaves no chat in the line advances its round too, once."""
+_MAX_CLAIMS: Final = 50
+"""Chats of one claim, which holds a lock on each of them: so many take some 25 ms."""
 _CONTENTION_SECONDS = 0.05
 """Pause when other workers were claiming all the chats that this one read."""
 _SUSPECT_RECOVERIES: Final = 2
@@ -89,7 +91,7 @@ class Claimer:
         self._loop.wake()
 
     async def step(self) -> bool:
-        """Claim at most half of the free slots, but at least one. Return True if there may be more."""
+        """Claim half of the free slots, one at least and 50 at most. Return True if there may be more."""
         free_slots = self._chat_tasks.free_slots
         if free_slots <= 0 or not self._may_claim():
             self._prompted = True
@@ -99,7 +101,7 @@ class Claimer:
         self._prompted_claim = prompted
         try:
             with self._chat_tasks.claiming():
-                batch = await self._claim(max(free_slots // 2, 1), boottime())
+                batch = await self._claim(min(max(free_slots // 2, 1), _MAX_CLAIMS), boottime())
                 for claim in batch.claims:
                     self._chat_tasks.start(claim)
         except BaseException:

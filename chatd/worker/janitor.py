@@ -22,7 +22,7 @@ _SWEEPS_PER_ROUND: Final = 60
 """Sweeps in which a table is read once: a row is deleted within an hour after it has expired."""
 _PAGES: Final = 16
 """Pages of 8 kB that one statement reads, so that it takes a few milliseconds."""
-_MAX_ROWS: Final = 500
+_MAX_ROWS: Final = 300
 """Journal entries that one statement deletes, in some 30 ms when those of one chat are far apart."""
 _MAX_SWEEP_SECONDS: Final = 10.0
 """Time for one sweep. The next one goes on where it ended."""

@@ -119,8 +119,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # -- what a claim asks for ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("slots", "limit"), [(1, 1), (2, 1), (3, 1), (4, 2), (11, 5)])
-async def test_claim_takes_half_of_the_free_slots_and_at_least_one(slots: int, limit: int) -> None:
+@pytest.mark.parametrize(("slots", "limit"), [(1, 1), (3, 1), (4, 2), (11, 5), (1000, 50)])
+async def test_claim_takes_half_of_the_free_slots_at_least_one_and_at_most_50(
+    slots: int, limit: int
+) -> None:
     worker = Worker(slots=slots)
     await worker.claimer.step()
     assert worker.asked("limit") == [limit]
