@@ -38,7 +38,8 @@ WITH leased AS MATERIALIZED (
            END AS chats
     FROM line, returned, held
 )
-SELECT pending, pending_due, pending_deferred, pending_held, running, interrupting, requires_action, error,
+SELECT pending, pending_due, pending_deferred, pending_held,
+       running, interrupting, requires_action, error,
        GREATEST(chats - pending - running - interrupting - requires_action - error, 0) AS waiting,
        EXTRACT(EPOCH FROM clock_timestamp() - (
            SELECT min(LEAST(oldest.pending_since, clock_timestamp()))
