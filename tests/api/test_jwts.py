@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from support.auth import bearer, create_chat_as, get_as
+from support.eventually import TIMEOUT_SECONDS
 from support.identity_provider import (
     AUDIENCE,
     FOREIGN_KEY,
@@ -185,7 +187,8 @@ async def test_stream_ends_when_the_jwt_expires(dsn: str, jwks: str) -> None:
         for life in (3, 6, 12):
             until = int(time.time()) + life
             short = bearer(sign_token(exp=until))
-            ends = await asyncio.gather(*(ended(path, short) for path in streams))
+            with anyio.fail_after(life + TIMEOUT_SECONDS):
+                ends = await asyncio.gather(*(ended(path, short) for path in streams))
             if None not in ends:
                 break
         assert all(end and until - 0.1 < end < until + 1 + busy.total for end in ends)
