@@ -82,6 +82,7 @@ def build_services(
                 on_flush=change_bus.publish_parts,
                 on_replay=metrics.http.replays.add,
             ),
+            history_cache_bytes=settings.worker.history_cache_bytes,
             searches=Searches(
                 database,
                 max_running=settings.database.max_searches,

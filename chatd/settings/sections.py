@@ -176,6 +176,9 @@ class WorkerSettings(Section):
     """Run chats on this process. If false, it only serves HTTP."""
     max_chats: Reloadable[PositiveInt] = 100
     """Maximum chats that the worker leases at once."""
+    history_cache_bytes: NonNegativeInt = 64 * 1024 * 1024
+    """Memory for the histories of chats whose turns ended last, so that their next turn reads none. 0: none
+    is kept."""
     poll_seconds: PositiveFloat = 1
     """Interval of checks for pending chats when no notification arrives."""
     heartbeat_seconds: PositiveFloat = 5

@@ -12,10 +12,10 @@ from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.claim_on_send import ClaimOnSend
+from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.executor import TransitionExecutor, actor_arguments
+from chatd.store.executor import Committed, TransitionExecutor, actor_arguments
 from chatd.store.files import file_parameters
 from chatd.store.idempotency import IdempotencyKey, key_arguments
 from chatd.store.limits import ChatLimits
@@ -74,21 +74,35 @@ class Chats:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
-        return await self._executor.execute(
-            Transition.CREATE,
-            _Q["create"],
-            actor=actor,
-            key=key,
-            owner_id=owner_id,
-            title=replace_unstorable(title),
-            labels=replace_unstorable_json(labels or {}),
-            model_config_id=model_config_id,
-            messages=message_rows(messages),
-            starts_turn=content is not None,
-            tools=replace_unstorable_json(tools),
-            **file_parameters(files),
-            limits=self._limits().of_owner,
-            request_traceparent=tracing.current_traceparent(),
+        starts_turn, stored_tools = content is not None, replace_unstorable_json(tools)
+
+        async def create(
+            claim: Mapping[str, object], committed: Committed | None = None
+        ) -> TransitionResult:
+            return await self._executor.execute_claiming(
+                Transition.CREATE,
+                _Q["create"],
+                actor=actor,
+                key=key,
+                committed=committed,
+                owner_id=owner_id,
+                title=replace_unstorable(title),
+                labels=replace_unstorable_json(labels or {}),
+                model_config_id=model_config_id,
+                messages=message_rows(messages),
+                starts_turn=starts_turn,
+                tools=stored_tools,
+                **file_parameters(files),
+                limits=self._limits().of_owner,
+                request_traceparent=traceparent,
+                **claim,
+            )
+
+        traceparent = tracing.current_traceparent()
+        if self._claim_on_send is None or not starts_turn:
+            return await create(NO_CLAIM)
+        return await self._claim_on_send.create(
+            create, model_id=model_config_id, tools=stored_tools
         )
 
     async def send(

@@ -1,28 +1,38 @@
-"""Claim on send: a message to an idle chat is stored and the chat claimed, by one statement.
+"""Claim on send: a message that starts a turn is stored and its chat claimed, by one statement.
 
-A process that has a free slot answers at once: without a hint, a claim and a read. ``worker.claimer`` says
-when it has one. A message for which this does not apply is sent by the ordinary statement.
+A process that has a free slot answers at once: without a hint, a claim, and mostly without a read. The
+``Claimer`` says when it has one. A message for which this does not apply is sent by the ordinary statement.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Final
 from uuid import UUID
 
 import anyio
 import asyncpg
 
+from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.claims import Claims
+from chatd.store.claims import Claim, Claims
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
-from chatd.store.records import TransitionResult
+from chatd.store.executor import Committed
+from chatd.store.histories import ChatHistory, KnownHistories
+from chatd.store.records import Row, TransitionResult
 from chatd.store.slots import Slot, SlotSource
 from chatd.telemetry import tracing
 
 _Q = sql.load("claims")
 
-_SHIELD_SECONDS = 1.0
+NO_CLAIM: Final[Mapping[str, object]] = {
+    "worker_id": None,
+    "advance": False,
+    "claim_traceparent": None,
+}
+"""Parameters of a statement that may claim the chat, and is not to."""
+_SHIELD_SECONDS: Final = 1.0
 """Much longer than the statement takes, and less than requests have at a stop."""
 
 
@@ -38,40 +48,90 @@ def _shielded(seconds: float) -> Iterator[None]:
 
 
 class ClaimOnSend:
-    """Store for messages whose chat this process claims with the same statement."""
+    """Store for messages whose chat this process claims with the same statement.
 
-    def __init__(self, database: Database, *, claims: Claims, slots: SlotSource) -> None:
+    Once such a statement is sent, its caller is not cancelled until the turn has its task, or for
+    ``_SHIELD_SECONDS``: a database that does not respond must not hold up a stop. If the response is lost,
+    the heartbeat finds the chat (``ChatTaskPool.claiming``).
+    """
+
+    def __init__(
+        self, database: Database, *, claims: Claims, slots: SlotSource, histories: KnownHistories
+    ) -> None:
         self._database = database
         self._claims = claims
         self._slots = slots
+        self._histories = histories
 
     async def send(self, chat_id: UUID, **values: object) -> TransitionResult | None:
-        """Send a message with these parameters, and start its turn. None: send it by ``send``.
-
-        Once the statement is sent, the caller is not cancelled until the turn has its task, or for
-        ``_SHIELD_SECONDS``: a database that does not respond must not hold up a stop. If the response is
-        lost, the heartbeat finds the chat (``ChatTaskPool.claiming``).
-        """
+        """Send a message with these parameters, and start its turn. None: send it by ``send``."""
         sent = None
-        with self._slots.reserve(chat_id) as slot, _shielded(_SHIELD_SECONDS):
-            if slot is not None and not self._claims.is_cut(chat_id):
-                row = await self._send(slot, chat_id=chat_id, **values)
-                if row is not None:
-                    sent, claim = await self._claims.claimed_on_send(row)
-                    slot.start(claim)
+        with self._reserve(chat_id) as slot:
+            if slot is not None and (row := await self._send(slot, chat_id, values)) is not None:
+                before = self._histories.take(chat_id, row["version"] - 2)
+                sent = await self._start(slot, row, Transition.SEND, before)
         return sent
 
-    async def _send(self, slot: Slot, **values: object) -> asyncpg.Record | None:
+    async def create(
+        self,
+        create: Callable[[Mapping[str, object], Committed | None], Awaitable[TransitionResult]],
+        *,
+        model_id: UUID,
+        tools: Sequence[Mapping[str, Any]],
+    ) -> TransitionResult:
+        """Create a chat whose turn begins, and claim it if a slot is free.
+
+        ``create`` gets the parameters of the claim, and a function that reports what it committed.
+        """
+        with self._reserve(None, model_id) as slot, tracing.claim_span() as span:
+            if slot is None:
+                result = await create(NO_CLAIM, None)
+            else:
+                chosen = slot
+
+                async def committed(row: Row) -> TransitionResult | None:
+                    if row["claim_created_at"] is None:
+                        return None
+                    tracing.end_claim(span, 1)
+                    return await self._start(chosen, row, Transition.CREATE, ChatHistory((), tools))
+
+                result = await create(self._claim(slot), committed)
+        return result
+
+    @contextmanager
+    def _reserve(self, chat_id: UUID | None, model_id: UUID | None = None) -> Iterator[Slot | None]:
+        """Reserve a slot for a chat, and shield the body if there is one."""
+        with self._slots.reserve(chat_id) as slot:
+            if slot is None or not self._may_claim(slot, chat_id, model_id):
+                yield None
+            else:
+                with _shielded(_SHIELD_SECONDS):
+                    yield slot
+
+    def _may_claim(self, slot: Slot, chat_id: UUID | None, model_id: UUID | None) -> bool:
+        if chat_id is not None and self._claims.is_cut(chat_id):
+            return False
+        return model_id is None or model_id in slot.models
+
+    def _claim(self, slot: Slot) -> Mapping[str, object]:
+        return {
+            "worker_id": self._claims.worker_id,
+            "advance": slot.advance,
+            "claim_traceparent": tracing.current_traceparent(),
+        }
+
+    async def _send(
+        self, slot: Slot, chat_id: UUID, values: Mapping[str, object]
+    ) -> asyncpg.Record | None:
         """Return the row of the statement. None: nothing was committed."""
         with tracing.claim_span() as span:
             try:
                 row = await self._database.fetchrow(
                     _Q["send_and_claim"],
-                    **values,
-                    worker_id=self._claims.worker_id,
+                    chat_id=chat_id,
                     models=slot.models,
-                    advance=slot.advance,
-                    claim_traceparent=tracing.current_traceparent(),
+                    **values,
+                    **self._claim(slot),
                 )
             except Exception as error:
                 # A key that is known, or data that only one of the two parts refuses.
@@ -80,3 +140,12 @@ class ClaimOnSend:
                 raise
             tracing.end_claim(span, 0 if row is None else 1)
         return row
+
+    async def _start(
+        self, slot: Slot, row: Row, transition: Transition, before: ChatHistory | None
+    ) -> TransitionResult:
+        """Start the turn of a chat with this history before the transition. Return the latter's result."""
+        result, claim = await self._claims.committed_with_claim(row, transition)
+        history = before and before.with_messages(result.model_messages)
+        slot.start(Claim(claim, None, 0.0, history))
+        return result

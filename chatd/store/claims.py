@@ -16,8 +16,9 @@ from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
+from chatd.store.histories import ChatHistory
 from chatd.store.limits import ChatLimits
-from chatd.store.records import TransitionResult
+from chatd.store.records import Row, TransitionResult
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
 
@@ -35,6 +36,8 @@ class Claim:
     """Seconds that its turn may still last, if it was deferred. Negative: it may not go on."""
     pending_seconds: float
     """Seconds since the transition that made the chat pending, or since its next attempt was due."""
+    history: ChatHistory | None = None
+    """What the model is shown. None: it is not known, and has to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,21 +142,20 @@ class Claims:
         """Return whether claims leave this chat out now, because its data made one fail."""
         return self._containment.is_cut(chat_id)
 
-    async def claimed_on_send(self, row: asyncpg.Record) -> tuple[TransitionResult, Claim]:
-        """Return a message that was sent, and the claim of its chat by the same statement.
+    async def committed_with_claim(
+        self, row: Row, transition: Transition
+    ) -> tuple[TransitionResult, TransitionResult]:
+        """Return the results of a caller's transition and of the claim by the same statement.
 
         A chat that cannot be read fails, like one that was claimed by a statement of its own.
         """
         try:
-            sent, claimed = self._listener.committed_with_claim(
-                row, Transition.SEND, self.worker_id
-            )
+            return self._listener.committed_with_claim(row, transition, self.worker_id)
         except Exception as error:
             if is_caused_by_data(error):
                 self._containment.cut(row["id"], error)
                 await self._fail_unreadable([row], [])
             raise
-        return sent, Claim(claimed, None, 0.0)
 
     def _to_claim(self, row: asyncpg.Record) -> Claim:
         return Claim(
@@ -162,9 +164,7 @@ class Claims:
             max(row["pending_seconds"], 0.0),
         )
 
-    async def _fail_unreadable(
-        self, claimed: Sequence[asyncpg.Record], claims: Sequence[Claim]
-    ) -> None:
+    async def _fail_unreadable(self, claimed: Sequence[Row], claims: Sequence[Claim]) -> None:
         """Fail the chats that were claimed and cannot be read, rather than have their leases run out."""
         readable = {claim.result.chat.id for claim in claims}
         for row in claimed:

@@ -60,11 +60,11 @@ class CommitListener:
         self, row: Row, transition: Transition, worker_id: UUID
     ) -> tuple[TransitionResult, TransitionResult]:
         """Report a caller's transition and the claim that the same statement made. Return both results."""
-        before_claim = records.transition_result(records.before_claim(row), transition)
-        claimed = records.transition_result({**row, "messages": None}, Transition.CLAIM, worker_id)
-        entries = [each.entry for each in (before_claim, claimed) if each.entry is not None]
-        self.on_commit(entries, claimed.chat.owner_id)
-        return before_claim, claimed
+        result = records.transition_result(records.unclaimed(row), transition)
+        claim = records.transition_result(records.claimed(row), Transition.CLAIM, worker_id)
+        entries = [each.entry for each in (result, claim) if each.entry is not None]
+        self.on_commit(entries, claim.chat.owner_id)
+        return result, claim
 
     def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
         """Report a repeated request with this ``content`` and return its result."""

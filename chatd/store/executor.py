@@ -1,7 +1,7 @@
 """Executor of callers' transitions: repeats stale statements, honours keys, translates refusals."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -61,6 +61,10 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """Bounds on the ids in the message of a refusal, because the caller chose them."""
 
 
+Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
+"""Function that reports what a row shows as committed, and returns the result. None: it has not."""
+
+
 NO_ACTOR: Final[Mapping[str, None]] = {"actor_owner_id": None, "actor_token_id": None}
 
 
@@ -111,6 +115,31 @@ class TransitionExecutor:
         with ``ChatNotFound`` once its chat is deleted.
         """
         values |= actor_arguments(actor, values["owner_id"])
+        return await self._execute(transition, query, key, values)
+
+    async def execute_claiming(
+        self,
+        transition: Transition,
+        query: Query,
+        *,
+        actor: RequestActor | None,
+        key: IdempotencyKey | None,
+        committed: Committed | None,
+        **values: object,
+    ) -> TransitionResult:
+        """Run the statement of a transition that may claim the chat, which ``committed`` then reports."""
+        values |= actor_arguments(actor, values["owner_id"])
+        (result,) = await self._execute(transition, query, key, values, committed)
+        return result
+
+    async def _execute(
+        self,
+        transition: Transition,
+        query: Query,
+        key: IdempotencyKey | None,
+        values: Mapping[str, object],
+        committed: Committed | None = None,
+    ) -> list[TransitionResult]:
         while True:
             try:
                 rows = await self._run(query, **values, **key_arguments(key))
@@ -121,6 +150,9 @@ class TransitionExecutor:
                 if first is None:
                     raise
             else:
+                reported = await committed(rows[0]) if committed else None
+                if reported is not None:
+                    return [reported]
                 return [self._listener.committed(row, transition) for row in rows]
             if first is not None:
                 content: Any = values.get("content", ())

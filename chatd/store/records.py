@@ -212,7 +212,7 @@ def transition_result(
     )
 
 
-def before_claim(row: Row) -> Row:
+def unclaimed(row: Row) -> Row:
     """Return the row of a statement that made a chat pending and claimed it, as it was between the two."""
     return {
         **row,
@@ -223,10 +223,18 @@ def before_claim(row: Row) -> Row:
         "started_at": None,
         "heartbeat_at": None,
         "pending_since": row["started_at"],
-        "settled_part": row["sent_settled_part"],
-        "claim_traceparent": row["sent_claim_traceparent"],
-        "entry_created_at": row["sent_created_at"],
-        "entry_data": row["sent_data"],
+        "settled_part": row["unclaimed_settled_part"],
+        "claim_traceparent": row["unclaimed_traceparent"],
+    }
+
+
+def claimed(row: Row) -> Row:
+    """Return the same row as that of the claim alone."""
+    return {
+        **row,
+        "entry_created_at": row["claim_created_at"],
+        "entry_data": row["claim_data"],
+        "messages": None,
     }
 
 

@@ -25,7 +25,7 @@ class Slot:
 
 
 @contextmanager
-def _no_slot(_: UUID) -> Iterator[Slot | None]:
+def _no_slot(_: UUID | None) -> Iterator[Slot | None]:
     yield None
 
 
@@ -33,5 +33,5 @@ class SlotSource:
     """Source of slots, which the worker replaces. A process without a worker has none."""
 
     def __init__(self) -> None:
-        self.reserve: Callable[[UUID], AbstractContextManager[Slot | None]] = _no_slot
-        """Reserve a slot for the chat while the context lasts. None: no slot is free for it."""
+        self.reserve: Callable[[UUID | None], AbstractContextManager[Slot | None]] = _no_slot
+        """Reserve a slot for a chat (None: a new one) as long as the context lasts, if one is free."""

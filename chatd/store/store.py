@@ -11,6 +11,7 @@ from chatd.store.claims import Claims
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.files import Files
+from chatd.store.histories import KnownHistories
 from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
@@ -65,13 +66,15 @@ def build_store(
     metrics: LeaseMetrics,
     containment_metrics: ContainmentMetrics,
     listener: CommitListener,
+    history_cache_bytes: int = 0,
     searches: Searches | None = None,
 ) -> Store:
     """Return the stores over ``database``.
 
     ``limits`` is called for each statement. ``listener`` is called with everything that they commit.
+    ``history_cache_bytes`` bounds the histories that are kept.
     """
-    slots = SlotSource()
+    slots, histories = SlotSource(), KnownHistories(max_bytes=history_cache_bytes)
     claims = Claims(
         database,
         worker_id=worker_id,
@@ -84,7 +87,7 @@ def build_store(
             database,
             limits=limits,
             listener=listener,
-            claim_on_send=ClaimOnSend(database, claims=claims, slots=slots),
+            claim_on_send=ClaimOnSend(database, claims=claims, slots=slots, histories=histories),
         ),
         messages=Messages(database, limits=limits, listener=listener),
         queue=Queue(database, limits=limits, listener=listener),
@@ -100,7 +103,9 @@ def build_store(
             listener=listener,
             containment_metrics=containment_metrics,
         ),
-        turns=Turns(database, limits=limits, metrics=metrics, listener=listener),
+        turns=Turns(
+            database, limits=limits, metrics=metrics, listener=listener, histories=histories
+        ),
         leases=Leases(
             database,
             worker_id=worker_id,

@@ -4,15 +4,13 @@ Every transition is fenced: it names the worker and the epoch, and raises ``Leas
 A worker that got no response to a transition reads ``current`` before it tries again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import LeaseLost
 from chatd.domain.files import FileSpan
-from chatd.domain.message import Message
 from chatd.domain.outcomes import LossReason
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
@@ -20,6 +18,7 @@ from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.files import Files
+from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.telemetry.metrics import LeaseMetrics
@@ -38,21 +37,6 @@ class FencingToken:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChatHistory:
-    """Messages that the model is shown, oldest first, and the tools that the chat's client runs.
-
-    A tool is an object of ``name``, ``description`` and ``parameters``, a JSON schema.
-    """
-
-    messages: tuple[Message, ...] = ()
-    tools: Sequence[Mapping[str, Any]] = ()
-
-    def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
-        """Return the history with further messages."""
-        return replace(self, messages=(*self.messages, *messages))
-
-
 class Turns:
     """Store for the workers that run turns."""
 
@@ -63,8 +47,10 @@ class Turns:
         limits: Callable[[], ChatLimits] = ChatLimits,
         metrics: LeaseMetrics | None = None,
         listener: CommitListener = NO_LISTENER,
+        histories: KnownHistories | None = None,
     ) -> None:
         self._database = database
+        self._histories = histories or KnownHistories(max_bytes=0)
         self._files = Files(database)
         self._limits = limits
         self._metrics = metrics or LeaseMetrics()
@@ -96,6 +82,10 @@ class Turns:
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
         tools = rows[0]["tools"] if rows else None
         return ChatHistory(tuple(map(records.message, rows)), tools or ())
+
+    def keep_history(self, chat: Chat, history: ChatHistory) -> None:
+        """Know the history of ``chat`` as it is now, for its next turn."""
+        self._histories.keep(chat.id, chat.version, history)
 
     async def read_files(self, chat_id: UUID, spans: Sequence[FileSpan]) -> list[bytes]:
         """Return spans of bytes of the chat's files. Raises ``FileNotFoundInChat``."""

@@ -88,7 +88,7 @@ class ChatTaskPool:
         """The leases that are held now."""
         return tuple(self._leases.values())
 
-    def may_start(self, chat_id: UUID) -> bool:
+    def may_start(self, chat_id: UUID | None) -> bool:
         """Return whether a slot is free for a chat, which has no task yet."""
         return self.free_slots > 0 and chat_id not in self._leases
 
@@ -123,18 +123,22 @@ class ChatTaskPool:
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)
         self._leases[lease.chat.id] = lease
-        self._context.run(self._group.start_soon, self._run_chat, lease, claim.turn_seconds_left)
+        self._context.run(self._group.start_soon, self._run_chat, lease, claim)
 
-    async def _run_chat(self, lease: Lease, turn_seconds_left: float | None) -> None:
+    async def _run_chat(self, lease: Lease, claim: Claim) -> None:
         structlog.contextvars.bind_contextvars(
             **lease.log_context()
         )  # on every line that this task logs
         unstored = ReapReason.NO_TASK
         try:
             runner = Runner(
-                self._services, lease, config=self._config, draining=lambda: self._draining
+                self._services,
+                lease,
+                history=claim.history,
+                config=self._config,
+                draining=lambda: self._draining,
             )
-            await runner.run(turn_seconds_left=turn_seconds_left)
+            await runner.run(turn_seconds_left=claim.turn_seconds_left)
         except Exception as error:  # noqa: BLE001 - it could not be stored
             _log.error("chat.store_failed", exc_info=error)
             unstored = ReapReason.ABANDONED  # so that a chat that always ends like this fails

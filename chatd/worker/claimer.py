@@ -121,8 +121,8 @@ class Claimer:
         return self._chat_tasks.free_slots > 0
 
     @contextmanager
-    def reserve_slot(self, chat_id: UUID) -> Iterator[Slot | None]:
-        """Reserve a free slot for a chat that the caller's statement makes pending and claims.
+    def reserve_slot(self, chat_id: UUID | None) -> Iterator[Slot | None]:
+        """Reserve a free slot for a chat (None: a new one) that the caller's statement claims.
 
         None while another chat may wait for a slot: since the last claim, which left none in the line, no
         hint has announced one, and no claim is under way for such a reason. Suspects and chats that are

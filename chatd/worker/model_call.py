@@ -27,7 +27,7 @@ from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
-from chatd.store.turns import ChatHistory
+from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.worker.answers import reason_to_reject, storable_content

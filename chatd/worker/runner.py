@@ -15,6 +15,7 @@ from chatd.domain.chat import LEASED
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, LeaseLost
 from chatd.domain.failure import Failure, database_failure, panic_failure
 from chatd.domain.outcomes import LossReason, TurnOutcome
+from chatd.store.histories import ChatHistory
 from chatd.supervision.child_run import is_being_cancelled
 from chatd.telemetry import tracing
 from chatd.worker.config import TurnConfig
@@ -32,7 +33,7 @@ _LOSS_LOOKUP_SECONDS, _EXPIRED_LOOKUP_SECONDS = 5.0, 0.2
 class Runner:
     """Runner of the turns of one leased chat.
 
-    ``config`` is called once per turn, so that a reload applies.
+    ``config`` is called once per turn, so that a reload applies. A ``history`` of None is read.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Runner:
         services: TurnServices,
         lease: Lease,
         *,
+        history: ChatHistory | None = None,
         config: Callable[[], TurnConfig],
         draining: Callable[[], bool],
     ) -> None:
@@ -47,7 +49,7 @@ class Runner:
         self._config = config
         self._lease = lease
         self._draining = draining
-        self._writer = Writer(services.turns, services.change_bus, lease)
+        self._writer = Writer(services.turns, services.change_bus, lease, history=history)
 
     async def run(self, *, turn_seconds_left: float | None = None) -> None:
         """Run turns until the chat is not leased any more.
@@ -59,6 +61,7 @@ class Runner:
                 self._config(), turn_seconds_left
             ):
                 turn_seconds_left = None
+            self._writer.keep_history()
         finally:
             fence = self._lease.fence
             self._services.flusher.untrack(fence.chat_id, epoch=fence.epoch)

@@ -36,7 +36,7 @@ from chatd.store.commands import (
     Release,
     RequireAction,
 )
-from chatd.store.turns import ChatHistory
+from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease

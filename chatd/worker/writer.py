@@ -6,13 +6,14 @@ from typing import TypeVar
 
 import anyio
 
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import LEASED, Chat, Status
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, FileNotFoundInChat, LeaseLost
 from chatd.domain.files import FileSpan
 from chatd.domain.hint import Hint, hash_owner
 from chatd.fanout.change_bus import ChangeBus
 from chatd.store.commands import WorkerCommand
-from chatd.store.turns import ChatHistory, Turns
+from chatd.store.histories import ChatHistory
+from chatd.store.turns import Turns
 from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
 from chatd.worker.clock import boottime
@@ -39,11 +40,18 @@ class Writer:
     up again and again raises ``DatabaseBusy``.
     """
 
-    def __init__(self, turns: Turns, change_bus: ChangeBus, lease: Lease) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        change_bus: ChangeBus,
+        lease: Lease,
+        *,
+        history: ChatHistory | None = None,
+    ) -> None:
         self._turns = turns
         self._change_bus = change_bus
         self._lease = lease
-        self._history: ChatHistory | None = None
+        self._history = history
         self._elapsed_seconds = 0.0
 
     def take_elapsed(self) -> float:
@@ -65,8 +73,9 @@ class Writer:
     async def history(self) -> ChatHistory:
         """Return what the model is shown.
 
-        It is read once. While the lease lasts, only this writer adds to it: an edit fences the worker. So
-        it grows by what each transition returns, and is read again only when such a response was lost.
+        It is read once, unless it is known from the last turn. While the lease lasts, only this writer adds
+        to it: an edit fences the worker. So it grows by what each transition returns, and is read again
+        only when such a response was lost.
         """
         if self._history is None:
             with tracing.store_span("history"):
@@ -74,6 +83,12 @@ class Writer:
                     lambda: self._turns.history(self._lease.chat.id)
                 )
         return self._history
+
+    def keep_history(self) -> None:
+        """Have the store keep the history for the next turn, if the last one ended here and it is known."""
+        chat = self._lease.chat
+        if self._history is not None and chat.status not in LEASED:
+            self._turns.keep_history(chat, self._history)
 
     async def read_files(self, spans: Sequence[FileSpan]) -> Sequence[bytes]:
         """Return bytes of the chat's files. Raise ``LeaseLost`` if the chat was deleted with them."""

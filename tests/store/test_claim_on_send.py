@@ -6,9 +6,9 @@ stored is compared, but for ids and times.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,7 +22,9 @@ from support.factories import (
     OWNER,
     WORKER,
     chat_with_status,
+    columns_for,
     insert_chat,
+    insert_models,
     insert_tool_calls,
     text_content,
 )
@@ -32,15 +34,19 @@ from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatdError
 from chatd.domain.files import new_file
 from chatd.domain.journal import JournalEntry
+from chatd.domain.message import NewMessage, Role
 from chatd.domain.request_actor import RequestActor
 from chatd.store.chats import Chats
 from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.claims import Claim, Claims
+from chatd.store.commands import FinishTurn
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
+from chatd.store.histories import KnownHistories
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.slots import Slot, SlotSource
+from chatd.store.turns import FencingToken, Turns
 
 KEY = IdempotencyKey(owner_id=OWNER, key="k", request_hash=b"1")
 FILE = new_file(b"bytes", media_type="text/plain", name="a.txt")
@@ -66,6 +72,8 @@ class Case:
     tool_calls: bool = False
     advance: bool = True
     models: tuple[UUID, ...] = (MODEL, OTHER_MODEL)
+    creates: bool = False
+    """The message is the first of a new chat."""
 
 
 BY_STATUS = [
@@ -136,6 +144,34 @@ OTHERS = [
     ),
 ]
 
+NEW_CHATS = [
+    Case(name="empty", claims=False, request={"content": None}),
+    Case(name="asked", claims=True),
+    Case(
+        name="full of everything",
+        claims=True,
+        request={
+            "content": (FILE.reference(),),
+            "files": (FILE,),
+            "system_prompt": "be brief",
+            "title": "a \x00 title",
+            "labels": {"a": "b"},
+            "tools": [{"name": "clock", "description": "", "parameters": {}}],
+            "actor": RequestActor("admin", TOKEN),
+        },
+    ),
+    Case(name="other model", claims=True, request={"model_config_id": OTHER_MODEL}),
+    Case(name="model of other workers", claims=False, models=(OTHER_MODEL,)),
+    Case(name="key", claims=True, request={"key": KEY}),
+    Case(name="key, empty", claims=False, request={"key": KEY, "content": None}),
+    Case(name="no advance", claims=True, advance=False),
+    Case(name="last running", claims=True, running=1, limits=ChatLimits(max_running_per_owner=2)),
+    Case(name="held", claims=False, running=2, limits=ChatLimits(max_running_per_owner=2)),
+    Case(name="too many active", claims=False, running=2, limits=ChatLimits(max_active_chats=2)),
+    Case(name="full", claims=False, limits=ChatLimits(max_chat_bytes=10)),
+]
+NEW_CHATS = [replace(case, creates=True) for case in NEW_CHATS]
+
 
 @dataclass
 class Outcome:
@@ -155,6 +191,7 @@ class Way:
         self.database, self.case = database, case
         self.entries: list[JournalEntry] = []
         self.claims: list[Claim] = []
+        self.histories = KnownHistories(max_bytes=100_000)
         self.listener = CommitListener(on_commit=lambda entries, _: self.entries.extend(entries))
 
     def chats(self, *, claim_on_send: bool) -> Chats:
@@ -165,20 +202,23 @@ class Way:
             self.database,
             limits=lambda: self.case.limits,
             listener=self.listener,
-            claim_on_send=ClaimOnSend(self.database, claims=claims, slots=slots)
+            claim_on_send=ClaimOnSend(
+                self.database, claims=claims, slots=slots, histories=self.histories
+            )
             if claim_on_send
             else None,
         )
 
     @contextmanager
-    def _reserve(self, _: UUID) -> Iterator[Slot | None]:
+    def _reserve(self, _: UUID | None) -> Iterator[Slot | None]:
         yield Slot(models=self.case.models, advance=self.case.advance, start=self.claims.append)
 
-    async def send(self, chat: Chat, *, claim_on_send: bool) -> Outcome:
-        chats = self.chats(claim_on_send=claim_on_send)
-        request = {"content": text_content("more"), **self.case.request}
+    async def run(self, *, claim_on_send: bool) -> Outcome:
+        """Make the chat of the case, unless it is a new one, and send the message."""
+        chat = None if self.case.creates else await make_chat(self.database, self.case)
+        message = self._message(self.chats(claim_on_send=claim_on_send), chat)
         try:
-            result: Any = await chats.send(chat.id, owner_id=OWNER, **request)
+            result: Any = await message()
         except ChatdError as error:
             result = (type(error), str(error))
         if self.case.claims and not claim_on_send:
@@ -189,13 +229,20 @@ class Way:
                 advance=self.case.advance,
                 listener=self.listener,
             )
-        plain = plainly(chat.id)
-        replayed = None
-        if "key" in request:
-            replayed = plain(await chats.send(chat.id, owner_id=OWNER, **request))
-        return Outcome(
-            plain(result), plain(self.entries), plain(await self.stored()), replayed, self.claims
+        chat_id = chat.id if chat else getattr(result, "chat", None) and result.chat.id
+        plain = plainly(chat_id)
+        outcome = Outcome(
+            plain(result), plain(self.entries), plain(await self.stored()), claims=self.claims
         )
+        if "key" in self.case.request:
+            outcome.replayed = plain(await message())
+        return outcome
+
+    def _message(self, chats: Chats, chat: Chat | None) -> Callable[[], Awaitable[Any]]:
+        request = {"content": text_content("more"), "owner_id": OWNER, **self.case.request}
+        if chat is not None:
+            return lambda: chats.send(chat.id, **request)
+        return lambda: chats.create(**{"model_config_id": MODEL, **request})
 
     async def stored(self) -> Mapping[str, Any]:
         """Return all rows of all tables."""
@@ -220,7 +267,7 @@ class Way:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+[+-][\d:]+")
 
 
-def plainly(chat_id: UUID) -> Callable[[Any], Any]:
+def plainly(chat_id: UUID | None) -> Callable[[Any], Any]:
     """Return a function that makes values comparable, whatever the id of the chat and the time."""
 
     def plain(value: Any) -> Any:
@@ -253,34 +300,36 @@ async def empty(database: Database) -> AsyncIterator[None]:
 
 
 async def make_chat(database: Database, case: Case) -> Chat:
-    for number in range(case.running):
-        await insert_chat(
-            database,
-            id=UUID(int=number + 1),
-            root_chat_id=UUID(int=number + 1),
-            status="running",
-            worker_id=uuid4() if number > case.running else WORKER,
-            epoch=1,
-            started_at="now",
-            heartbeat_at="now",
-        )
     chat = await chat_with_status(database, case.status, queued=case.queued, **case.columns)
     if case.tool_calls:
         await insert_tool_calls(database, chat.id, "a", "b")
     return chat
 
 
-@pytest.mark.parametrize("cases", [BY_STATUS, OTHERS], ids=["by status", "others"])
-async def test_one_statement_does_what_send_and_claim_do(
+async def make_running_chats(database: Database, number: int) -> None:
+    for n in range(1, number + 1):
+        await insert_chat(
+            database,
+            id=UUID(int=n),
+            root_chat_id=UUID(int=n),
+            **columns_for(Status.RUNNING),
+        )
+
+
+@pytest.mark.parametrize(
+    "cases", [BY_STATUS, OTHERS, NEW_CHATS], ids=["by status", "others", "new chats"]
+)
+async def test_one_statement_does_what_two_do(
     database: Database, subtests: pytest.Subtests, cases: list[Case]
 ) -> None:
+    await insert_models(database)
     for case in cases:
         outcomes = []
         for claim_on_send in (False, True):
             async with empty(database):
-                chat = await make_chat(database, case)
+                await make_running_chats(database, case.running)
                 way = Way(database, case)
-                outcomes.append(await way.send(chat, claim_on_send=claim_on_send))
+                outcomes.append(await way.run(claim_on_send=claim_on_send))
         apart, together = outcomes
         with subtests.test(case=case.name):
             assert together.result == apart.result
@@ -294,6 +343,40 @@ async def test_one_statement_does_what_send_and_claim_do(
                 assert one.turn_seconds_left is other.turn_seconds_left is None
 
 
+async def test_history_of_the_claim_is_the_one_that_is_stored(database: Database) -> None:
+    """It is known of a new chat, and of one whose history was kept at the version before."""
+    case = Case(name="history", claims=True)
+    way = Way(database, case)
+    chats, turns = way.chats(claim_on_send=True), Turns(database, histories=way.histories)
+    await insert_models(database)
+    chat = (
+        await chats.create(
+            owner_id=OWNER,
+            model_config_id=MODEL,
+            content=text_content("hello"),
+            system_prompt="be brief",
+            tools=[{"name": "clock", "description": "", "parameters": {}}],
+        )
+    ).chat
+    [claim] = way.claims
+    assert claim.history == await turns.history(chat.id)
+    fence = FencingToken(chat.id, WORKER, 1)
+    answer = NewMessage(role=Role.ASSISTANT, content=text_content("well"))
+    finish = FinishTurn(step=0, messages=[answer], settled_part=0)
+    result = await turns.apply(fence, finish)
+    assert claim.history is not None
+    turns.keep_history(result.chat, claim.history.with_messages(result.model_messages))
+    await chats.send(chat.id, owner_id=OWNER, content=text_content("again"))
+    assert way.claims[1].history == await turns.history(chat.id)
+    assert len(way.claims[1].history.messages) == 4
+    assert way.histories.size == 0, "it is the task's now"
+    result = await turns.apply(replace(fence, epoch=2), replace(finish, step=1))
+    turns.keep_history(result.chat, way.claims[1].history.with_messages(result.model_messages))
+    await chats.describe(chat.id, owner_id=OWNER, title="another version")
+    await chats.send(chat.id, owner_id=OWNER, content=text_content("more"))
+    assert way.claims[2].history is None, "it may have changed"
+
+
 async def test_chat_that_is_locked_is_not_waited_for(database: Database) -> None:
     """Whoever has it is about to change it, so the ordinary statement waits and decides."""
     case = Case(name="locked", claims=False)
@@ -304,13 +387,16 @@ async def test_chat_that_is_locked_is_not_waited_for(database: Database) -> None
         await transaction.start()
         await other.execute("UPDATE chats SET version = version + 1")
         statements = database.statement_count
-        sending = asyncio.create_task(way.send(chat, claim_on_send=True))
+        sending = asyncio.create_task(
+            way.chats(claim_on_send=True).send(
+                chat.id, owner_id=OWNER, content=text_content("more")
+            )
+        )
         await eventually(lambda: database.statement_count == statements + 2)
         await transaction.commit()
-    outcome = await sending
-    assert outcome.claims == []
-    assert outcome.result["chat"]["status"] == "pending"
-    assert outcome.result["chat"]["version"] == 3
+    result = await sending
+    assert way.claims == []
+    assert (result.chat.status, result.chat.version) == ("pending", 3)
 
 
 async def test_many_messages_to_one_chat_are_each_stored_once(database: Database) -> None:

@@ -21,8 +21,8 @@ from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.hint import Hint
 from chatd.fanout.hub import ChatHub
 from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.store.histories import ChatHistory
 from chatd.store.leases import Renewal
-from chatd.store.turns import ChatHistory
 from chatd.supervision.child import ChildHandle
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime

@@ -18,7 +18,8 @@
 -- out of both. Only callers are refused for want of space: a worker's answer is always stored.
 
 -- name: create
--- Create a chat: pending when its messages start a turn, else waiting.
+-- Create a chat: pending when its messages start a turn, else waiting. If `:worker_id` is not null,
+-- that worker claims a pending chat in the same statement, unless it is held (claims.send_and_claim).
 WITH added AS MATERIALIZED (
     SELECT pg_column_size(:messages::jsonb) + pg_column_size(:tools::jsonb)
            + chat_new_file_bytes(NULL, :file_ids, :file_data) AS bytes
@@ -28,16 +29,26 @@ WITH added AS MATERIALIZED (
                     'done') AS outcome,
            gen_random_uuid() AS id, added.bytes AS added_bytes
     FROM added
+), new_status AS MATERIALIZED (
+    SELECT CASE WHEN NOT :starts_turn THEN 'waiting'
+                WHEN held OR :worker_id::uuid IS NULL THEN 'pending'
+                ELSE 'running' END AS status, held
+    FROM (SELECT :starts_turn AND chat_must_hold(:owner_id, :limits) AS held
+          FROM decision WHERE decision.outcome = 'done') owner
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       status, pending_since, round, held, request_traceparent, stored_bytes)
+                       status, pending_since, round, held, request_traceparent, stored_bytes,
+                       version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent)
     SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
-           CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END,
-           CASE WHEN :starts_turn THEN clock_timestamp() END,
-           CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END,
-           CASE WHEN :starts_turn THEN chat_must_hold(:owner_id, :limits) ELSE false END,
-           :request_traceparent, decision.added_bytes
-    FROM decision WHERE decision.outcome = 'done'
+           status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
+           CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END, held,
+           :request_traceparent, decision.added_bytes,
+           CASE WHEN claimed THEN 2 ELSE 1 END, claimed::integer,
+           CASE WHEN claimed THEN :worker_id::uuid END,
+           CASE WHEN claimed THEN clock_timestamp() END,
+           CASE WHEN claimed THEN clock_timestamp() END,
+           CASE WHEN claimed THEN :claim_traceparent END
+    FROM decision, (SELECT *, status = 'running' AS claimed FROM new_status) new_status
     RETURNING *
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
@@ -50,28 +61,38 @@ WITH added AS MATERIALIZED (
     SELECT created.id, :tools FROM created WHERE :tools::jsonb <> '[]'
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id)
-    SELECT created.id, chat_message_id(created.version, m.n), created.version, m.role, m.content,
-           m.visibility, m.model_config_id
+    SELECT created.id, chat_message_id(1, m.n), 1, m.role, m.content, m.visibility,
+           m.model_config_id
     FROM created, chat_message_rows(:messages) m
     RETURNING *
-), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
-                             actor_token_id, data)
-    SELECT created.id, created.version, 'create', created.status, created.epoch, :actor_owner_id,
-           :actor_token_id::uuid,
-           jsonb_build_object(
-               'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted))
-    FROM created
-    RETURNING created_at, data
+), entries AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
+                             actor_owner_id, actor_token_id, data)
+    SELECT created.id, entry.*
+    FROM created, LATERAL (
+        SELECT 1, 'create', CASE WHEN :starts_turn THEN 'pending' ELSE 'waiting' END, 0, NULL::uuid,
+               :actor_owner_id, :actor_token_id::uuid, jsonb_build_object(
+                   'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted))
+        UNION ALL
+        SELECT 2, 'claim', 'running', 1, created.worker_id, NULL, NULL, '{}'
+        WHERE created.status = 'running'
+    ) entry
+    RETURNING version, created_at, data
+), advanced AS MATERIALIZED (
+    SELECT setval('chat_claimed_round', round) FROM created
+    WHERE status = 'running' AND :advance AND round > (SELECT last_value FROM chat_claimed_round)
 ), response AS (
     SELECT decision.outcome, chat_columns(created),
-           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-           (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
-    FROM decision LEFT JOIN created ON true LEFT JOIN journal_entry ON true
+           entry.created_at AS entry_created_at, entry.data AS entry_data,
+           claim.created_at AS claim_created_at, claim.data AS claim_data,
+           0::bigint AS unclaimed_settled_part, NULL::text AS unclaimed_traceparent,
+           (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
+           (SELECT count(*) FROM advanced) AS rounds_advanced
+    FROM decision LEFT JOIN created ON true LEFT JOIN entries entry ON entry.version = 1
+                  LEFT JOIN entries claim ON claim.version = 2
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
-           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, 1,
            (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )

@@ -217,11 +217,12 @@ WITH snapshot AS MATERIALIZED (
            (SELECT array_agg(id) FROM inserted)
     FROM updated WHERE :idempotency_key::text IS NOT NULL
 )
-SELECT chat_columns(updated), claimed.created_at AS entry_created_at, claimed.data AS entry_data,
-       sent.created_at AS sent_created_at, sent.data AS sent_data,
-       accepted.settled_part AS sent_settled_part,
-       accepted.claim_traceparent AS sent_claim_traceparent,
+SELECT chat_columns(updated),
+       entry.created_at AS entry_created_at, entry.data AS entry_data,
+       claim.created_at AS claim_created_at, claim.data AS claim_data,
+       accepted.settled_part AS unclaimed_settled_part,
+       accepted.claim_traceparent AS unclaimed_traceparent,
        (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
        (SELECT count(*) FROM advanced) AS rounds_advanced
-FROM updated, accepted, entries sent, entries claimed
-WHERE sent.version = updated.version - 1 AND claimed.version = updated.version;
+FROM updated, accepted, entries entry, entries claim
+WHERE entry.version = updated.version - 1 AND claim.version = updated.version;

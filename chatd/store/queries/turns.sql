@@ -10,6 +10,7 @@
 -- Read what the model is shown, oldest first. The first row has the tools of the chat.
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at,
+       page_bytes,
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
             THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools
 FROM chat_messages

@@ -1,0 +1,73 @@
+"""Histories as the model is shown them, and those that this process still knows from the last turn."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+from chatd.domain.message import Message
+
+_MESSAGE_BYTES: Final = 1000
+"""Memory that a message takes besides its content, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatHistory:
+    """Messages that the model is shown, oldest first, and the tools that the chat's client runs.
+
+    A tool is an object of ``name``, ``description`` and ``parameters``, a JSON schema.
+    """
+
+    messages: tuple[Message, ...] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+
+    def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
+        """Return the history with further messages."""
+        return replace(self, messages=(*self.messages, *messages))
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the history takes, about."""
+        tools = len(str(self.tools)) if self.tools else 0
+        return tools + sum(message.size + _MESSAGE_BYTES for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    version: int
+    history: ChatHistory
+    size: int
+
+
+class KnownHistories:
+    """The histories of chats whose turns ended here, up to ``max_bytes`` in all: those that ended last.
+
+    A history is known for one version of its chat. Each change of a history is a transition, which raises
+    the version. So a history that has changed is not known.
+    """
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self.size = 0
+        """Bytes of memory that they take, about."""
+
+    def keep(self, chat_id: UUID, version: int, history: ChatHistory) -> None:
+        """Know the history of a chat at this version."""
+        self.take(chat_id, version)
+        known = _Known(version, history, history.size)
+        if known.size > self._max_bytes:
+            return
+        self._known[chat_id] = known
+        self.size += known.size
+        while self.size > self._max_bytes:
+            self.size -= self._known.popitem(last=False)[1].size
+
+    def take(self, chat_id: UUID, version: int) -> ChatHistory | None:
+        """Return the history of a chat at this version, and forget it. None: it is not known."""
+        known = self._known.pop(chat_id, None)
+        if known is None:
+            return None
+        self.size -= known.size
+        return known.history if known.version == version else None
