@@ -37,7 +37,7 @@ class Claim:
     pending_seconds: float
     """Seconds since the transition that made the chat pending, or since its next attempt was due."""
     history: ChatHistory | None = None
-    """What the model is shown. None: it is not known, and has to be read."""
+    """The chat's history. None: it is not known, and has to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,14 +61,18 @@ class Turns:
         parameters = command.parameters()
         if command.ends_lease:
             parameters["limits"] = self._limits().of_owner
+        parameters |= {
+            "chat_id": fence.chat_id,
+            "worker_id": fence.worker_id,
+            "epoch": fence.epoch,
+        }
+        if (query := command.common_query) is not None:
+            values = {name: parameters[name] for name in query.parameters}
+            row = await self._database.fetchrow(query, **values)
+            if row is not None:
+                return self._listener.committed(row, command.transition, fence.worker_id)
         while True:
-            row = await self._database.fetchrow(
-                command.query,
-                chat_id=fence.chat_id,
-                worker_id=fence.worker_id,
-                epoch=fence.epoch,
-                **parameters,
-            )
+            row = await self._database.fetchrow(command.query, **parameters)
             if row is None:
                 self._metrics.fence_rejections.add(command.transition)
                 raise LeaseLost(

@@ -30,6 +30,7 @@ async def test_finished_turn_is_counted_once(dsn: str) -> None:
         yield Finished("stop", used)
 
     async with running_daemon(dsn, FunctionProvider(act), worker=NO_POLLS) as chatd:
+        await chatd.wait_until_no_chat_waits()
         meter = await MetricsObserver.start(chatd)
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
@@ -38,11 +39,12 @@ async def test_finished_turn_is_counted_once(dsn: str) -> None:
         for name in (
             "chatd_claims_total",
             "chatd_claim_wait_seconds_count",
-            "chatd_notification_to_claim_seconds_count",
+            "chatd_claims_on_send_total",
             "chatd_turn_seconds_count",
             "chatd_steps_total",
         ):
             assert await meter.increase(name) == 1, name
+        assert await meter.increase("chatd_notification_to_claim_seconds_count") == 0
         assert await meter.increase("chatd_provider_calls_total", model="one") == 1
         assert await meter.increase("chatd_first_part_seconds_count", model="one") == 1
         assert await meter.increase("chatd_parts_streamed_total") == 3

@@ -5,11 +5,9 @@ stored is compared, but for ids and times.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,6 +26,7 @@ from support.factories import (
     insert_tool_calls,
     text_content,
 )
+from support.stored_tables import empty_tables, plainly, stored_tables
 from support.transitions import may_queue
 
 from chatd.domain.chat import IDLE, BusyBehavior, Chat, Status
@@ -232,7 +231,10 @@ class Way:
         chat_id = chat.id if chat else getattr(result, "chat", None) and result.chat.id
         plain = plainly(chat_id)
         outcome = Outcome(
-            plain(result), plain(self.entries), plain(await self.stored()), claims=self.claims
+            plain(result),
+            plain(self.entries),
+            plain(await stored_tables(self.database)),
+            claims=self.claims,
         )
         if "key" in self.case.request:
             outcome.replayed = plain(await message())
@@ -243,60 +245,6 @@ class Way:
         if chat is not None:
             return lambda: chats.send(chat.id, **request)
         return lambda: chats.create(**{"model_config_id": MODEL, **request})
-
-    async def stored(self) -> Mapping[str, Any]:
-        """Return all rows of all tables."""
-        tables = await self.database.fetch(
-            "SELECT relname FROM pg_class WHERE relkind = 'r'"
-            " AND relnamespace = current_schema()::regnamespace ORDER BY 1"
-        )
-        return {
-            name: [
-                row["row"]
-                for row in await self.database.fetch(
-                    f"SELECT to_jsonb(t) AS row FROM {name} t"
-                    " ORDER BY to_jsonb(t) #- '{chat_id}' #- '{id}'"
-                    if name != "chat_events"
-                    else "SELECT to_jsonb(t) AS row FROM chat_events t ORDER BY version"
-                )
-            ]
-            for (name,) in tables
-        } | {"round": await self.database.fetch("SELECT last_value FROM chat_claimed_round")}
-
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+[+-][\d:]+")
-
-
-def plainly(chat_id: UUID | None) -> Callable[[Any], Any]:
-    """Return a function that makes values comparable, whatever the id of the chat and the time."""
-
-    def plain(value: Any) -> Any:
-        match value:
-            case datetime():
-                return "time"
-            case UUID() | str() if str(value) == str(chat_id):
-                return "chat"
-            case str():
-                return "time" if _TIME.fullmatch(value) else value.replace(str(chat_id), "chat")
-            case dict():
-                return {name: plain(each) for name, each in value.items()}
-            case list() | tuple():
-                return [plain(each) for each in value]
-            case _ if hasattr(value, "__dataclass_fields__"):
-                return plain(asdict(value))
-            case _ if hasattr(value, "keys"):
-                return plain(dict(value))
-        return value
-
-    return plain
-
-
-@asynccontextmanager
-async def empty(database: Database) -> AsyncIterator[None]:
-    await database.fetch("DELETE FROM chats")
-    await database.fetch("DELETE FROM idempotency_keys")
-    await database.fetch("SELECT setval('chat_claimed_round', 1, false)")
-    yield
 
 
 async def make_chat(database: Database, case: Case) -> Chat:
@@ -326,10 +274,9 @@ async def test_one_statement_does_what_two_do(
     for case in cases:
         outcomes = []
         for claim_on_send in (False, True):
-            async with empty(database):
-                await make_running_chats(database, case.running)
-                way = Way(database, case)
-                outcomes.append(await way.run(claim_on_send=claim_on_send))
+            await empty_tables(database)
+            await make_running_chats(database, case.running)
+            outcomes.append(await Way(database, case).run(claim_on_send=claim_on_send))
         apart, together = outcomes
         with subtests.test(case=case.name):
             assert together.result == apart.result

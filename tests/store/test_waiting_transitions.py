@@ -149,7 +149,8 @@ async def test_wait_for_a_heartbeat_is_not_stale(database: Database, name: str) 
         )
     async with asyncio.timeout(WAIT_SECONDS):
         result = await task
-    assert database.statement_count - before == 1
+    looks_first = name == "finish_turn"  # by a statement for turns without a queue
+    assert database.statement_count - before == 1 + looks_first
     assert result.chat.status is case.target
     assert result.chat.version == 2
     assert result.entry is not None

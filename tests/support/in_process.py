@@ -80,6 +80,12 @@ class InProcessDaemon:
             entry for entry in answer.json()["items"] if transition in {None, entry["transition"]}
         ]
 
+    async def wait_until_no_chat_waits(self) -> None:
+        """Wait until the worker knows that none does. It then claims chats with their messages."""
+        assert self.daemon.actors.worker is not None
+        claimer = self.daemon.actors.worker.claimer
+        await eventually(lambda: not claimer._prompted and not claimer._prompted_claim)
+
     async def stop(self) -> None:
         """Stop in order, and check that the daemon ends without an error."""
         self.daemon.stop()

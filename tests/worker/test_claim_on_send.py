@@ -25,13 +25,6 @@ from chatd.store.database import Database
 HELLO = text_content("hello")
 
 
-async def quiet(chatd: InProcessDaemon) -> None:
-    """Wait until the worker has seen that no chat waits."""
-    claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
-
-    await eventually(lambda: not claimer._prompted and not claimer._prompted_claim)
-
-
 def claims_on_send(chatd: InProcessDaemon) -> float:
     return chatd.daemon.services.metrics.turns.claims_on_send.values[()]
 
@@ -48,7 +41,7 @@ async def test_idle_process_claims_with_the_message(dsn: str) -> None:
     """The response is that of the message alone, and no claim is looked for."""
     async with running_daemon(dsn, worker={"poll_seconds": 600}) as chatd:
         chat = await chatd.api.create()
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         claims = chatd.daemon.services.store.claims
         claims.claim = not_called  # type: ignore[method-assign]
         sent = await chatd.api.send(chat["id"], "hello")
@@ -77,7 +70,7 @@ async def test_new_messages_never_overtake_chats_that_wait(dsn: str, database: D
     """One slot, and always several chats that wait for it. Each gets it in the order of the messages."""
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"max_chats": 1}) as chatd:
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         sent = []
 
         async def send() -> None:
@@ -106,7 +99,7 @@ async def test_new_messages_never_overtake_chats_that_wait(dsn: str, database: D
 )
 async def test_after_a_hint_the_line_is_looked_at_first(dsn: str, hint: Hint) -> None:
     async with running_daemon(dsn, worker={"poll_seconds": 600}) as chatd:
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
         claim, go = claimer._claims.claim, anyio.Event()
 
@@ -126,7 +119,7 @@ async def test_after_a_hint_the_line_is_looked_at_first(dsn: str, hint: Hint) ->
         go.set()
         for each in (chat, other):
             await chatd.api.wait_for_status(each["id"], "waiting")
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
 
 
 async def test_slots_are_reserved_before_the_statement(dsn: str) -> None:
@@ -134,7 +127,7 @@ async def test_slots_are_reserved_before_the_statement(dsn: str) -> None:
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"max_chats": 3}) as chatd:
         chats = [(await chatd.api.create())["id"] for _ in range(12)]
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         async with asyncio.TaskGroup() as group:
             for chat_id in chats:
                 group.create_task(chatd.api.send(chat_id, "hello"))
@@ -152,7 +145,7 @@ async def test_worker_offers_no_slot_that_it_may_not_fill(dsn: str) -> None:
     held = HeldProvider()
     async with running_daemon(dsn, held, worker={"poll_seconds": 600, "max_chats": 2}) as chatd:
         chat_id = UUID((await chatd.api.create())["id"])
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         chats, worker = chatd.daemon.services.store.chats, chatd.daemon.actors.worker
         assert worker is not None
         await chats.send(chat_id, owner_id="local", content=HELLO)
@@ -164,7 +157,7 @@ async def test_worker_offers_no_slot_that_it_may_not_fill(dsn: str) -> None:
         with reserve(uuid4()) as slot:
             assert slot is None, "the worker does not hold its lease"
         worker.claimer._may_claim = may_claim
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         with reserve(uuid4()) as slot, reserve(uuid4()) as too_many:
             assert (slot is not None, too_many) == (True, None)
         chatd.daemon.chat_tasks.stop_claiming()
@@ -177,7 +170,7 @@ async def test_slot_that_is_given_back_goes_to_the_line(dsn: str) -> None:
     """A chat that became pending while the last slot was reserved does not wait for the next poll."""
     async with running_daemon(dsn, worker={"poll_seconds": 600, "max_chats": 1}) as chatd:
         chat = await chatd.api.create()
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
         with claimer.reserve_slot(uuid4()) as slot:
             assert slot is not None
@@ -206,7 +199,7 @@ async def test_chat_whose_claim_was_lost_is_given_back_at_once(dsn: str) -> None
     provider = scripted()
     async with running_daemon(dsn, provider) as chatd:
         chat = await chatd.api.create()
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
 
         async def lose() -> None:
             raise DatabaseUnavailable
@@ -236,7 +229,7 @@ async def test_cancelled_sender_leaves_no_chat_without_a_task(dsn: str, native: 
     provider = scripted()
     async with running_daemon(dsn, provider) as chatd:
         chat_id = UUID((await chatd.api.create())["id"])
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         committed, go = anyio.Event(), anyio.Event()
 
         async def wait() -> None:
@@ -272,7 +265,7 @@ async def test_chat_that_cannot_be_read_fails_like_one_that_was_claimed(
 ) -> None:
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
-        await quiet(chatd)
+        await chatd.wait_until_no_chat_waits()
         await database.fetch("UPDATE chats SET labels = '{\"a\": 1}'")
         response = await chatd.api.http.post(
             f"/api/v1/chats/{chat['id']}/messages", json={"content": "hello"}

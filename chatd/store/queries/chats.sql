@@ -19,7 +19,8 @@
 
 -- name: create
 -- Create a chat: pending when its messages start a turn, else waiting. If `:worker_id` is not null,
--- that worker claims a pending chat in the same statement, unless it is held (claims.send_and_claim).
+-- that worker claims a pending chat in the same statement, unless it is held. The rows are those
+-- of `create` and `claim` (see claims.send_and_claim).
 WITH added AS MATERIALIZED (
     SELECT pg_column_size(:messages::jsonb) + pg_column_size(:tools::jsonb)
            + chat_new_file_bytes(NULL, :file_ids, :file_data) AS bytes

@@ -87,6 +87,69 @@ SELECT 'done' AS outcome, chat_columns(updated),
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
 FROM updated, journal_entry;
 
+-- name: finish_turn
+-- Store the last step of a running turn and end it, when no message is queued. No row: one is, or
+-- the lease is lost. `finish` says which.
+WITH updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        committed_steps = c.committed_steps + 1,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        status = 'waiting',
+        worker_id = NULL,
+        started_at = NULL,
+        heartbeat_at = NULL,
+        recoveries = 0,
+        attempts = 0,
+        next_attempt_at = NULL,
+        turn_deadline_at = NULL,
+        input_tokens = c.input_tokens + used.input_tokens,
+        output_tokens = c.output_tokens + used.output_tokens,
+        cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
+        cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
+        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
+        stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
+            + chat_new_file_bytes(c.id, :file_ids, :file_data)
+    FROM chat_messages_usage(:messages) used
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running' AND c.queue_length = 0
+    RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
+                               finish_reason, input_tokens, output_tokens, cache_read_tokens,
+                               cache_write_tokens, reasoning_tokens)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
+    FROM updated, chat_message_rows(:messages) m
+    RETURNING *
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'finish_turn', updated.status, updated.epoch, :worker_id,
+           jsonb_strip_nulls(jsonb_build_object(
+               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
+               'settled_part', updated.settled_part,
+               'queue_length', updated.queue_length))
+    FROM updated
+    RETURNING created_at, data
+), admitted AS MATERIALIZED (
+    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+)
+SELECT 'done' AS outcome, chat_columns(updated),
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
+       admitted.id AS admitted_id, admitted.version AS admitted_version
+FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
+
 -- name: finish
 -- Store the last step and end the turn. `:transition` says which end it is and `:from_status`
 -- from which status. The head of the queue becomes the next turn: of the same worker if
