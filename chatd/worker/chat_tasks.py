@@ -117,8 +117,10 @@ class ChatTaskPool:
 
     def start(self, claim: Claim) -> None:
         """Start a task for a chat that was claimed."""
-        assert self._group is not None  # noqa: S101 - free_slots is 0 without a group
         lease = Lease(claim.result.chat, worker_lease=self._worker_lease)
+        if self._group is None:  # this actor has stopped since the slot was free
+            self.unheld.add(lease.key, ReapReason.NO_TASK, now=boottime())
+            return
         fenced = self._leases.get(lease.chat.id)
         if fenced is not None:  # an edit fenced the task of this process, which then claimed again
             fenced.cancel(Cause.LOST)

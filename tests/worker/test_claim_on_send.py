@@ -224,6 +224,26 @@ async def test_chat_whose_claim_was_lost_is_given_back_at_once(dsn: str) -> None
         assert provider.calls == 1
 
 
+async def test_chat_is_given_back_if_the_pool_has_stopped_meanwhile(dsn: str) -> None:
+    provider = scripted()
+    async with running_daemon(dsn, provider) as chatd:
+        chat = await chatd.api.create()
+        await chatd.wait_until_no_chat_waits()
+        chat_tasks = chatd.daemon.chat_tasks
+        assert chat_tasks is not None
+        group = chat_tasks._group
+
+        async def stop() -> None:
+            chat_tasks._group = None
+            asyncio.get_running_loop().call_later(0.1, setattr, chat_tasks, "_group", group)
+
+        after_each_claim_on_send(chatd, stop)
+        await chatd.api.send(chat["id"], "hello")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert [e["data"]["reason"] for e in await chatd.journal(chat["id"], "reap")] == ["no_task"]
+        assert provider.calls == 1
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])
 async def test_cancelled_sender_leaves_no_chat_without_a_task(dsn: str, native: bool) -> None:
     provider = scripted()
