@@ -11,6 +11,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import TooManyActiveChats
 from chatd.store import sql
 from chatd.store.chats import Chats
+from chatd.store.claim_on_send import NO_CLAIM
 from chatd.store.database import Database
 from chatd.store.executor import NO_ACTOR
 from chatd.store.files import file_parameters
@@ -75,6 +76,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         request_traceparent=None,
         **file_parameters([]),
         **NO_KEY,
+        **NO_CLAIM,
         **NO_ACTOR,
     )
 
