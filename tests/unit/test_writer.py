@@ -8,7 +8,7 @@ from support.chats import leased_chat
 from support.virtual_clock import on_virtual_time
 
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable
-from chatd.store.turns import ChatHistory
+from chatd.store.histories import ChatHistory
 from chatd.worker.clock import boottime
 from chatd.worker.lease import Lease
 from chatd.worker.worker_lease import WorkerLease
