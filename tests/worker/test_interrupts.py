@@ -252,7 +252,10 @@ async def test_a_hundred_interrupts_at_random_moments(dsn: str, daemons: int) ->
 
     async with (
         running_daemons(
-            dsn, [varied_provider() for _ in range(daemons)], turn={"max_attempts": 9}
+            dsn,
+            [varied_provider() for _ in range(daemons)],
+            turn={"max_attempts": 9},
+            limits={"max_requests": 0},
         ) as replicas,
         asyncio.TaskGroup() as group,
     ):
