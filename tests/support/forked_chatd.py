@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -75,7 +76,9 @@ class ForkedChatd:
     def send_signal(self, signal_number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.poll() is None:
-            os.kill(self.pid, signal_number)
+            # It may have ended meanwhile. Its parent, the server, has no zombie of it.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal_number)
 
     def kill(self) -> None:
         """Send SIGKILL, unless the process has ended."""
