@@ -165,10 +165,11 @@ def _request_slots(
         counted: Callable[[Scope], bool],
         wait_seconds: float = request_slots.WAIT_SECONDS,
         refusal: HttpProblem = request_slots.TOO_MANY_REQUESTS,
+        shared_limit: Callable[[], int] | None = None,
     ) -> Middleware:
         return Middleware(
             RequestSlotsMiddleware,
-            slots=KeyedSlots(limit, wait_seconds=wait_seconds),
+            slots=KeyedSlots(limit, shared_limit=shared_limit, wait_seconds=wait_seconds),
             counted=counted,
             refusal=refusal,
             database_reachable=database_reachable,
@@ -189,7 +190,11 @@ def _request_slots(
             request_slots.SEARCH_WAIT_SECONDS,
             request_slots.TOO_MANY_SEARCHES,
         ),
-        slots(max_requests, lambda _: True),
+        slots(
+            max_requests,
+            lambda _: True,
+            shared_limit=lambda: request_slots.beside_others(max_requests()),
+        ),
     ]
 
 

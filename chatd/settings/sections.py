@@ -161,9 +161,10 @@ class LimitSettings(Section):
     max_searches: NonNegativeInt = 1
     """Maximum searches of one owner that run at once on one process. A search is a list of chats with a
     filter. Others wait for a second."""
-    max_requests: NonNegativeInt = 2
-    """Maximum requests of one owner that one process works on at once. Others wait for up to ten seconds.
-    A request whose body still arrives is none of them, nor is an open stream."""
+    max_requests: NonNegativeInt = 8
+    """Maximum requests of one owner that one process works on at once. It is a quarter of that, and at
+    least 1, while other owners have had a request within the last minute. Others wait for up to ten
+    seconds. A request whose body still arrives is none of them, nor is an open stream."""
     requests_per_second: NonNegativeInt = 500
     """Maximum requests per second of one owner to one process. After a pause, as many are accepted at
     once."""

@@ -1,9 +1,14 @@
 """Slots by key: how much of something one key has at once, while others wait in order."""
 
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import anyio
+
+_RECENT_SECONDS: Final = 60.0
+"""Time for which a key counts as active after its last use. People who chat pause between two messages."""
 
 
 class SlotsTaken(Exception):
@@ -29,23 +34,53 @@ class _Key:
         self.waiting: deque[anyio.Event] = deque()
 
 
-class KeyedSlots:
-    """At most ``limit`` slots of each key (0: unlimited). It is called for each, so a reload applies.
+class RecentKeys:
+    """The two keys that were used last: enough to tell of any key whether another one is active."""
 
-    At most ``max_waiting`` of one key wait, each for ``wait_seconds``. A key without slots takes no space.
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._used_at: dict[str, float] = {}
+
+    def use(self, key: str) -> None:
+        """Record that a key is used now."""
+        self._used_at.pop(key, None)
+        self._used_at[key] = self._clock()
+        if len(self._used_at) > 2:  # noqa: PLR2004
+            del self._used_at[next(iter(self._used_at))]
+
+    def has_another_than(self, key: str) -> bool:
+        """Return whether any other key was used recently."""
+        since = self._clock() - _RECENT_SECONDS
+        return any(other != key and used_at > since for other, used_at in self._used_at.items())
+
+
+class KeyedSlots:
+    """At most ``limit`` slots of each key (0: unlimited), or ``shared_limit`` while other keys are active.
+
+    Both are called for each slot, so a reload applies. At most ``max_waiting`` of one key wait, each for
+    ``wait_seconds``. A key without slots takes no space.
     """
 
     def __init__(
-        self, limit: Callable[[], int], *, wait_seconds: float, max_waiting: int = 1000
+        self,
+        limit: Callable[[], int],
+        *,
+        shared_limit: Callable[[], int] | None = None,
+        wait_seconds: float,
+        max_waiting: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
+        self._shared_limit = shared_limit or limit
         self._wait_seconds = wait_seconds
         self._max_waiting = max_waiting
         self._keys: dict[str, _Key] = {}
+        self._recent = RecentKeys(clock=clock)
 
     async def take(self, key: str) -> Slot:
         """Return a slot, which must be released. Raises ``SlotsTaken``."""
-        limit = self._limit()
+        self._recent.use(key)
+        limit = self._limit_of(key)
         if not limit:
             return Slot(lambda: None)
         state = self._keys.setdefault(key, _Key())
@@ -56,6 +91,9 @@ class KeyedSlots:
         else:
             await self._wait(key, state)
         return Slot(lambda: self._release(key, state))
+
+    def _limit_of(self, key: str) -> int:
+        return self._shared_limit() if self._recent.has_another_than(key) else self._limit()
 
     async def _wait(self, key: str, state: _Key) -> None:
         turn = anyio.Event()
@@ -79,7 +117,7 @@ class KeyedSlots:
 
     def _release(self, key: str, state: _Key) -> None:
         state.taken -= 1
-        limit = self._limit() or len(state.waiting) + state.taken
+        limit = self._limit_of(key) or len(state.waiting) + state.taken
         while state.waiting and state.taken < limit:
             state.taken += 1
             state.waiting.popleft().set()

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from chatd.supervision.keyed_slots import KeyedSlots, SlotsTaken
+from chatd.supervision.keyed_slots import KeyedSlots, RecentKeys, SlotsTaken
 
 
 def slots_of(limit: int, **more: float) -> KeyedSlots:
@@ -73,3 +73,40 @@ async def test_limit_is_read_anew() -> None:
         await slots.take("ann")
     held.release()
     assert slots._keys == {}
+
+
+async def test_key_has_fewer_slots_while_others_are_active() -> None:
+    """The limit falls at the use of another key, and rises a minute after its last use."""
+    now = 0.0
+    slots = KeyedSlots(lambda: 4, shared_limit=lambda: 1, wait_seconds=30.0, clock=lambda: now)
+    held = [await slots.take("ann") for _ in range(4)]
+    (await slots.take("bob")).release()
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(slots.take("ann")) for _ in range(4)]
+        await anyio.sleep(0.01)
+        for slot in held:  # down to one at once
+            slot.release()
+        await anyio.sleep(0.01)
+        assert [task.done() for task in waiting] == [True, False, False, False]
+        now = 61.0
+        waiting[0].result().release()
+        await anyio.sleep(0.01)
+        assert [task.done() for task in waiting] == [True] * 4
+    for task in waiting:
+        task.result().release()
+    assert slots._keys == {}
+
+
+def test_another_key_is_known_among_any_number() -> None:
+    now = 0.0
+    recent = RecentKeys(clock=lambda: now)
+    recent.use("ann")
+    assert not recent.has_another_than("ann")
+    assert recent.has_another_than("bob")
+    for key in ("bob", "eve", "ann", "ann"):
+        recent.use(key)
+    assert recent.has_another_than("ann")
+    now = 60.0
+    recent.use("ann")
+    assert not recent.has_another_than("ann")
+    assert len(recent._used_at) == 2

@@ -1,7 +1,8 @@
 """Middleware that works on a few requests of one owner at once, so that others have their turn.
 
 All requests of a process share an event loop and a pool of connections, and each takes them in order. An
-owner with hundreds of requests under way would be before everybody else in both.
+owner with hundreds of requests under way would be before everybody else in both. An owner who has the
+process alone may use all of it.
 
 Several kinds of slots stand behind each other, so that a request waits for those of its kind first and
 keeps no others waiting meanwhile. Bodies that are being read bound memory: how long they take is up to the
@@ -27,6 +28,8 @@ SEARCH_WAIT_SECONDS: Final = 1.0
 MAX_BODIES: Final = 8
 """Bodies of one owner that are read, or wait for others of the owner: 32 MB with the default limits."""
 _LARGE_BODY_BYTES: Final = 256 * 1024
+_SHARED_PART: Final = 4
+"""Requests go through the event loop some ten times, and wait for those of other owners each time."""
 _EVENT_STREAM: Final = b"text/event-stream"
 TOO_MANY_REQUESTS: Final = HttpProblem(
     "too_many_requests", "Too many requests wait for each other (limits.max_requests)."
@@ -38,6 +41,11 @@ def has_large_body(scope: Scope) -> bool:
     """Return whether a body has been read that takes the event loop for long."""
     size: int = scope.get(BODY_SIZE, 0)
     return size > _LARGE_BODY_BYTES
+
+
+def beside_others(max_requests: int) -> int:
+    """Return the requests of one owner at once while other owners are active. 0: unlimited."""
+    return max(max_requests // _SHARED_PART, min(max_requests, 1))
 
 
 class RequestSlotsMiddleware:
