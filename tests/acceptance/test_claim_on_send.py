@@ -24,7 +24,9 @@ from support.sse_client import ApiClient, clients
 
 LOST_CLAIMS = int(os.environ.get("CHATD_TEST_LOST_CLAIMS", "20"))
 AT_ONCE = 4
-"""Claims that are lost with one process: as many as an owner may send messages at once."""
+"""Claims that are lost with one process."""
+NO_LIMIT = "[limits]\nmax_requests = 0"
+"""An owner may send any number of messages at once."""
 SECRET = "a word that only these messages contain"
 MAX_SECONDS = 3.0
 
@@ -102,7 +104,9 @@ async def test_chats_of_a_process_killed_before_the_response_run_elsewhere(
             await survivor.wait_until_ready()
             for number in range(0, LOST_CLAIMS, AT_ONCE):
                 proxy.on_sent = lambda _connection, _data: None
-                with chatd_process(tmp_path, proxy.dsn, name=f"victim{number}") as victim:
+                with chatd_process(
+                    tmp_path, proxy.dsn, name=f"victim{number}", settings=NO_LIMIT
+                ) as victim:
                     await victim.wait_until_ready()
                     async with clients([survivor, victim]) as apis:
                         here, there = apis["survivor"], apis[victim.name]
@@ -130,7 +134,7 @@ async def test_chats_whose_response_is_lost_are_given_back(
     tmp_path: Path, tcp_server: str, hears: bool
 ) -> None:
     """The connections break after the commit: at once, or when the statements run out of time."""
-    settings = "[database]\nstatement_timeout_seconds = 1"
+    settings = f"{NO_LIMIT}\n[database]\nstatement_timeout_seconds = 1"
     async with (
         database_on_server(tcp_server) as dsn,
         postgres_proxy(dsn) as proxy,

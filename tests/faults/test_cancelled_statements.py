@@ -17,6 +17,7 @@ from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.database import Database
 
 CALLERS = 40
+POOL_SIZE = 4
 
 
 @pytest.mark.parametrize("fault", ["slow", "stalled", "cut"])
@@ -28,7 +29,7 @@ async def test_cancelled_statements_leave_no_exception_unseen(
     monkeypatch.setattr(loop, "default_exception_handler", unseen.append)
     loop.set_exception_handler(logs.log_unhandled)
     database = Database(
-        proxy.dsn, pool_size=4, connect_timeout_seconds=5.0, statement_timeout_seconds=1.0
+        proxy.dsn, pool_size=POOL_SIZE, connect_timeout_seconds=5.0, statement_timeout_seconds=1.0
     )
     await database.open()
     chance = random.Random(5)
@@ -44,7 +45,9 @@ async def test_cancelled_statements_leave_no_exception_unseen(
                 return
 
     try:
-        await database.fetch("SELECT 1")
+        async with anyio.create_task_group() as group:  # connect before the network is slow
+            for _ in range(POOL_SIZE):
+                group.start_soon(database.fetch, "SELECT pg_sleep(0.1)")
         proxy.delay_seconds = 0.1
         async with anyio.create_task_group() as group:
             for _ in range(CALLERS):

@@ -84,6 +84,7 @@ def recorded() -> Iterator[RecordedSpans]:
 
 async def test_turn_spans_are_below_the_request_span(dsn: str, recorded: RecordedSpans) -> None:
     async with running_daemon(dsn) as chatd:
+        await chatd.wait_until_no_chat_waits()
         answer = await chatd.api.http.post(
             "/api/v1/chats", json={"content": MARK, "title": MARK}, headers={"traceparent": REMOTE}
         )
@@ -98,8 +99,8 @@ async def test_turn_spans_are_below_the_request_span(dsn: str, recorded: Recorde
         "http.route": "/api/v1/chats",
         "http.response.status_code": 201,
     }
-    assert recorded.children(request) == ["turn"]
-    assert recorded.children(turn) == ["store history", "chat m-one", "store finish_turn"]
+    assert recorded.children(request) == ["claim", "turn"]
+    assert recorded.children(turn) == ["chat m-one", "store finish_turn"]
     assert trace_of(turn) == trace_of(request)
     chat_id = answer.json()["id"]
     assert dict(turn.attributes or {}) == {
@@ -134,12 +135,13 @@ async def test_failed_turn_span_has_the_kind_alone(dsn: str, recorded: RecordedS
 
     async with running_daemon(dsn, FunctionProvider(act)) as chatd:
         for number, (words, kind) in enumerate({"no": "invalid_request", "panic": "panic"}.items()):
+            await chatd.wait_until_no_chat_waits()
             chat = await chatd.api.create(f"{MARK} {words}")
             await chatd.api.wait_for_status(chat["id"], "error")
             turn = await recorded.one("turn", number + 1)
             assert turn.status.status_code is StatusCode.ERROR
             assert (turn.attributes or {})["error.type"] == kind
-            assert recorded.children(turn) == ["store history", "chat m-one", "store fail"]
+            assert recorded.children(turn) == ["chat m-one", "store fail"]
         calls = [(call.attributes or {})["error.type"] for call in recorded.named("chat m-one")]
         assert calls == ["invalid_request", "ValueError"]
 
@@ -172,6 +174,7 @@ async def test_takeover_span_is_linked_to_the_first_claim(
         (request,) = recorded.named(POST)
     assert (lost.attributes or {})["chatd.outcome"] == "lost"
     assert (taken.attributes or {})["chatd.takeover"] is True
+    assert recorded.children(taken) == ["store history", "chat m-one", "store finish_turn"]
     assert len(claims) == 2
     for turn in (lost, taken):
         assert trace_of(turn) == trace_of(request)
