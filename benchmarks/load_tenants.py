@@ -22,6 +22,8 @@ _BODY_BYTES = 4_000_000
 _HOLDERS, _SEARCHES, _POSTS, _LARGE_BODIES, _STREAMS, _TURNS = 4, 8, 32, 2, 4, 4
 """Connections of the owner at every limit, by what they do."""
 _PAUSE_SECONDS = 0.05
+_FILL_PAUSE_SECONDS = 0.02
+"""Stays below the requests per second of an owner: two for each chat, of four holders."""
 
 _held_streams: list[HttpConnection] = []
 
@@ -62,9 +64,9 @@ async def fill_owner(task: Task) -> Task:
 
     async def hold(count: int) -> None:
         connection = await connect(url, token=token)
-        _held_streams.extend(
-            [await _follow_new_chat(url, token, connection, _HANGING) for _ in range(count)]
-        )
+        for _ in range(count):
+            _held_streams.append(await _follow_new_chat(url, token, connection, _HANGING))
+            await asyncio.sleep(_FILL_PAUSE_SECONDS)
         connection.close()
 
     await asyncio.gather(*(hold(task["chats"] // _HOLDERS) for _ in range(_HOLDERS)))

@@ -17,6 +17,7 @@ from chatd.telemetry.metrics import NotificationMetrics, TurnMetrics
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 from chatd.worker.low_water_mark import LowWaterMark
+from chatd.worker.waiting_chats import WaitingChats
 
 _HINT_ARRIVAL_SECONDS = 0.25
 """A chat that was pending for longer should have been announced by a hint."""
@@ -44,7 +45,8 @@ class Claimer:
     It also claims when the next deferred chat is due. A claim takes at most half of the free slots, so that
     several workers share what arrives at once. A worker that holds a suspect claims no other one.
 
-    While no chat waits, messages that reach this process need no claim of their own: ``reserve_slot``.
+    While there are slots enough for all, messages that reach this process need no claim of their own:
+    ``reserve_slot``.
     """
 
     def __init__(
@@ -66,10 +68,7 @@ class Claimer:
         self._suspect_recoveries = suspect_recoveries(max_recoveries)
         self._metrics = metrics or TurnMetrics()
         self._missed_hints = (hint_metrics or NotificationMetrics()).missed
-        self._prompted = True
-        """Set if there is a reason to expect pending chats, other than that a poll is due."""
-        self._prompted_claim = False
-        """Set while a claim is under way that such a reason has prompted."""
+        self._waiting = WaitingChats()
         self._hinted_at: float | None = None
         self._low_water_mark = LowWaterMark()
         self._backlog_claims = 0
@@ -81,40 +80,38 @@ class Claimer:
 
     def handle_hint(self, hint: Hint) -> None:
         """Claim soon if the hint announces a pending chat."""
-        if hint.status is Status.PENDING or hint is RESYNC:
-            self._hinted_at = self._hinted_at or boottime()
+        if hint is RESYNC:
             self.wake()
+        elif hint.status is Status.PENDING:
+            self._waiting.announce()
+            self._loop.wake()
+        else:
+            return
+        self._hinted_at = self._hinted_at or boottime()
 
     def wake(self) -> None:
-        """Claim soon: there is a free slot or a pending chat."""
-        self._prompted = True
+        """Claim soon: there is a free slot again, or a reason to expect any number of pending chats."""
+        self._waiting.forget()
         self._loop.wake()
 
     async def step(self) -> bool:
         """Claim half of the free slots, one at least and 50 at most. Return True if there may be more."""
         free_slots = self._chat_tasks.free_slots
         if free_slots <= 0 or not self._may_claim():
-            self._prompted = True
+            self._waiting.forget()
             return False
-        prompted, self._prompted = self._prompted, False
+        prompted = self._waiting.expected
         hinted_at, self._hinted_at = self._hinted_at, None
-        self._prompted_claim = prompted
-        try:
-            with self._chat_tasks.claiming():
-                batch = await self._claim(min(max(free_slots // 2, 1), _MAX_CLAIMS), boottime())
-                for claim in batch.claims:
-                    self._chat_tasks.start(claim)
-        except BaseException:
-            self._prompted = True  # it is unknown whether chats wait
-            raise
-        finally:
-            self._prompted_claim = False
+        with self._waiting.looked_for(), self._chat_tasks.claiming():
+            batch = await self._claim(min(max(free_slots // 2, 1), _MAX_CLAIMS), boottime())
+            for claim in batch.claims:
+                self._chat_tasks.start(claim)
         self._record_metrics(batch, prompted=prompted, hinted_at=hinted_at)
         if batch.next_due_in_seconds is not None:
             self._loop.wake_within(batch.next_due_in_seconds)
         if not batch.candidates_left:
             return False
-        self._prompted = True
+        self._waiting.forget()
         if not batch.claims:
             self._loop.wake_within(_CONTENTION_SECONDS)
             return False
@@ -124,13 +121,13 @@ class Claimer:
     def reserve_slot(self, chat_id: UUID | None) -> Iterator[Slot | None]:
         """Reserve a free slot for a chat (None: a new one) that the caller's statement claims.
 
-        None while another chat may wait for a slot: since the last claim, which left none in the line, no
-        hint has announced one, and no claim is under way for such a reason. Suspects and chats that are
-        held or deferred do not wait for a slot. A message may take the last free slot: it came to this
-        process alone, while chats in the line are there for all workers.
+        None unless there are more free slots than chats that may wait for one (``WaitingChats``), so that
+        no message overtakes a chat that needs the slot. Suspects and chats that are held or deferred do not
+        wait for a slot. A message may take the last free slot: it came to this process alone, while chats
+        in the line are there for all workers.
         """
-        nobody_waits = not self._prompted and not self._prompted_claim
-        if not (nobody_waits and self._may_claim() and self._chat_tasks.may_start(chat_id)):
+        enough_slots = self._chat_tasks.free_slots > self._waiting.at_most
+        if not (enough_slots and self._may_claim() and self._chat_tasks.may_start(chat_id)):
             yield None
             return
         now = boottime()

@@ -84,7 +84,7 @@ class InProcessDaemon:
         """Wait until the worker knows that none does. It then claims chats with their messages."""
         assert self.daemon.actors.worker is not None
         claimer = self.daemon.actors.worker.claimer
-        await eventually(lambda: not claimer._prompted and not claimer._prompted_claim)
+        await eventually(lambda: claimer._waiting.at_most == 0)
 
     async def stop(self) -> None:
         """Stop in order, and check that the daemon ends without an error."""

@@ -97,29 +97,50 @@ async def test_new_messages_never_overtake_chats_that_wait(dsn: str, database: D
 @pytest.mark.parametrize(
     "hint", [Hint(uuid4(), 2, Status.PENDING), RESYNC], ids=["pending", "resync"]
 )
-async def test_after_a_hint_the_line_is_looked_at_first(dsn: str, hint: Hint) -> None:
-    async with running_daemon(dsn, worker={"poll_seconds": 600}) as chatd:
+async def test_last_slot_is_for_the_chat_of_a_hint(dsn: str, hint: Hint) -> None:
+    async with running_daemon(dsn, worker={"poll_seconds": 600, "max_chats": 1}) as chatd:
         await chatd.wait_until_no_chat_waits()
+        go = hold_claims(chatd)
+        chat, other = [(await chatd.api.create())["id"] for _ in range(2)]
         claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
-        claim, go = claimer._claims.claim, anyio.Event()
-
-        async def slow_claim(*args: Any, **values: Any) -> ClaimBatch:
-            await go.wait()
-            return await claim(*args, **values)
-
-        claimer._claims.claim = slow_claim  # type: ignore[method-assign]
-        chat = await chatd.api.create()
         claimer.handle_hint(hint)
-        await chatd.api.send(chat["id"], "hello")
+        await chatd.api.send(chat, "hello")
         assert claims_on_send(chatd) == 0, "the hint may be of a chat that waits"
-        await eventually(lambda: claimer._prompted_claim)
-        other = await chatd.api.create()
-        await chatd.api.send(other["id"], "hello")
+        await eventually(lambda: claimer._waiting._looked_for)
+        await chatd.api.send(other, "hello")
         assert claims_on_send(chatd) == 0, "the claim under way may find one"
         go.set()
-        for each in (chat, other):
-            await chatd.api.wait_for_status(each["id"], "waiting")
+        for chat_id in (chat, other):
+            await chatd.api.wait_for_status(chat_id, "waiting")
+        await eventually(lambda: claimer._waiting.at_most == 0)
+
+
+async def test_message_takes_a_slot_that_no_announced_chat_needs(dsn: str) -> None:
+    """A process under load is told of chats all the time, and still claims with the message."""
+    async with running_daemon(dsn, worker={"poll_seconds": 600, "max_chats": 2}) as chatd:
         await chatd.wait_until_no_chat_waits()
+        go = hold_claims(chatd)
+        chat_id = (await chatd.api.create())["id"]
+        claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
+        claimer.handle_hint(Hint(uuid4(), 2, Status.PENDING))
+        await eventually(lambda: claimer._waiting._looked_for == 1)
+        await chatd.api.send(chat_id, "hello")
+        assert claims_on_send(chatd) == 1
+        await chatd.api.wait_for_status(chat_id, "waiting")
+        go.set()
+
+
+def hold_claims(chatd: InProcessDaemon) -> anyio.Event:
+    """Have claims of the line wait for the event that is returned."""
+    claims = chatd.daemon.services.store.claims
+    claim, go = claims.claim, anyio.Event()
+
+    async def slow_claim(*args: Any, **values: Any) -> ClaimBatch:
+        await go.wait()
+        return await claim(*args, **values)
+
+    claims.claim = slow_claim  # type: ignore[method-assign]
+    return go
 
 
 async def test_slots_are_reserved_before_the_statement(dsn: str) -> None:
