@@ -16,17 +16,17 @@ from chatd.daemon import Daemon
 
 class Finalized:
     def __del__(self):
-        raise ValueError("what somebody said")
+        raise ValueError(" ".join(["what", "somebody", "said"]))
 
 def in_a_thread():
-    raise ValueError("what somebody said")
+    raise ValueError(" ".join(["what", "somebody", "said"]))
 
 async def broken(_):
     thread = threading.Thread(target=in_a_thread, name="errand")
     thread.start()
     thread.join()
     Finalized()
-    raise ValueError("what somebody said")
+    raise ValueError(" ".join(["what", "somebody", "said"]))
 
 Daemon.run = broken
 sys.exit(main())
