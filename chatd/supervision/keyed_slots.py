@@ -35,7 +35,9 @@ class _Key:
 
 
 class RecentKeys:
-    """The two keys that were used last: enough to tell of any key whether another one is active."""
+    """The keys that were used last, two of them: enough to tell of any key whether another is active."""
+
+    _KEPT: Final = 2
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -45,7 +47,7 @@ class RecentKeys:
         """Record that a key is used now."""
         self._used_at.pop(key, None)
         self._used_at[key] = self._clock()
-        if len(self._used_at) > 2:  # noqa: PLR2004
+        if len(self._used_at) > self._KEPT:
             del self._used_at[next(iter(self._used_at))]
 
     def has_another_than(self, key: str) -> bool:

@@ -102,7 +102,7 @@ class Claimer:
             return False
         prompted = self._waiting.expected
         hinted_at, self._hinted_at = self._hinted_at, None
-        with self._waiting.looked_for(), self._chat_tasks.claiming():
+        with self._waiting.claiming(), self._chat_tasks.claiming():
             batch = await self._claim(min(max(free_slots // 2, 1), _MAX_CLAIMS), boottime())
             for claim in batch.claims:
                 self._chat_tasks.start(claim)

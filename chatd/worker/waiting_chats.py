@@ -15,13 +15,13 @@ class WaitingChats:
     def __init__(self) -> None:
         self._announced: float = inf
         """Chats that may wait, and that no claim is looking for yet."""
-        self._looked_for: float = 0
+        self._in_claim: float = 0
         """Chats that the claim under way may find."""
 
     @property
     def at_most(self) -> float:
         """Number of chats that may wait now."""
-        return self._announced + self._looked_for
+        return self._announced + self._in_claim
 
     @property
     def expected(self) -> bool:
@@ -37,13 +37,13 @@ class WaitingChats:
         self._announced = inf
 
     @contextmanager
-    def looked_for(self) -> Iterator[None]:
-        """Send a claim, which finds the chats that were announced before. If it fails, nothing is known."""
-        self._looked_for, self._announced = self._announced, 0
+    def claiming(self) -> Iterator[None]:
+        """Count the announced chats until the end of the claim in the body. If it fails, know nothing."""
+        self._in_claim, self._announced = self._announced, 0
         try:
             yield
         except BaseException:
             self.forget()
             raise
         finally:
-            self._looked_for = 0
+            self._in_claim = 0

@@ -9,7 +9,7 @@ from chatd.worker.waiting_chats import WaitingChats
 
 def after_claim() -> WaitingChats:
     waiting = WaitingChats()
-    with waiting.looked_for():
+    with waiting.claiming():
         pass
     return waiting
 
@@ -17,7 +17,7 @@ def after_claim() -> WaitingChats:
 def test_nothing_is_known_before_the_first_claim() -> None:
     waiting = WaitingChats()
     assert (waiting.at_most, waiting.expected) == (inf, True)
-    with waiting.looked_for():
+    with waiting.claiming():
         assert (waiting.at_most, waiting.expected) == (inf, False)
     assert (waiting.at_most, waiting.expected) == (0, False)
 
@@ -27,7 +27,7 @@ def test_announced_chats_wait_until_the_end_of_a_claim_that_is_sent_later() -> N
     waiting.announce()
     waiting.announce()
     assert waiting.at_most == 2
-    with waiting.looked_for():
+    with waiting.claiming():
         assert (waiting.at_most, waiting.expected) == (2, False)
         waiting.announce()
         assert (waiting.at_most, waiting.expected) == (3, True)
@@ -36,7 +36,7 @@ def test_announced_chats_wait_until_the_end_of_a_claim_that_is_sent_later() -> N
 
 def test_what_is_forgotten_during_a_claim_is_unknown_after_it() -> None:
     waiting = after_claim()
-    with waiting.looked_for():
+    with waiting.claiming():
         waiting.forget()
     assert waiting.at_most == inf
     waiting.announce()
@@ -45,6 +45,6 @@ def test_what_is_forgotten_during_a_claim_is_unknown_after_it() -> None:
 
 def test_nothing_is_known_after_a_claim_that_failed() -> None:
     waiting = after_claim()
-    with pytest.raises(ZeroDivisionError), waiting.looked_for():
+    with pytest.raises(ZeroDivisionError), waiting.claiming():
         raise ZeroDivisionError
     assert (waiting.at_most, waiting.expected) == (inf, True)

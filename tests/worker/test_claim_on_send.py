@@ -106,7 +106,7 @@ async def test_last_slot_is_for_the_chat_of_a_hint(dsn: str, hint: Hint) -> None
         claimer.handle_hint(hint)
         await chatd.api.send(chat, "hello")
         assert claims_on_send(chatd) == 0, "the hint may be of a chat that waits"
-        await eventually(lambda: claimer._waiting._looked_for)
+        await eventually(lambda: claimer._waiting._in_claim)
         await chatd.api.send(other, "hello")
         assert claims_on_send(chatd) == 0, "the claim under way may find one"
         go.set()
@@ -123,7 +123,7 @@ async def test_message_takes_a_slot_that_no_announced_chat_needs(dsn: str) -> No
         chat_id = (await chatd.api.create())["id"]
         claimer = chatd.daemon.actors.worker.claimer  # type: ignore[union-attr]
         claimer.handle_hint(Hint(uuid4(), 2, Status.PENDING))
-        await eventually(lambda: claimer._waiting._looked_for == 1)
+        await eventually(lambda: claimer._waiting._in_claim == 1)
         await chatd.api.send(chat_id, "hello")
         assert claims_on_send(chatd) == 1
         await chatd.api.wait_for_status(chat_id, "waiting")
