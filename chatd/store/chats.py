@@ -15,8 +15,9 @@ from chatd.store import sql
 from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.executor import Committed, TransitionExecutor, actor_arguments
+from chatd.store.executor import TransitionExecutor, actor_arguments
 from chatd.store.files import file_parameters
+from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey, key_arguments
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
@@ -44,7 +45,7 @@ class Chats:
         self._database = database
         self._claim_on_send = claim_on_send
         self._listener = listener
-        self._executor = TransitionExecutor(database, listener)
+        self._executor = TransitionExecutor(database, listener, claim_on_send)
         self._limits = limits
 
     async def create(
@@ -74,35 +75,30 @@ class Chats:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
-        starts_turn, stored_tools = content is not None, replace_unstorable_json(tools)
-
-        async def create(
-            claim: Mapping[str, object], committed: Committed | None = None
-        ) -> TransitionResult:
-            return await self._executor.execute_claiming(
-                Transition.CREATE,
-                _Q["create"],
-                actor=actor,
-                key=key,
-                committed=committed,
-                owner_id=owner_id,
-                title=replace_unstorable(title),
-                labels=replace_unstorable_json(labels or {}),
-                model_config_id=model_config_id,
-                messages=message_rows(messages),
-                starts_turn=starts_turn,
-                tools=stored_tools,
-                **file_parameters(files),
-                limits=self._limits().of_owner,
-                request_traceparent=traceparent,
-                **claim,
+        stored_tools = replace_unstorable_json(tools)
+        parameters: dict[str, object] = {
+            "owner_id": owner_id,
+            "title": replace_unstorable(title),
+            "labels": replace_unstorable_json(labels or {}),
+            "model_config_id": model_config_id,
+            "messages": message_rows(messages),
+            "starts_turn": content is not None,
+            "tools": stored_tools,
+            **file_parameters(files),
+            "limits": self._limits().of_owner,
+            "request_traceparent": tracing.current_traceparent(),
+        }
+        if content is None:
+            return await self._executor.execute(
+                Transition.CREATE, _Q["create"], actor=actor, key=key, **parameters, **NO_CLAIM
             )
-
-        traceparent = tracing.current_traceparent()
-        if self._claim_on_send is None or not starts_turn:
-            return await create(NO_CLAIM)
-        return await self._claim_on_send.create(
-            create, model_id=model_config_id, tools=stored_tools
+        return await self._executor.execute_claiming(
+            Transition.CREATE,
+            _Q["create"],
+            actor=actor,
+            key=key,
+            history=lambda _: ChatHistory((), stored_tools),
+            **parameters,
         )
 
     async def send(
@@ -182,11 +178,12 @@ class Chats:
         Raises:
             ChatNotFound, ChatArchived, NothingToRetry, TooManyActiveChats
         """
-        return await self._executor.execute(
+        return await self._executor.execute_claiming(
             Transition.RETRY,
             _Q["retry"],
             actor=actor,
             key=key,
+            history=lambda known: known,
             chat_id=chat_id,
             owner_id=owner_id,
             limits=self._limits().of_owner,

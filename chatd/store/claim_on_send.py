@@ -1,13 +1,14 @@
-"""Claim on send: a message that starts a turn is stored and its chat claimed, by one statement.
+"""Claim on send: a transition of a caller that starts a turn, and the claim of the chat, by one statement.
 
 A process that has a free slot answers at once: without a hint, a claim, and mostly without a read. The
 ``Claimer`` says when it has one. A message for which this does not apply is sent by the ordinary statement.
+The other transitions have one statement, whose parameters say whether it may claim.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import anyio
@@ -18,7 +19,6 @@ from chatd.store import sql
 from chatd.store.claims import Claim, Claims
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
-from chatd.store.executor import Committed
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.records import Row, TransitionResult
 from chatd.store.slots import Slot, SlotSource
@@ -28,10 +28,15 @@ _Q = sql.load("claims")
 
 NO_CLAIM: Final[Mapping[str, object]] = {
     "worker_id": None,
+    "models": (),
     "advance": False,
     "claim_traceparent": None,
 }
 """Parameters of a statement that may claim the chat, and is not to."""
+Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
+"""Function that starts the turn of the chat that a row shows as claimed. None: it shows none."""
+HistoryBefore: TypeAlias = Callable[[ChatHistory | None], ChatHistory | None]
+"""Function that returns a history without what a transition removes, given the last known one."""
 _SHIELD_SECONDS: Final = 1.0
 """Much longer than the statement takes, and less than requests have at a stop."""
 
@@ -48,7 +53,7 @@ def _shielded(seconds: float) -> Iterator[None]:
 
 
 class ClaimOnSend:
-    """Store for messages whose chat this process claims with the same statement.
+    """Store for transitions of callers whose chat this process claims with the same statement.
 
     Once such a statement is sent, its caller is not cancelled until the turn has its task, or for
     ``_SHIELD_SECONDS``: a database that does not respond must not hold up a stop. If the response is lost,
@@ -72,50 +77,46 @@ class ClaimOnSend:
                 sent = await self._start(slot, row, Transition.SEND, before)
         return sent
 
-    async def create(
+    async def execute(
         self,
-        create: Callable[[Mapping[str, object], Committed | None], Awaitable[TransitionResult]],
+        statement: Callable[[Mapping[str, object], Committed | None], Awaitable[TransitionResult]],
+        transition: Transition,
         *,
-        model_id: UUID,
-        tools: Sequence[Mapping[str, Any]],
+        chat_id: UUID | None,
+        history: HistoryBefore,
     ) -> TransitionResult:
-        """Create a chat whose turn begins, and claim it if a slot is free.
+        """Run a statement that makes a chat pending (None: a new one), and claims it if a slot is free.
 
-        ``create`` gets the parameters of the claim, and a function that reports what it committed.
+        ``statement`` gets the parameters of the claim, and a function that it calls with what it committed.
         """
-        with self._reserve(None, model_id) as slot, tracing.claim_span() as span:
+        with self._reserve(chat_id) as slot:
             if slot is None:
-                result = await create(NO_CLAIM, None)
-            else:
-                chosen = slot
+                return await statement(NO_CLAIM, None)
+            with tracing.claim_span() as span:
 
                 async def committed(row: Row) -> TransitionResult | None:
                     if row["claim_created_at"] is None:
                         return None
                     tracing.end_claim(span, 1)
-                    return await self._start(chosen, row, Transition.CREATE, ChatHistory((), tools))
+                    known = self._histories.take(row["id"], row["version"] - 2)
+                    return await self._start(slot, row, transition, history(known))
 
-                result = await create(self._claim(slot), committed)
-        return result
+                return await statement(self._claim(slot), committed)
 
     @contextmanager
-    def _reserve(self, chat_id: UUID | None, model_id: UUID | None = None) -> Iterator[Slot | None]:
+    def _reserve(self, chat_id: UUID | None) -> Iterator[Slot | None]:
         """Reserve a slot for a chat, and shield the body if there is one."""
         with self._slots.reserve(chat_id) as slot:
-            if slot is None or not self._may_claim(slot, chat_id, model_id):
+            if slot is None or (chat_id is not None and self._claims.is_cut(chat_id)):
                 yield None
             else:
                 with _shielded(_SHIELD_SECONDS):
                     yield slot
 
-    def _may_claim(self, slot: Slot, chat_id: UUID | None, model_id: UUID | None) -> bool:
-        if chat_id is not None and self._claims.is_cut(chat_id):
-            return False
-        return model_id is None or model_id in slot.models
-
     def _claim(self, slot: Slot) -> Mapping[str, object]:
         return {
             "worker_id": self._claims.worker_id,
+            "models": slot.models,
             "advance": slot.advance,
             "claim_traceparent": tracing.current_traceparent(),
         }
@@ -129,7 +130,6 @@ class ClaimOnSend:
                 row = await self._database.fetchrow(
                     _Q["send_and_claim"],
                     chat_id=chat_id,
-                    models=slot.models,
                     **values,
                     **self._claim(slot),
                 )

@@ -1,7 +1,7 @@
 """Executor of callers' transitions: repeats stale statements, honours keys, translates refusals."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -27,8 +27,10 @@ from chatd.domain.errors import (
 )
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.transitions import Transition
+from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend, Committed, HistoryBefore
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
+from chatd.store.database_errors import is_caused_by_data
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore, key_arguments
 from chatd.store.records import Row, TransitionResult
 from chatd.store.sql import Query
@@ -61,10 +63,6 @@ _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """Bounds on the ids in the message of a refusal, because the caller chose them."""
 
 
-Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
-"""Function that reports what a row shows as committed, and returns the result. None: it has not."""
-
-
 NO_ACTOR: Final[Mapping[str, None]] = {"actor_owner_id": None, "actor_token_id": None}
 
 
@@ -81,9 +79,15 @@ def actor_arguments(actor: RequestActor | None, owner_id: object) -> Mapping[str
 class TransitionExecutor:
     """Executor of the statements of callers' transitions, with the parameters of an idempotency key."""
 
-    def __init__(self, database: Database, listener: CommitListener) -> None:
+    def __init__(
+        self,
+        database: Database,
+        listener: CommitListener,
+        claim_on_send: ClaimOnSend | None = None,
+    ) -> None:
         self._database = database
         self._listener = listener
+        self._claim_on_send = claim_on_send
         self._idempotency = IdempotencyStore(database)
 
     async def execute(
@@ -124,13 +128,27 @@ class TransitionExecutor:
         *,
         actor: RequestActor | None,
         key: IdempotencyKey | None,
-        committed: Committed | None,
+        history: HistoryBefore,
         **values: object,
     ) -> TransitionResult:
-        """Run the statement of a transition that may claim the chat, which ``committed`` then reports."""
+        """Run the statement of a transition that makes a chat pending, and claims it if a slot is free.
+
+        ``history`` returns what the chat's history was before the messages of the transition.
+        """
         values |= actor_arguments(actor, values["owner_id"])
-        (result,) = await self._execute(transition, query, key, values, committed)
-        return result
+
+        async def statement(
+            claim: Mapping[str, object], committed: Committed | None = None
+        ) -> TransitionResult:
+            (result,) = await self._execute(transition, query, key, {**values, **claim}, committed)
+            return result
+
+        if self._claim_on_send is None:
+            return await statement(NO_CLAIM)
+        chat_id: Any = values.get("chat_id")
+        return await self._claim_on_send.execute(
+            statement, transition, chat_id=chat_id, history=history
+        )
 
     async def _execute(
         self,
@@ -149,6 +167,12 @@ class TransitionExecutor:
                 first = None if key is None else await self._idempotency.lookup(key)
                 if first is None:
                     raise
+            except Exception as error:
+                if committed is None or not is_caused_by_data(error):
+                    raise
+                # Data that only the claim refuses: the claimer finds them in the line.
+                values, committed = {**values, **NO_CLAIM}, None
+                continue
             else:
                 reported = await committed(rows[0]) if committed else None
                 if reported is not None:

@@ -26,6 +26,10 @@ class ChatHistory:
         """Return the history with further messages."""
         return replace(self, messages=(*self.messages, *messages))
 
+    def before(self, message_id: int) -> "ChatHistory":
+        """Return the history of the messages before this one."""
+        return replace(self, messages=tuple(each for each in self.messages if each.id < message_id))
+
     @property
     def size(self) -> int:
         """Bytes of memory that the history takes, about."""

@@ -9,6 +9,7 @@ from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
@@ -30,8 +31,9 @@ class Messages:
         *,
         limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
+        claim_on_send: ClaimOnSend | None = None,
     ) -> None:
-        self._executor = TransitionExecutor(database, listener)
+        self._executor = TransitionExecutor(database, listener, claim_on_send)
         self._limits = limits
 
     async def edit(
@@ -53,11 +55,12 @@ class Messages:
             ChatNotFound, MessageNotFound, NotAUserMessage, ChatArchived, TooManyActiveChats, ChatFull,
             StorageFull
         """
-        return await self._executor.execute(
+        return await self._executor.execute_claiming(
             Transition.EDIT,
             _Q["edit"],
             actor=actor,
             key=key,
+            history=lambda known: known and known.before(message_id),
             chat_id=chat_id,
             owner_id=owner_id,
             message_id=message_id,

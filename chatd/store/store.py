@@ -82,17 +82,17 @@ def build_store(
         listener=listener,
         containment_metrics=containment_metrics,
     )
+    claim_on_send = ClaimOnSend(database, claims=claims, slots=slots, histories=histories)
     return Store(
-        chats=Chats(
+        chats=Chats(database, limits=limits, listener=listener, claim_on_send=claim_on_send),
+        messages=Messages(database, limits=limits, listener=listener, claim_on_send=claim_on_send),
+        queue=Queue(database, limits=limits, listener=listener),
+        tool_calls=ToolCalls(
             database,
             limits=limits,
             listener=listener,
-            claim_on_send=ClaimOnSend(database, claims=claims, slots=slots, histories=histories),
-        ),
-        messages=Messages(database, limits=limits, listener=listener),
-        queue=Queue(database, limits=limits, listener=listener),
-        tool_calls=ToolCalls(
-            database, limits=limits, listener=listener, containment_metrics=containment_metrics
+            containment_metrics=containment_metrics,
+            claim_on_send=claim_on_send,
         ),
         claims=claims,
         slots=slots,

@@ -12,6 +12,7 @@ from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.containment import Containment
 from chatd.store.database import Database
@@ -51,12 +52,13 @@ class ToolCalls:
         limits: Callable[[], ChatLimits] = ChatLimits,
         listener: CommitListener = NO_LISTENER,
         containment_metrics: ContainmentMetrics | None = None,
+        claim_on_send: ClaimOnSend | None = None,
     ) -> None:
         self._containment = Containment[UUID]("reaper", containment_metrics)
         self._database = database
         self._listener = listener
         self._limits = limits
-        self._executor = TransitionExecutor(database, listener)
+        self._executor = TransitionExecutor(database, listener, claim_on_send)
 
     async def submit(
         self,
@@ -72,11 +74,12 @@ class ToolCalls:
         Raises:
             ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing, ChatFull, StorageFull
         """
-        return await self._executor.execute(
+        return await self._executor.execute_claiming(
             Transition.SUBMIT_TOOL_RESULTS,
             _Q["submit_tool_results"],
             actor=actor,
             key=key,
+            history=lambda known: known,
             chat_id=chat_id,
             owner_id=owner_id,
             results=[result.to_json() for result in results],

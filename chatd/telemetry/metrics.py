@@ -28,7 +28,7 @@ class TurnMetrics:
         self.claims = Counter("chatd_claims_total", "Chats claimed by this process.")
         self.claims_on_send = Counter(
             "chatd_claims_on_send_total",
-            "Chats claimed by the statement that stored their message. They count as claims, too.",
+            "Chats claimed by the statement that made them pending. They count as claims, too.",
         )
         self.takeovers = Counter(
             "chatd_takeovers_total", "Claimed chats whose previous worker did not finish the turn."

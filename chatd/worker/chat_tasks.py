@@ -67,6 +67,8 @@ class ChatTaskPool:
         """Context of the tasks, so that none has that of the request whose message it answers."""
         self._watched_at = boottime()
         self._reserved_slots = 0
+        self._awaited: set[UUID] = set()
+        """Chats for which a slot is reserved."""
         self._empty = anyio.Event()
         self._stop_now = anyio.Event()
         self._draining = False
@@ -89,16 +91,21 @@ class ChatTaskPool:
         return tuple(self._leases.values())
 
     def may_start(self, chat_id: UUID | None) -> bool:
-        """Return whether a slot is free for a chat, which has no task yet."""
-        return self.free_slots > 0 and chat_id not in self._leases
+        """Return whether a slot is free for a chat, which neither has a task yet nor a slot reserved."""
+        return self.free_slots > 0 and not (chat_id in self._leases or chat_id in self._awaited)
 
     @contextmanager
-    def claiming(self, *, slots: int = 0) -> Iterator[None]:
+    def claiming(self, *, slots: int = 0, chat_id: UUID | None = None) -> Iterator[None]:
         """Send a statement that may claim chats, and start their tasks. ``slots`` are reserved meanwhile.
+
+        ``chat_id`` is the chat that they are for, if it is known. A statement that waits for the chat holds
+        one slot at most, however many others wait for it.
 
         If its response is lost, heartbeats look at once for chats that name this worker without a task.
         """
         self._reserved_slots += slots
+        if chat_id is not None:
+            self._awaited.add(chat_id)
         claim = self.unheld.claim_sent()
         try:
             yield
@@ -108,6 +115,8 @@ class ChatTaskPool:
         finally:
             was_full = self.free_slots <= 0
             self._reserved_slots -= slots
+            if chat_id is not None:
+                self._awaited.discard(chat_id)
             if was_full and self.free_slots > 0:
                 self.on_slot_free()
             if self.unheld.claim_ended(claim, now=boottime()):

@@ -141,7 +141,7 @@ class Claimer:
             if advance:
                 self._advanced_at = now
 
-        with self._chat_tasks.claiming(slots=1):
+        with self._chat_tasks.claiming(slots=1, chat_id=chat_id):
             yield Slot(models=self._models(), advance=advance, start=start)
 
     async def _claim(self, limit: int, now: float) -> ClaimBatch:

@@ -1,4 +1,4 @@
-"""Claim on send: one statement leaves every table as ``send`` and ``claim`` would, or as ``send`` alone.
+"""Claim on send: one statement leaves every table as a transition and ``claim`` would, or as it alone.
 
 Each case is made twice in a database that is empty otherwise, once by each way, and everything that is
 stored is compared, but for ids and times.
@@ -6,14 +6,20 @@ stored is compared, but for ids and times.
 
 import asyncio
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from support.claim_on_send import Case, Way
+from support.claim_on_send import Case, Way, make_chat
+from support.claim_on_send_cases import (
+    BY_STATUS,
+    CLAIMABLE_STATUSES,
+    NEW_CHATS,
+    OTHERS,
+    transition_cases,
+)
 from support.eventually import eventually
 from support.factories import (
     MODEL,
-    OTHER_MODEL,
     OWNER,
     WORKER,
     chat_with_status,
@@ -23,119 +29,13 @@ from support.factories import (
     text_content,
 )
 from support.stored_tables import empty_tables, plainly
-from support.transitions import may_queue
 
-from chatd.domain.chat import IDLE, BusyBehavior, Status
-from chatd.domain.files import new_file
+from chatd.domain.chat import Status
 from chatd.domain.message import NewMessage, Role
-from chatd.domain.request_actor import RequestActor
+from chatd.domain.transitions import Transition
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
-from chatd.store.idempotency import IdempotencyKey
-from chatd.store.limits import ChatLimits
 from chatd.store.turns import FencingToken, Turns
-
-KEY = IdempotencyKey(owner_id=OWNER, key="k", request_hash=b"1")
-FILE = new_file(b"bytes", media_type="text/plain", name="a.txt")
-TOKEN = uuid4()
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-BY_STATUS = [
-    Case(
-        name=f"{status}{' with a queue' if queued else ''}, {busy}",
-        claims=status in IDLE and not queued,
-        status=status,
-        queued=queued,
-        request={"busy_behavior": busy},
-    )
-    for status in Status
-    for queued in ((0, 2) if may_queue(status) else (0,))
-    for busy in BusyBehavior
-]
-"""Every row of the table in every status."""
-
-OTHERS = [
-    Case(name="archived", claims=False, columns={"archived": True}),
-    Case(name="another owner's", claims=False, columns={"owner_id": "bob"}),
-    Case(name="other model", claims=True, request={"model_config_id": OTHER_MODEL}),
-    Case(
-        name="model of other workers",
-        claims=False,
-        request={"model_config_id": OTHER_MODEL},
-        models=(MODEL,),
-    ),
-    Case(name="last model of other workers", claims=False, models=(OTHER_MODEL,)),
-    Case(name="key", claims=True, request={"key": KEY}),
-    Case(name="key of a queued message", claims=False, status=Status.RUNNING, request={"key": KEY}),
-    Case(name="actor", claims=True, request={"actor": RequestActor("admin", TOKEN)}),
-    Case(name="owner's token", claims=True, request={"actor": RequestActor(OWNER, TOKEN)}),
-    Case(name="file", claims=True, request={"content": (FILE.reference(),), "files": (FILE,)}),
-    Case(name="unstorable text", claims=True, request={"content": text_content("a\x00b\ud800")}),
-    Case(name="open tool calls", claims=False, status=Status.ERROR, tool_calls=True),
-    Case(name="no advance", claims=True, advance=False),
-    Case(
-        name="counters",
-        claims=True,
-        status=Status.ERROR,
-        columns={"version": 40, "epoch": 7, "committed_steps": 3, "settled_part": 9, "round": 5},
-    ),
-    Case(
-        name="lapsed",
-        claims=True,
-        columns={
-            "committed_steps": 3,
-            "lapsed_step": 3,
-            "lapsed_worker_id": WORKER,
-            "claim_traceparent": TRACEPARENT,
-        },
-    ),
-    Case(
-        name="lapsed before",
-        claims=True,
-        columns={"committed_steps": 3, "lapsed_step": 2, "claim_traceparent": TRACEPARENT},
-    ),
-    Case(name="last running", claims=True, running=1, limits=ChatLimits(max_running_per_owner=2)),
-    Case(name="held", claims=False, running=2, limits=ChatLimits(max_running_per_owner=2)),
-    Case(name="last active", claims=True, running=1, limits=ChatLimits(max_active_chats=2)),
-    Case(name="too many active", claims=False, running=2, limits=ChatLimits(max_active_chats=2)),
-    Case(name="full", claims=False, limits=ChatLimits(max_chat_bytes=10)),
-    Case(
-        name="no storage",
-        claims=False,
-        columns={"stored_bytes": 70_000},
-        request={"content": text_content("".join(map(str, range(30_000))))},
-        limits=ChatLimits(max_owner_bytes=80_000),
-    ),
-]
-
-NEW_CHATS = [
-    Case(name="empty", claims=False, request={"content": None}),
-    Case(name="asked", claims=True),
-    Case(
-        name="full of everything",
-        claims=True,
-        request={
-            "content": (FILE.reference(),),
-            "files": (FILE,),
-            "system_prompt": "be brief",
-            "title": "a \x00 title",
-            "labels": {"a": "b"},
-            "tools": [{"name": "clock", "description": "", "parameters": {}}],
-            "actor": RequestActor("admin", TOKEN),
-        },
-    ),
-    Case(name="other model", claims=True, request={"model_config_id": OTHER_MODEL}),
-    Case(name="model of other workers", claims=False, models=(OTHER_MODEL,)),
-    Case(name="key", claims=True, request={"key": KEY}),
-    Case(name="key, empty", claims=False, request={"key": KEY, "content": None}),
-    Case(name="no advance", claims=True, advance=False),
-    Case(name="last running", claims=True, running=1, limits=ChatLimits(max_running_per_owner=2)),
-    Case(name="held", claims=False, running=2, limits=ChatLimits(max_running_per_owner=2)),
-    Case(name="too many active", claims=False, running=2, limits=ChatLimits(max_active_chats=2)),
-    Case(name="full", claims=False, limits=ChatLimits(max_chat_bytes=10)),
-]
-NEW_CHATS = [replace(case, creates=True) for case in NEW_CHATS]
 
 
 async def make_running_chats(database: Database, number: int) -> None:
@@ -149,7 +49,9 @@ async def make_running_chats(database: Database, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "cases", [BY_STATUS, OTHERS, NEW_CHATS], ids=["by status", "others", "new chats"]
+    "cases",
+    [BY_STATUS, OTHERS, NEW_CHATS, *map(transition_cases, CLAIMABLE_STATUSES)],
+    ids=["by status", "others", "new chats", *CLAIMABLE_STATUSES],
 )
 async def test_one_statement_does_what_two_do(
     database: Database, subtests: pytest.Subtests, cases: list[Case]
@@ -206,6 +108,48 @@ async def test_history_of_the_claim_is_the_one_that_is_stored(database: Database
     await chats.describe(chat.id, owner_id=OWNER, title="another version")
     await chats.send(chat.id, owner_id=OWNER, content=text_content("more"))
     assert way.claims[2].history is None, "it may have changed"
+
+
+@pytest.mark.parametrize("transition", CLAIMABLE_STATUSES)
+async def test_history_before_the_transition_is_known(
+    database: Database, transition: Transition
+) -> None:
+    """Known or read, the history of the claim is the one that is stored."""
+    case = replace(transition_cases(transition)[0], status=CLAIMABLE_STATUSES[transition][0])
+    chat = await make_chat(database, case)
+    for number in range(2, 4):
+        await database.fetch(
+            "INSERT INTO chat_messages (chat_id, id, version, role, content)"
+            " VALUES ($1, $2, 1, 'user', $3)",
+            chat.id,
+            1_000_000 + number * 10,
+            text_content(str(number)),
+        )
+    way = Way(
+        database,
+        replace(case, request={"message_id": 1_000_020} if transition is Transition.EDIT else {}),
+    )
+    turns = Turns(database, histories=way.histories)
+    turns.keep_history(chat, await turns.history(chat.id))
+    await way.request(chat, claim_on_send=True)()
+    [claim] = way.claims
+    assert claim.history == await turns.history(chat.id)
+    assert claim.history is not None
+    assert claim.history.messages[0].content == text_content("hello")
+
+
+@pytest.mark.parametrize("transition", CLAIMABLE_STATUSES)
+async def test_chat_that_only_the_claim_refuses_becomes_pending(
+    database: Database, transition: Transition
+) -> None:
+    """The claimer contains it, as any chat in the line."""
+    case = replace(transition_cases(transition)[0], status=CLAIMABLE_STATUSES[transition][0])
+    chat = await make_chat(database, case)
+    way = Way(database, case)
+    await database.fetch("ALTER TABLE chats ADD CHECK (status <> 'running') NOT VALID")
+    result = await way.request(chat, claim_on_send=True)()
+    assert (result.chat.status, result.chat.version) == (Status.PENDING, 2)
+    assert way.claims == []
 
 
 async def test_chat_that_is_locked_is_not_waited_for(database: Database) -> None:

@@ -11,6 +11,7 @@ from support.factories import MODEL, OWNER, WORKER, insert_models
 from support.query_plans import BOTH, indexes, kinds, nodes, plan, plan_of, scanned
 
 from chatd.store import sql
+from chatd.store.claim_on_send import NO_CLAIM
 from chatd.store.connector import Connection
 from chatd.store.database import Database
 from chatd.store.executor import NO_ACTOR
@@ -168,6 +169,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         **file_parameters([]),
         "request_traceparent": None,
     }
+    claim = {**NO_CLAIM, **NO_KEY, **NO_ACTOR}
     positions = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0]}
     cursors = {**positions, "limit": 200, "max_bytes": 2**20}
     finished = {
@@ -184,8 +186,17 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             "results": [],
             "limits": None,
             "request_traceparent": None,
-            **NO_KEY,
-            **NO_ACTOR,
+            **claim,
+        },
+        ("chats", "retry"): {**caller, "limits": None, "request_traceparent": None, **claim},
+        ("messages", "edit"): {
+            **caller,
+            "message_id": 1,
+            "content": [],
+            **file_parameters([]),
+            "limits": None,
+            "request_traceparent": None,
+            **claim,
         },
         ("tool_calls", "require_action"): {
             **step,

@@ -1,14 +1,16 @@
-"""A message by each of its two ways into the store: with the claim of its chat, and without."""
+"""A transition of a caller by each of its two ways: with the claim of its chat, and without."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatdError
 from chatd.domain.journal import JournalEntry
+from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
 from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.claims import Claim, Claims
@@ -16,12 +18,16 @@ from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.histories import KnownHistories
 from chatd.store.limits import ChatLimits
+from chatd.store.messages import Messages
+from chatd.store.records import TransitionResult
 from chatd.store.slots import Slot, SlotSource
+from chatd.store.tool_calls import ToolCalls, ToolResult
 from support.claims import claim_chats
 from support.factories import (
     MODEL,
     OTHER_MODEL,
     OWNER,
+    PENDING_CALL_IDS,
     WORKER,
     chat_with_status,
     insert_tool_calls,
@@ -32,7 +38,7 @@ from support.stored_tables import plainly, stored_tables
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A stored chat, a message to it, and whether the message may claim it."""
+    """A stored chat, a transition of it, and whether that may claim it."""
 
     name: str
     claims: bool
@@ -41,20 +47,19 @@ class Case:
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the chat."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the message."""
+    """Arguments of the transition."""
     limits: ChatLimits = field(default_factory=ChatLimits)
     running: int = 0
     """Other chats of the owner that run."""
     tool_calls: bool = False
     advance: bool = True
     models: tuple[UUID, ...] = (MODEL, OTHER_MODEL)
-    creates: bool = False
-    """The message is the first of a new chat."""
+    transition: Transition = Transition.SEND
 
 
 @dataclass
 class Outcome:
-    """What a message did: its result, what was published, and all that is stored."""
+    """What a transition did: its result, what was published, and all that is stored."""
 
     result: Any
     published: list[Any]
@@ -64,7 +69,7 @@ class Outcome:
 
 
 class Way:
-    """A store over an empty database, by which a message is sent."""
+    """Stores over an empty database, by which a transition is made."""
 
     def __init__(self, database: Database, case: Case) -> None:
         self.database, self.case = database, case
@@ -74,30 +79,30 @@ class Way:
         self.listener = CommitListener(on_commit=lambda entries, _: self.entries.extend(entries))
 
     def chats(self, *, claim_on_send: bool) -> Chats:
+        return Chats(self.database, **self._arguments(claim_on_send=claim_on_send))
+
+    def _arguments(self, *, claim_on_send: bool) -> dict[str, Any]:
         slots = SlotSource()
         slots.reserve = self._reserve
         claims = Claims(self.database, worker_id=WORKER, listener=self.listener)
-        return Chats(
-            self.database,
-            limits=lambda: self.case.limits,
-            listener=self.listener,
-            claim_on_send=ClaimOnSend(
-                self.database, claims=claims, slots=slots, histories=self.histories
-            )
-            if claim_on_send
-            else None,
-        )
+        claiming = ClaimOnSend(self.database, claims=claims, slots=slots, histories=self.histories)
+        return {
+            "limits": lambda: self.case.limits,
+            "listener": self.listener,
+            "claim_on_send": claiming if claim_on_send else None,
+        }
 
     @contextmanager
     def _reserve(self, _: UUID | None) -> Iterator[Slot | None]:
         yield Slot(models=self.case.models, advance=self.case.advance, start=self.claims.append)
 
     async def run(self, *, claim_on_send: bool) -> Outcome:
-        """Make the chat of the case, unless it is a new one, and send the message."""
-        chat = None if self.case.creates else await make_chat(self.database, self.case)
-        message = self._message(self.chats(claim_on_send=claim_on_send), chat)
+        """Make the chat of the case, unless it is a new one, and the transition."""
+        created = self.case.transition is Transition.CREATE
+        chat = None if created else await make_chat(self.database, self.case)
+        request = self.request(chat, claim_on_send=claim_on_send)
         try:
-            result: Any = await message()
+            result: Any = await request()
         except ChatdError as error:
             result = (type(error), str(error))
         if self.case.claims and not claim_on_send:
@@ -117,14 +122,32 @@ class Way:
             claims=self.claims,
         )
         if "key" in self.case.request:
-            outcome.replayed = plain(await message())
+            outcome.replayed = plain(await request())
         return outcome
 
-    def _message(self, chats: Chats, chat: Chat | None) -> Callable[[], Awaitable[Any]]:
-        request = {"content": text_content("more"), "owner_id": OWNER, **self.case.request}
-        if chat is not None:
-            return lambda: chats.send(chat.id, **request)
-        return lambda: chats.create(**{"model_config_id": MODEL, **request})
+    def request(
+        self, chat: Chat | None, *, claim_on_send: bool
+    ) -> Callable[[], Awaitable[TransitionResult]]:
+        """Return a function that makes the transition of the case."""
+        arguments = self._arguments(claim_on_send=claim_on_send)
+        chats, content = Chats(self.database, **arguments), {"content": text_content("more")}
+        request = {"owner_id": OWNER, **self.case.request}
+        if chat is None:
+            return lambda: chats.create(**{"model_config_id": MODEL, **content, **request})
+        match self.case.transition:
+            case Transition.SEND:
+                return lambda: chats.send(chat.id, **{**content, **request})
+            case Transition.RETRY:
+                return lambda: chats.retry(chat.id, **request)
+            case Transition.EDIT:
+                edit = partial(Messages(self.database, **arguments).edit, chat.id)
+                return lambda: edit(**{"message_id": 1_000_001, **content, **request})
+            case Transition.SUBMIT_TOOL_RESULTS:
+                results = [ToolResult(tool_call_id=each, result=1) for each in PENDING_CALL_IDS]
+                submit = partial(ToolCalls(self.database, **arguments).submit, chat.id)
+                return lambda: submit(**{"results": results, **request})
+            case other:
+                raise AssertionError(other)
 
 
 async def make_chat(database: Database, case: Case) -> Chat:

@@ -179,7 +179,13 @@ async def test_worker_offers_no_slot_that_it_may_not_fill(dsn: str) -> None:
             assert slot is None, "the worker does not hold its lease"
         worker.claimer._may_claim = may_claim
         await chatd.wait_until_no_chat_waits()
-        with reserve(uuid4()) as slot, reserve(uuid4()) as too_many:
+        other = uuid4()
+        with reserve(other) as slot:
+            assert slot is not None
+            with reserve(other) as second:
+                assert second is None, "no chat runs twice"
+        await chatd.wait_until_no_chat_waits()
+        with reserve(other) as slot, reserve(uuid4()) as too_many:
             assert (slot is not None, too_many) == (True, None)
         chatd.daemon.chat_tasks.stop_claiming()
         with reserve(uuid4()) as slot:

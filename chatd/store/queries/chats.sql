@@ -16,11 +16,15 @@
 -- A transition that stores messages also stores their files, given as `:file_ids` and three more
 -- arrays, and adds what it stores to `chats.stored_bytes`. A file that the chat has already is left
 -- out of both. Only callers are refused for want of space: a worker's answer is always stored.
+--
+-- `create`, `retry`, `edit` and `submit_tool_results` may also claim the chat that they make
+-- pending, for `:worker_id`: if its model is one of `:models` and it is not held. They then leave
+-- every table as the transition and `claim` would: two versions, two journal entries (the response
+-- has that of the transition first), and a row that is updated once.
 
 -- name: create
--- Create a chat: pending when its messages start a turn, else waiting. If `:worker_id` is not null,
--- that worker claims a pending chat in the same statement, unless it is held. The rows are those
--- of `create` and `claim` (see claims.send_and_claim).
+-- Create a chat: pending when its messages start a turn, else waiting. A pending chat of one of
+-- `:models` is claimed in the same statement, unless it is held (see above).
 WITH added AS MATERIALIZED (
     SELECT pg_column_size(:messages::jsonb) + pg_column_size(:tools::jsonb)
            + chat_new_file_bytes(NULL, :file_ids, :file_data) AS bytes
@@ -32,7 +36,7 @@ WITH added AS MATERIALIZED (
     FROM added
 ), new_status AS MATERIALIZED (
     SELECT CASE WHEN NOT :starts_turn THEN 'waiting'
-                WHEN held OR :worker_id::uuid IS NULL THEN 'pending'
+                WHEN held OR :model_config_id <> ALL(:models::uuid[]) THEN 'pending'
                 ELSE 'running' END AS status, held
     FROM (SELECT :starts_turn AND chat_must_hold(:owner_id, :limits) AS held
           FROM decision WHERE decision.outcome = 'done') owner
@@ -367,34 +371,59 @@ WITH snapshot AS MATERIALIZED (
                            ELSE COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
                       END AS outcome
     FROM locked, snapshot
+), pending AS MATERIALIZED (
+    SELECT held, NOT held AND model_config_id = ANY(:models::uuid[]) AS claimed
+    FROM (SELECT chat_must_hold(locked.owner_id, :limits) AS held,
+                 locked.last_model_config_id AS model_config_id
+          FROM locked, decision WHERE decision.outcome = 'done') chat
 ), updated AS (
     UPDATE chats c SET
-        version = c.version + 1,
+        version = c.version + 1 + claimed::integer,
         updated_at = clock_timestamp(),
-        status = 'pending',
-        pending_since = clock_timestamp(),
+        status = CASE WHEN claimed THEN 'running' ELSE 'pending' END,
+        pending_since = CASE WHEN NOT claimed THEN clock_timestamp() END,
         round = chat_next_round(c.owner_id),
-        held = chat_must_hold(c.owner_id, :limits),
+        held = pending.held,
+        epoch = c.epoch + claimed::integer,
+        settled_part = CASE WHEN claimed THEN 0 ELSE c.settled_part END,
+        worker_id = CASE WHEN claimed THEN :worker_id::uuid END,
+        started_at = CASE WHEN claimed THEN clock_timestamp() END,
+        heartbeat_at = CASE WHEN claimed THEN clock_timestamp() END,
         request_traceparent = :request_traceparent,
+        claim_traceparent = CASE WHEN claimed AND (c.lapsed_step = c.committed_steps) IS NOT TRUE
+                                 THEN :claim_traceparent ELSE c.claim_traceparent END,
         last_error = NULL,
         last_error_detail = NULL
-    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
+    FROM decision, pending WHERE c.id = decision.id
     RETURNING c.*
-), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
-                             actor_token_id)
-    SELECT id, version, 'retry', status, epoch, :actor_owner_id, :actor_token_id::uuid
-    FROM updated
-    RETURNING created_at, data
+), entries AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
+                             actor_owner_id, actor_token_id)
+    SELECT updated.id, entry.*
+    FROM updated, pending, LATERAL (
+        SELECT version - claimed::integer, 'retry', 'pending', epoch - claimed::integer,
+               NULL::uuid, :actor_owner_id, :actor_token_id::uuid
+        UNION ALL
+        SELECT version, 'claim', 'running', epoch, worker_id, NULL, NULL WHERE claimed
+    ) entry
+    RETURNING transition, version, created_at, data
+), advanced AS MATERIALIZED (
+    SELECT setval('chat_claimed_round', round) FROM updated
+    WHERE status = 'running' AND :advance AND round > (SELECT last_value FROM chat_claimed_round)
 ), response AS (
-    SELECT decision.outcome, chat_columns(updated),
-           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-           NULL::jsonb AS messages
-    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+    SELECT decision.outcome, chat_columns(updated), entry.version AS entry_version,
+           entry.created_at AS entry_created_at, entry.data AS entry_data,
+           claim.created_at AS claim_created_at, claim.data AS claim_data,
+           locked.settled_part AS unclaimed_settled_part,
+           locked.claim_traceparent AS unclaimed_traceparent,
+           NULL::jsonb AS messages,
+           (SELECT count(*) FROM advanced) AS rounds_advanced
+    FROM decision JOIN locked ON true LEFT JOIN updated ON true
+                  LEFT JOIN entries entry ON entry.transition = 'retry'
+                  LEFT JOIN entries claim ON claim.transition = 'claim'
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
-           CASE WHEN entry_created_at IS NOT NULL THEN version END
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, entry_version
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;

@@ -3,7 +3,8 @@
 
 -- name: edit
 -- Replace a user's message: supersede it and everything after it, empty the queue, and make the
--- chat pending. The epoch rises, so a worker that holds the chat is fenced.
+-- chat pending. The epoch rises, so a worker that holds the chat is fenced. Chats that a worker
+-- holds, and those in the line, are not claimed.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -33,6 +34,15 @@ WITH snapshot AS MATERIALIZED (
                    'done')
            END AS outcome
     FROM locked, snapshot, added
+), pending AS MATERIALIZED (
+    SELECT held, NOT held AND comes_anew AND model_config_id = ANY(:models::uuid[]) AS claimed
+    FROM (SELECT comes_anew, locked.last_model_config_id AS model_config_id,
+                 CASE WHEN comes_anew THEN chat_must_hold(locked.owner_id, :limits)
+                      ELSE locked.held END AS held
+          FROM locked, decision,
+               LATERAL (SELECT locked.status IN ('waiting', 'error', 'requires_action')
+                               AS comes_anew) before
+          WHERE decision.outcome = 'done') chat
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
     FROM decision, locked
@@ -51,21 +61,22 @@ WITH snapshot AS MATERIALIZED (
     WHERE decision.outcome = 'done' AND p.chat_id = decision.id
 ), updated AS (
     UPDATE chats c SET
-        version = c.version + 1,
+        version = c.version + 1 + claimed::integer,
         updated_at = clock_timestamp(),
-        status = 'pending',
-        pending_since = LEAST(c.pending_since, clock_timestamp()),
+        status = CASE WHEN claimed THEN 'running' ELSE 'pending' END,
+        pending_since = CASE WHEN NOT claimed THEN LEAST(c.pending_since, clock_timestamp()) END,
         round = CASE WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
                      ELSE chat_next_round(c.owner_id) END,
-        held = CASE WHEN c.status IN ('pending', 'running', 'interrupting') THEN c.held
-                    ELSE chat_must_hold(c.owner_id, :limits) END,
-        epoch = c.epoch + 1,
+        held = pending.held,
+        epoch = c.epoch + 1 + claimed::integer,
         settled_part = 0,
-        worker_id = NULL,
-        started_at = NULL,
-        heartbeat_at = NULL,
+        worker_id = CASE WHEN claimed THEN :worker_id::uuid END,
+        started_at = CASE WHEN claimed THEN clock_timestamp() END,
+        heartbeat_at = CASE WHEN claimed THEN clock_timestamp() END,
         action_deadline = NULL,
         request_traceparent = :request_traceparent,
+        claim_traceparent = CASE WHEN claimed AND (c.lapsed_step = c.committed_steps) IS NOT TRUE
+                                 THEN :claim_traceparent ELSE c.claim_traceparent END,
         last_error = NULL,
         last_error_detail = NULL,
         recoveries = 0,
@@ -75,7 +86,7 @@ WITH snapshot AS MATERIALIZED (
         queue_length = 0,
         stored_bytes = c.stored_bytes + added.bytes
             - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)
-    FROM decision, added WHERE c.id = decision.id AND decision.outcome = 'done'
+    FROM decision, added, pending WHERE c.id = decision.id
     RETURNING c.*
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
@@ -85,30 +96,41 @@ WITH snapshot AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
-    SELECT id, chat_message_id(version, 1), version, 'user', :content, last_model_config_id
-    FROM updated
+    SELECT id, chat_message_id(edited, 1), edited, 'user', :content, last_model_config_id
+    FROM (SELECT updated.*, version - claimed::integer AS edited FROM updated, pending) chat
     RETURNING *
-), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
-                             actor_token_id, data)
-    SELECT updated.id, updated.version, 'edit', updated.status, updated.epoch, :actor_owner_id,
-           :actor_token_id::uuid,
-           jsonb_strip_nulls(jsonb_build_object(
-               'reset_from', :message_id::bigint,
-               'messages', (SELECT jsonb_agg(id) FROM inserted),
-               'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
-               'queue_length', updated.queue_length))
-    FROM updated
-    RETURNING created_at, data
+), entries AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
+                             actor_owner_id, actor_token_id, data)
+    SELECT updated.id, entry.*
+    FROM updated, pending, LATERAL (
+        SELECT version - claimed::integer, 'edit', 'pending', epoch - claimed::integer,
+               NULL::uuid, :actor_owner_id, :actor_token_id::uuid,
+               jsonb_strip_nulls(jsonb_build_object(
+                   'reset_from', :message_id::bigint,
+                   'messages', (SELECT jsonb_agg(id) FROM inserted),
+                   'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
+                   'queue_length', queue_length))
+        UNION ALL
+        SELECT version, 'claim', 'running', epoch, worker_id, NULL, NULL, '{}' WHERE claimed
+    ) entry
+    RETURNING transition, version, created_at, data
+), advanced AS MATERIALIZED (
+    SELECT setval('chat_claimed_round', round) FROM updated
+    WHERE status = 'running' AND :advance AND round > (SELECT last_value FROM chat_claimed_round)
 ), response AS (
-    SELECT decision.outcome, chat_columns(updated),
-           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
-    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+    SELECT decision.outcome, chat_columns(updated), entry.version AS entry_version,
+           entry.created_at AS entry_created_at, entry.data AS entry_data,
+           claim.created_at AS claim_created_at, claim.data AS claim_data,
+           0::bigint AS unclaimed_settled_part, locked.claim_traceparent AS unclaimed_traceparent,
+           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
+           (SELECT count(*) FROM advanced) AS rounds_advanced
+    FROM decision JOIN locked ON true LEFT JOIN updated ON true
+                  LEFT JOIN entries entry ON entry.transition = 'edit'
+                  LEFT JOIN entries claim ON claim.transition = 'claim'
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
-           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, entry_version,
            (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )

@@ -86,7 +86,8 @@ FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 -- name: submit_tool_results
 -- Store the client's results as one message, in the order of the calls, and make the chat pending.
 -- There must be one result for each open call and no other; else `tool_call_ids` are the calls at
--- fault. `:results` are objects of tool_call_id, result, is_error. About 'stale', see chats.sql.
+-- fault. `:results` are objects of tool_call_id, result, is_error. About 'stale' and the claim, see
+-- chats.sql.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -126,43 +127,67 @@ WITH snapshot AS MATERIALIZED (
       AND t.tool_call_id = i.tool_call_id
     RETURNING t.message_id, t.position,
               chat_tool_result(t.tool_call_id, t.tool_name, i.result, i.is_error) AS part
+), pending AS MATERIALIZED (
+    SELECT held, NOT held AND model_config_id = ANY(:models::uuid[]) AS claimed
+    FROM (SELECT chat_must_hold(locked.owner_id, :limits) AS held,
+                 locked.last_model_config_id AS model_config_id
+          FROM locked, decision WHERE decision.outcome = 'done') chat
 ), updated AS (
     UPDATE chats c SET
-        version = c.version + 1,
+        version = c.version + 1 + claimed::integer,
         updated_at = clock_timestamp(),
-        status = 'pending',
-        pending_since = clock_timestamp(),
+        status = CASE WHEN claimed THEN 'running' ELSE 'pending' END,
+        pending_since = CASE WHEN NOT claimed THEN clock_timestamp() END,
         round = chat_next_round(c.owner_id),
-        held = chat_must_hold(c.owner_id, :limits),
+        held = pending.held,
+        epoch = c.epoch + claimed::integer,
+        settled_part = CASE WHEN claimed THEN 0 ELSE c.settled_part END,
+        worker_id = CASE WHEN claimed THEN :worker_id::uuid END,
+        started_at = CASE WHEN claimed THEN clock_timestamp() END,
+        heartbeat_at = CASE WHEN claimed THEN clock_timestamp() END,
         action_deadline = NULL,
         request_traceparent = COALESCE(:request_traceparent, c.request_traceparent),
+        claim_traceparent = CASE WHEN claimed AND (c.lapsed_step = c.committed_steps) IS NOT TRUE
+                                 THEN :claim_traceparent ELSE c.claim_traceparent END,
         stored_bytes = c.stored_bytes + pg_column_size(:results::jsonb)
-    FROM decision
-    WHERE c.id = decision.id AND decision.outcome = 'done'
+    FROM decision, pending WHERE c.id = decision.id
     RETURNING c.*
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
-    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool',
+    SELECT id, chat_message_id(answered, 1), answered, 'tool',
            (SELECT jsonb_agg(part ORDER BY message_id, position) FROM closed_tool_calls)
-    FROM updated
+    FROM (SELECT id, version - claimed::integer AS answered FROM updated, pending) chat
     RETURNING *
-), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
-                             actor_token_id, data)
-    SELECT updated.id, updated.version, 'submit_tool_results', updated.status, updated.epoch,
-           :actor_owner_id, :actor_token_id::uuid,
-           jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM inserted))
-    FROM updated
-    RETURNING created_at, data
+), entries AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
+                             actor_owner_id, actor_token_id, data)
+    SELECT updated.id, entry.*
+    FROM updated, pending, LATERAL (
+        SELECT version - claimed::integer, 'submit_tool_results', 'pending',
+               epoch - claimed::integer, NULL::uuid, :actor_owner_id, :actor_token_id::uuid,
+               jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM inserted))
+        UNION ALL
+        SELECT version, 'claim', 'running', epoch, worker_id, NULL, NULL, '{}' WHERE claimed
+    ) entry
+    RETURNING transition, version, created_at, data
+), advanced AS MATERIALIZED (
+    SELECT setval('chat_claimed_round', round) FROM updated
+    WHERE status = 'running' AND :advance AND round > (SELECT last_value FROM chat_claimed_round)
 ), response AS (
     SELECT decision.outcome, decision.tool_call_ids, chat_columns(updated),
-           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages
-    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+           entry.version AS entry_version,
+           entry.created_at AS entry_created_at, entry.data AS entry_data,
+           claim.created_at AS claim_created_at, claim.data AS claim_data,
+           locked.settled_part AS unclaimed_settled_part,
+           locked.claim_traceparent AS unclaimed_traceparent,
+           (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
+           (SELECT count(*) FROM advanced) AS rounds_advanced
+    FROM decision JOIN locked ON true LEFT JOIN updated ON true
+                  LEFT JOIN entries entry ON entry.transition = 'submit_tool_results'
+                  LEFT JOIN entries claim ON claim.transition = 'claim'
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
-           CASE WHEN entry_created_at IS NOT NULL THEN version END,
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, entry_version,
            (SELECT array_agg(id ORDER BY id) FROM inserted)
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
