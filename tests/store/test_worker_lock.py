@@ -17,6 +17,16 @@ async def test_lock_cannot_be_held_by_two_sessions(database: Database) -> None:
         assert await Leases(database, worker_id=REAPER).try_worker_lock(second)
 
 
+async def test_lock_is_proved_by_the_session_that_holds_it_alone(database: Database) -> None:
+    """A session that a pooler shares may have taken it for another client of the pooler."""
+    leases = Leases(database, worker_id=WORKER)
+    async with database.dedicated_connection() as other, worker_lock_held(database, REAPER):
+        assert not await leases.holds_worker_lock(other), "nobody has it"
+        async with worker_lock_held(database, WORKER) as holder:
+            assert await leases.holds_worker_lock(holder)
+            assert not await leases.holds_worker_lock(other)
+
+
 async def test_stale_session_of_the_worker_is_terminated(database: Database) -> None:
     """The end of a connection was lost on the network, and the server still has its session."""
     leases = Leases(database, worker_id=WORKER)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import chatd.daemon
 from chatd.daemon import Daemon
+from chatd.daemon.supervision_tree import supervision_tree
 from chatd.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,3 +49,22 @@ async def test_actors_that_settings_switch_off_are_left_out() -> None:
         "stats collector", "provider preload", "admission",
     ]  # fmt: skip
     assert serving.chat_tasks is None
+
+
+async def test_only_the_claimer_goes_down_with_another_actor() -> None:
+    """A heartbeat that fails ends no turn: a lease that nobody renews ends by its own deadline."""
+    tree = daemon(auth={"mode": "token"})
+    rows = supervision_tree(tree.actors, tree.settings)
+    assert {row.name: row.depends_on for row in rows if row.depends_on} == {"claimer": ("chats",)}
+
+
+async def test_actors_for_operators_have_budgets_of_their_own_and_never_end_the_process() -> None:
+    tree = daemon()
+    rows = {row.name: row for row in supervision_tree(tree.actors, tree.settings)}
+    assert {name for name, row in rows.items() if not row.essential} == {
+        "janitor",
+        "stats collector",
+    }
+    shared = {name for name, row in rows.items() if row.essential and row.restarts is None}
+    assert shared == {name for name, row in rows.items() if row.essential}
+    assert all(row.restarts for row in rows.values() if not row.essential)

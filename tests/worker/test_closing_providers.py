@@ -4,12 +4,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
+from support.eventually import eventually
 from support.in_process import running_daemon
 from support.providers import catalog, scripted
 from support.virtual_clock import on_virtual_time
 
+from chatd.daemon.reload import Reloader
+from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
+from chatd.daemon.systemd import SystemdSocket
+from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.scripted.provider import ScriptedProvider
+from chatd.settings import Settings
 
 
 class UncloseableProvider(ScriptedProvider):
@@ -77,3 +83,44 @@ async def test_daemon_ends_in_order_although_a_provider_cannot_be_closed(
         assert catalog(provider).default.name == "one"
     assert chatd.logged("provider.close_failed")
     assert chatd.daemon.services.database._pool is None
+
+
+def configured(model: str) -> Settings:
+    providers = {"p": {"kind": "scripted"}}
+    models = {model: {"provider": "p", "model": "scripted"}}
+    return Settings.model_validate({"providers": providers, "models": models})
+
+
+async def test_reloads_go_on_although_an_old_provider_cannot_be_closed() -> None:
+    """The process served on with the new models, and an exception of the old ones ended it."""
+
+    async def upsert_models(_: Catalog) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    systemd = SystemdSocket()
+    old = catalog(UncloseableProvider())
+    holder = RuntimeConfigHolder(RuntimeConfig.from_settings(configured("one"), old))
+    names = iter(["two", "three"])
+    reloader = Reloader(
+        configured("one"),
+        holder,
+        reload_settings=lambda: configured(next(names)),
+        upsert_models=upsert_models,
+        systemd=systemd,
+        systemd_notifier=SystemdNotifier(
+            systemd, status=str, healthy=lambda: True, max_stop_seconds=60
+        ),
+    )
+
+    def closed_count() -> int:
+        return sum(line["event"] == "config.old_providers_closed" for line in logged)
+
+    with capture_logs() as logged:
+        async with anyio.create_task_group() as group:
+            group.start_soon(reloader.run)
+            for closed, name in enumerate(["two", "three"], 1):
+                reloader.request()
+                await eventually(lambda closed=closed: closed_count() == closed)
+                assert [model.name for model in holder.current.catalog.models] == [name]
+            group.cancel_scope.cancel()
+    assert [line["provider"] for line in logged if line["event"] == "provider.close_failed"]
