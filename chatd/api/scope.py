@@ -19,8 +19,8 @@ BODY_SIZE: Final = "chatd.body_size"
 PROBLEM_CODE: Final = "chatd.problem_code"
 """The code of the problem in the response, if there is one."""
 
-STREAM_BODY: Final = "chatd.stream_body"
-"""The ``StreamBody`` that takes what is to be sent once all middlewares are done."""
+EXCHANGE: Final = "chatd.exchange"
+"""The ``Exchange`` of the request with its response."""
 
 
 def route_template(scope: Scope) -> str | None:

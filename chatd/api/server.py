@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 
 from chatd.api.http_protocol import ConnectionLimits, limited_protocol
 from chatd.api.middleware.admission import Admission
-from chatd.api.middleware.connection_drain import ConnectionDrainMiddleware
 from chatd.fanout.hub import ChatHub
 from chatd.supervision.child import ChildHandle, FatalError
 from chatd.telemetry.metrics import HttpMetrics
@@ -91,7 +90,6 @@ class _Listening:
     """One run of uvicorn on a listening socket."""
 
     server: _Uvicorn
-    connection_drain: ConnectionDrainMiddleware
     is_inherited: bool
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -147,10 +145,9 @@ class Server:
         listener = inherited or self._bind()
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
         self._host, self.port = listener.getsockname()[:2]
-        connection_drain = ConnectionDrainMiddleware(self._app)
         started = anyio.Event()
-        server = _Uvicorn(self._config(connection_drain), started)
-        listening = _Listening(server, connection_drain, inherited is not None)
+        server = _Uvicorn(self._config(), started)
+        listening = _Listening(server, inherited is not None)
         async with anyio.create_task_group() as group:
             group.start_soon(self._serve, listening, listener, group.cancel_scope)
             await started.wait()
@@ -174,7 +171,7 @@ class Server:
 
     async def _drain(self, listening: _Listening) -> None:
         server = listening.server
-        listening.connection_drain.draining = True
+        self._admission.closes_connections = True
         if listening.is_inherited:
             await server.stop_accepting()
         with anyio.move_on_after(self._drain_seconds):
@@ -187,14 +184,15 @@ class Server:
         self._admission.end_requests()
         await listening.ended.wait()
 
-    def _config(self, app: ASGIApp) -> uvicorn.Config:
+    def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            app,
+            self._app,
             http=limited_protocol(self._limits, self._metrics),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing depends on the client's address or scheme
             ws="none",
             timeout_keep_alive=max(1, round(self._keepalive_timeout_seconds)),
             timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.context import ApiContext
-from chatd.api.middleware.stream_body import StreamBody
-from chatd.api.scope import GRANT, IDENTITY, STREAM_BODY
+from chatd.api.middleware.exchange import Exchange
+from chatd.api.scope import EXCHANGE, GRANT, IDENTITY
 from chatd.domain.chat import Chat
 from chatd.domain.message import Message
 from chatd.domain.outcomes import StreamEndReason
@@ -76,10 +76,10 @@ class EventStreamResponse(EventSourceResponse):
         self._metrics = context.metrics.streams
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the head, and leave the body to ``StreamBodyMiddleware``, which closes it in any case."""
+        """Send the head, and leave the body to ``RequestPipeline``, which closes it in any case."""
         self._metrics.opened.add()
-        body: StreamBody = scope[STREAM_BODY]
-        body.response = self
+        exchange: Exchange = scope[EXCHANGE]
+        exchange.stream = self
         await send(
             {
                 "type": "http.response.start",

@@ -10,7 +10,8 @@ from benchmarks.measures import MEASURES
 
 ROOT = Path(__file__).parents[2] / "chatd"
 HOT_PATH = [
-    "api/middleware/stream_body.py",
+    "api/middleware/exchange.py",
+    "api/pipeline.py",
     "api/sse.py",
     "fanout/hub.py",
     "fanout/topic.py",

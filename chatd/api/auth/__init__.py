@@ -1,6 +1,6 @@
 """Authentication: turns a credential into an identity, before anything else looks at a request.
 
-``AuthMiddleware`` asks the ``Authenticator`` that ``auth.mode`` selects: ``AnonymousAuthenticator``,
+``Authentication`` asks the ``Authenticator`` that ``auth.mode`` selects: ``AnonymousAuthenticator``,
 ``TokenAuthenticator`` (access tokens, stored hashed) or ``JwtAuthenticator`` (JWTs of an identity
 provider). The result is a ``Grant``, which a token's revocation or expiry ends. Streams are long, so
 each registers a ``StreamSession`` with its grant and ends with it.

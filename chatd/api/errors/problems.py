@@ -1,7 +1,7 @@
 """Problem responses: ``application/problem+json`` (RFC 9457), each with a stable ``code``."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -61,7 +61,7 @@ class Problem(BaseModel):
 
 
 class HttpProblem(HTTPException):
-    """A failed request, raised by routes and middlewares."""
+    """A failed request, raised by routes and by the steps before them."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ def problem_response(
 
 
 class _ProblemResponse(JSONResponse):
-    """A problem response, which leaves its code in the scope for ``MetricsMiddleware``."""
+    """A problem response, which leaves its code in the scope for the metrics."""
 
     media_type = MEDIA_TYPE
 
@@ -141,13 +141,14 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` with a problem."""
-    app.add_exception_handler(Refused, _on_refused)
-    app.add_exception_handler(DatabaseUnavailable, _on_database_unavailable)
-    app.add_exception_handler(ChatUnreadable, _on_chat_unreadable)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_client_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected_error)
+    for error_class, handler in _HANDLERS.items():
+        app.add_exception_handler(error_class, handler)
+
+
+async def respond_to(scope: Scope, error: Exception) -> JSONResponse:
+    """Return the response to an error that was raised outside of the application, as it would answer."""
+    handler = next(_HANDLERS[each] for each in type(error).__mro__ if each in _HANDLERS)
+    return await handler(Request(scope), error)
 
 
 async def _on_refused(_: Request, error: Exception) -> JSONResponse:
@@ -156,7 +157,7 @@ async def _on_refused(_: Request, error: Exception) -> JSONResponse:
 
 
 def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:
-    """Return the response to such an error. Middlewares outside the error handlers need it."""
+    """Return the response to such an error."""
     if isinstance(error, DatabaseUnavailable):
         return _database_unavailable_response(error)
     if isinstance(error, HttpProblem):
@@ -243,3 +244,16 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
     request_id = request.scope[REQUEST_ID]
     detail = f"Something went wrong in chatd; it was logged with the request id {request_id}."
     return problem_response("internal", detail)
+
+
+_HANDLERS: Final[
+    Mapping[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]]
+] = {
+    Refused: _on_refused,
+    DatabaseUnavailable: _on_database_unavailable,
+    ChatUnreadable: _on_chat_unreadable,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_client_disconnect,
+    Exception: _on_unexpected_error,
+}

@@ -1,9 +1,7 @@
-"""ASGI middlewares that know nothing of chats.
+"""Steps between the server and the routes. They know nothing of chats.
 
-All have one form: ``app`` first, then keywords, a pass-through for anything but HTTP, and a wrapper of
-``send`` or ``receive`` named after what it adds. They are plain ASGI and not Starlette's
-``BaseHTTPMiddleware``, which starts a task for each request and gets between a stream and its client.
-
-``app.py`` lists them in their order. ``auth.middleware`` is the one that lives elsewhere, beside what
-it authenticates with. A value that a reload may change is passed as a callable.
+Each module has one concern, as plain functions or one class without a wrapper of its own: they take the
+request's ``scope``, and raise what refuses it. ``pipeline`` calls them in their order, and words refusals
+in one place. ``auth.authentication`` is the one step that lives elsewhere, beside what it authenticates
+with. A value that a reload may change is passed as a callable.
 """

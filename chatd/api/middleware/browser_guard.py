@@ -1,12 +1,12 @@
-"""Middleware against web pages that have a visitor's browser call this server."""
+"""Refusal of requests by which web pages have a visitor's browser call this server."""
 
 import re
 from collections.abc import Collection
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from chatd.api.errors import problems
+from chatd.api.errors.problems import HttpProblem
 from chatd.api.scope import header_values
 
 _LOOPBACK_HOST: Final = re.compile(
@@ -20,8 +20,8 @@ _ORIGIN_DETAIL: Final = "Origin: pages of another site may change nothing here (
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class BrowserGuardMiddleware:
-    """Middleware that refuses requests which only a page of another site could have caused.
+class BrowserGuard:
+    """Refusal of requests which only a page of another site could have caused.
 
     With ``loopback_only``, that is without authentication, the header ``Host`` must name a loopback
     address: a page whose own name was pointed at this address (DNS rebinding) sends that name. An unsafe
@@ -29,34 +29,22 @@ class BrowserGuardMiddleware:
     A client that is no browser sends no ``Origin``, and is not affected.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, allowed_origins: Collection[str], loopback_only: bool
-    ) -> None:
-        self._app = app
+    def __init__(self, *, allowed_origins: Collection[str], loopback_only: bool) -> None:
         self._allowed_origins = frozenset(origin.encode().lower() for origin in allowed_origins)
         self._loopback_only = loopback_only
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
-            await self._app(scope, receive, send)
-            return
-        response = problems.problem_response(*refusal)
-        await response(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> tuple[str, str] | None:
-        """Return the code and the detail of the problem of a request, or None."""
+    def check(self, scope: Scope) -> None:
+        """Raise ``HttpProblem`` (403, 421) for such a request."""
         hosts = header_values(scope, b"host")
         if self._loopback_only and (
             len(hosts) > 1 or any(not _LOOPBACK_HOST.fullmatch(host) for host in hosts)
         ):
-            return "misdirected_request", _HOST_DETAIL
+            raise HttpProblem("misdirected_request", _HOST_DETAIL)
         if scope["method"] in _SAFE_METHODS:
-            return None
+            return
         for origin in header_values(scope, b"origin"):
             if origin.lower() not in self._allowed_origins and not _is_same(origin, hosts):
-                return "foreign_origin", _ORIGIN_DETAIL
-        return None
+                raise HttpProblem("foreign_origin", _ORIGIN_DETAIL)
 
 
 def _is_same(origin: bytes, hosts: Collection[bytes]) -> bool:

@@ -1,32 +1,27 @@
-"""Middleware that adds the headers which all responses of a kind have."""
+"""Headers of all responses of a kind."""
 
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Scope
+
+from chatd.api.scope import REQUEST_ID
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
+_CLOSE: Final = (b"connection", b"close")
 _CACHEABLE_PATHS: Final = ("/docs", "/openapi.json")
+_REQUEST_ID: Final = b"x-request-id"
 
 
-class ResponseHeadersMiddleware:
-    """Middleware that keeps caches from storing what the API answers, problems included.
+def add_headers(scope: Scope, message: Message, *, closes_connection: bool) -> None:
+    """Add the request's id to the head of a response, and keep caches from storing it.
 
     The documentation is the same for everybody, so it may be stored.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(_CACHEABLE_PATHS):
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.setdefault("headers", [])
-                if not any(name.lower() == b"cache-control" for name, _ in headers):
-                    message["headers"] = [*headers, _NO_STORE]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+    headers = message["headers"] = [*message.get("headers", ())]
+    if not scope["path"].startswith(_CACHEABLE_PATHS) and not any(
+        name.lower() == b"cache-control" for name, _ in headers
+    ):
+        headers.append(_NO_STORE)
+    headers.append((_REQUEST_ID, scope[REQUEST_ID].encode()))
+    if closes_connection:
+        headers.append(_CLOSE)

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from functools import partial
 
-from fastapi import FastAPI
-
-from chatd.api.app import create_app
 from chatd.api.http_protocol import ConnectionLimits
 from chatd.api.middleware.admission import Admission
+from chatd.api.pipeline import RequestPipeline
 from chatd.api.server import Server
 from chatd.daemon.database_probe import DatabaseProbe
 from chatd.daemon.process import Process
@@ -16,7 +14,7 @@ from chatd.daemon.services import Services
 from chatd.daemon.startup import DatabasePreparation, preload_providers
 from chatd.daemon.stats_collector import StatsCollector
 from chatd.daemon.systemd import SystemdSocket
-from chatd.daemon.wiring.api import build_api_context
+from chatd.daemon.wiring.api import build_api
 from chatd.daemon.wiring.auth import AuthActor, build_auth
 from chatd.daemon.wiring.operations import build_operations, build_stats_collector
 from chatd.daemon.wiring.worker import WorkerActors, build_worker
@@ -57,8 +55,10 @@ def build_actors(
     stats_collector = build_stats_collector(settings, services)
     database_probe = DatabaseProbe(services.store.reads.ping)
     admission = Admission()
-    app = create_app(
-        build_api_context(settings, services, config),
+    app = build_api(
+        settings,
+        services,
+        config,
         authenticator=auth.authenticator,
         operations=build_operations(
             settings,
@@ -70,8 +70,6 @@ def build_actors(
         not_ready=process.state.not_ready_reason,
         database_reachable=lambda: database_probe.reachable,
         admission=admission,
-        cors_origins=settings.http.cors_origins,
-        loopback_only=settings.auth.mode == "none",
     )
     poll_seconds, notifications = settings.worker.poll_seconds, services.metrics.notifications
     return Actors(
@@ -109,7 +107,7 @@ def build_actors(
 def _build_server(
     settings: Settings,
     services: Services,
-    app: FastAPI,
+    app: RequestPipeline,
     admission: Admission,
     systemd: SystemdSocket,
 ) -> Server:

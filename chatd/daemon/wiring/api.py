@@ -1,18 +1,54 @@
-"""Dependencies of the routes, built from the settings and the shared parts."""
+"""The HTTP API, built from the settings and the shared parts."""
 
+from collections.abc import Callable
+
+from chatd.api.app import PUBLIC_PATHS, create_app
+from chatd.api.auth.identity import Authenticator
 from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.context import ApiContext
+from chatd.api.middleware.admission import Admission
+from chatd.api.pipeline import RequestPipeline
+from chatd.api.routes.operations import METRICS_PATH, Operations
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
 from chatd.settings import Settings
 
 
-def build_api_context(
+def build_api(
     settings: Settings,
     services: Services,
     config: RuntimeConfigHolder,
+    *,
+    authenticator: Authenticator,
+    operations: Operations,
+    not_ready: Callable[[], str | None],
+    database_reachable: Callable[[], bool],
+    admission: Admission,
+) -> RequestPipeline:
+    """Build the application that the server calls. It reads ``config`` anew for each request."""
+    context = _build_context(settings, services, config)
+    app = create_app(
+        context,
+        operations=operations,
+        not_ready=not_ready,
+        database_reachable=database_reachable,
+    )
+    return RequestPipeline(
+        app,
+        config=config.api,
+        metrics=services.metrics.http,
+        authenticator=authenticator,
+        public_paths=PUBLIC_PATHS | {METRICS_PATH} if operations.public_metrics else PUBLIC_PATHS,
+        admission=admission,
+        cors_origins=settings.http.cors_origins,
+        loopback_only=settings.auth.mode == "none",
+        database_reachable=database_reachable,
+    )
+
+
+def _build_context(
+    settings: Settings, services: Services, config: RuntimeConfigHolder
 ) -> ApiContext:
-    """Build the context that every route gets. It reads ``config`` anew for each request."""
     return ApiContext(
         store=services.store,
         hub=services.hub,
