@@ -26,6 +26,7 @@ from chatd.api.middleware.request_slots import RequestSlots, is_stream
 from chatd.api.middleware.response_headers import add_headers
 from chatd.api.request import headers
 from chatd.api.routes.chat_list import is_search
+from chatd.api.routes.hot import HotRoutes
 from chatd.api.scope import EXCHANGE, route_template, single_header
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import HttpMetrics
@@ -51,8 +52,11 @@ class RequestPipeline:
         cors_origins: Sequence[str],
         loopback_only: bool,
         database_reachable: Callable[[], bool],
+        hot_routes: HotRoutes | None,
     ) -> None:
         self._app = app
+        self.hot_routes = hot_routes
+        """Routes that are served without ``app``. Without them it serves all, with the same answers."""
         self._config = config
         self._metrics = metrics
         self._public_paths = public_paths
@@ -154,6 +158,11 @@ class RequestPipeline:
         await self._slots.take_before_body(scope, exchange.slots)
         body = await read_body(scope, receive, limit=self._config().max_body_bytes)
         await self._slots.take_after_body(scope, exchange.slots)
+        if self.hot_routes is not None:
+            response = await self.hot_routes.respond(scope, body)
+            if response is not None:
+                await response(scope, receive, send)
+                return
         if body is not None:
             receive = replay_body(body, receive)
             del body  # held by nothing here while FastAPI works on it

@@ -56,6 +56,7 @@ def pipeline(app: ASGIApp, **more: Any) -> RequestPipeline:
         "cors_origins": (),
         "loopback_only": False,
         "database_reachable": lambda: True,
+        "hot_routes": None,
     }
     return RequestPipeline(app, **defaults | more)
 

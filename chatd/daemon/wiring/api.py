@@ -8,6 +8,7 @@ from chatd.api.auth.stream_sessions import StreamSessions
 from chatd.api.context import ApiContext
 from chatd.api.middleware.admission import Admission
 from chatd.api.pipeline import RequestPipeline
+from chatd.api.routes.hot import HotRoutes
 from chatd.api.routes.operations import METRICS_PATH, Operations
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
@@ -43,6 +44,7 @@ def build_api(
         cors_origins=settings.http.cors_origins,
         loopback_only=settings.auth.mode == "none",
         database_reachable=database_reachable,
+        hot_routes=HotRoutes(context),
     )
 
 
