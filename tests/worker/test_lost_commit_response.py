@@ -49,11 +49,18 @@ async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: s
     ],
 )
 async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
-    dsn: str, command_type: type[WorkerCommand], answers: list[dict[str, Any]]
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    command_type: type[WorkerCommand],
+    answers: list[dict[str, Any]],
 ) -> None:
-    """The transition is stored, its response is lost, and a stop comes before the worker reads the chat."""
+    """The transition is stored, its response is lost, and a stop comes before the worker reads the chat.
+
+    It is heard before the backoff too, which lasts longer here than the test waits.
+    """
+    monkeypatch.setattr("chatd.worker.turn.MAX_WAIT_IN_TASK_SECONDS", 600)
     provider = scripted([{"text": "never"}], first=answers)
-    turn = {"backoff_seconds": 1.5, "backoff_max_seconds": 1.5}
+    turn = {"backoff_seconds": 300, "backoff_max_seconds": 300}
     async with running_daemon(dsn, provider, turn=turn, worker=NO_RENEWALS) as chatd:
         chatd.daemon.chat_tasks.on_suspect = lambda: None  # no heartbeat brings the stop
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
@@ -68,12 +75,47 @@ async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
 
         turns.apply = lose_response  # type: ignore[assignment,method-assign]
         chat = await chatd.api.create("[[first]]")
-        await chatd.api.wait_for_status(chat["id"], "waiting", 5)
+        await chatd.api.wait_for_status(chat["id"], "waiting", 15)
         assert provider.calls == 1
         assert [entry["transition"] for entry in await chatd.journal(chat["id"])][-2:] == [
             "interrupt",
             "finish_interrupt",
         ]
+
+
+GIVE_BACK = """
+UPDATE chats SET status = 'pending', pending_since = clock_timestamp(), worker_id = NULL,
+    started_at = NULL, heartbeat_at = NULL, version = version + 1
+"""
+"""What a reaper does to a chat, whose epoch rises with the next claim only."""
+
+
+async def test_chat_that_was_reaped_after_a_lost_response_is_not_gone_on_with(
+    dsn: str, database: Database
+) -> None:
+    """The step is stored, its response is lost, and the chat is pending when the worker reads it."""
+    provider = scripted(
+        [{"text": "never"}], first=[{"tool_call": {"name": "unknown", "args": "{}"}}]
+    )
+    async with running_daemon(dsn, provider, worker=NO_RENEWALS) as chatd:
+        chatd.daemon.chat_tasks.on_suspect = lambda: None  # no heartbeat finds that it is lost
+        turns = chatd.daemon.services.store.turns
+        apply = turns.apply
+
+        async def lose_response(fence: FencingToken, command: WorkerCommand) -> None:
+            assert isinstance(command, CommitStep)
+            turns.apply = apply  # type: ignore[method-assign]
+            chatd.daemon.chat_tasks.stop_claiming()
+            await apply(fence, command)
+            await database.fetch(GIVE_BACK)
+            raise DatabaseUnavailable
+
+        turns.apply = lose_response  # type: ignore[assignment,method-assign]
+        chat = await chatd.api.create("[[first]]")
+        await chatd.wait_for_log("chat.lost", chat_id=chat["id"])
+        await eventually(lambda: not chatd.daemon.chat_tasks.leases)
+        assert provider.calls == 1
+        assert (await chatd.api.chat(chat["id"]))["status"] == "pending"
 
 
 async def test_progress_of_another_worker_is_not_taken_for_an_own_commit(
