@@ -1,5 +1,12 @@
-"""A chat of more bytes than PostgreSQL makes one value of: streamed, resumed and paged within a bound."""
+"""A chat of more bytes than PostgreSQL makes one value of: streamed, resumed and paged within a bound.
 
+Its turns are answered, and no replica that serves it fails: ``CHATD_TEST_LARGE_CHATS=1`` shows that too,
+with 12 s of processor time.
+"""
+
+import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,14 +17,19 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 from support.database_inspector import inspect_database
+from support.eventually import eventually
 from support.http import NO_TLS
 from support.process_cost import CostMeter
 from support.processes import ChatdProcess, chatd_process
+from support.sse_client import ChatView, clients
 
 from chatd.client import Client, Snapshot, Transcript
 
 MESSAGES = 68
 SIZE = 4 * 1024 * 1024
+MOST_OF_ONE_VALUE = 256 * 1024 * 1024
+"""Bytes at which arrays of jsonb end."""
+assert MESSAGES * SIZE > MOST_OF_ONE_VALUE
 MAX_BYTES = 64 * 1024 * 1024
 _LINE_START = 100
 """Bytes of a line that are kept: those of an event's type or cursor."""
@@ -26,14 +38,20 @@ SETTINGS = """
 enabled = false
 """
 
-FILL = """
-WITH chat AS (
+INSERT = """
     INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, version)
-    SELECT $1::uuid, $1::uuid, 'local', (SELECT id FROM chat_model_configs LIMIT 1), $2
-    RETURNING id
-), message AS (
+    SELECT $1::uuid, $1::uuid, 'local', (SELECT id FROM chat_model_configs LIMIT 1), $2::integer
+    RETURNING id, 0 AS before
+"""
+GROW = """
+    UPDATE chats SET version = version + $2::integer, updated_at = clock_timestamp()
+    WHERE id = $1::uuid RETURNING id, version - $2::integer AS before
+"""
+FILL = """
+WITH chat AS (%s), message AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
-    SELECT chat.id, chat_message_id(n, 1), n, CASE n % 2 WHEN 1 THEN 'user' ELSE 'assistant' END,
+    SELECT chat.id, chat_message_id(before + n, 1), before + n,
+           CASE n %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END,
            jsonb_build_array(jsonb_build_object('type', 'text', 'text', repeat('x', $3::integer)))
     FROM chat, generate_series(1, $2::integer) n
     RETURNING chat_id, id, version
@@ -68,8 +86,17 @@ class Received:
                 for following in others:
                     self._note(line)
                     line = following[:_LINE_START]
-                if self.cursor and int(self.cursor.partition(".")[0]) >= until_version:
+                if self._has_reached(until_version):
                     return
+
+    async def follow(self, url: str, until_version: int) -> None:
+        """Read a stream, and resume it when it ends, until the cursor has reached this version."""
+        await self.read(url, until_version)
+        while not self._has_reached(until_version):
+            await self.read(f"{url.partition('?')[0]}?after={self.cursor}", until_version)
+
+    def _has_reached(self, version: int) -> bool:
+        return bool(self.cursor) and int(self.cursor.partition(".")[0]) >= version
 
     def _note(self, line: bytes) -> None:
         if line.startswith(b"event: "):
@@ -93,7 +120,7 @@ async def large_chat(dsn: str, tmp_path: Path) -> Any:
         await process.wait_until_ready()
         chat_id: UUID = uuid4()
         async with inspect_database(dsn) as inspector:
-            await inspector.fetch_value(FILL, chat_id, MESSAGES, SIZE)
+            await inspector.fetch_value(FILL % INSERT, chat_id, MESSAGES, SIZE)
         yield process, str(chat_id)
 
 
@@ -128,3 +155,53 @@ async def test_large_chat_is_streamed_resumed_and_paged(
     assert roles == ["user", "assistant"] * (MESSAGES // 2 - 1) + ["user"]
     assert not process.logged("http.unexpected")
     assert not process.logged("loop.blocked")
+
+
+REPLICA = """
+[worker]
+enabled = {worker}
+poll_seconds = 0.2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("CHATD_TEST_LARGE_CHATS") != "1", reason="CHATD_TEST_LARGE_CHATS is not 1"
+)
+async def test_replicas_outlive_a_chat_that_grows_and_answer_it(dsn: str, tmp_path: Path) -> None:
+    """One replica runs its turn. Another one polls it for a subscriber, who gets everything."""
+    with (
+        chatd_process(tmp_path, dsn, name="a", settings=REPLICA.format(worker="true")) as worker,
+        chatd_process(tmp_path, dsn, name="b", settings=REPLICA.format(worker="false")) as other,
+    ):
+        for process in (worker, other):
+            await process.wait_until_ready()
+        async with clients([worker, other]) as apis, inspect_database(dsn) as inspector:
+            api = apis["b"]
+            chat_id, neighbour = [(await api.create())["id"] for _ in range(2)]
+            url = f"{other.url}/api/v1/chats/{chat_id}"
+            view, seen = ChatView(), Received()
+            following = asyncio.create_task(
+                api.follow(neighbour, view, lambda view: len(view.messages) == 2)
+            )
+            growing = asyncio.create_task(seen.follow(f"{url}/stream", MESSAGES + 1))
+            await eventually(lambda: view.status and seen.events)
+            await inspector.fetch_value(FILL % GROW, UUID(chat_id), MESSAGES, SIZE)
+            await growing
+            assert seen.events.count("message") == MESSAGES
+
+            meter = CostMeter(worker)
+            meter.start()
+            await api.send(chat_id, "hello")
+            await api.send(neighbour, "and me?")
+            await following
+            chat = await api.wait_for_status(chat_id, "waiting")
+            peak = meter.stop().peak_bytes
+            assert chat["last_error"] is None
+            assert (await inspector.transitions(chat_id))[-3:] == ["send", "claim", "finish_turn"]
+            await seen.follow(f"{url}/stream?after={seen.cursor}", chat["version"])
+            assert seen.events.count("message") == MESSAGES + 2
+        for process in (worker, other):
+            for event in ("supervisor.child_failed", "containment.cut", "http.unexpected"):
+                assert not process.logged(event)
+        sys.stdout.write(f"a turn over {MESSAGES} messages of {SIZE} bytes: {peak / 1e6:.0f} MB\n")
