@@ -19,6 +19,7 @@ from support.requests import (
     is_stream,
     open_stream,
     operations,
+    refused_stream,
 )
 
 from chatd.api.auth import stream_sessions
@@ -192,7 +193,7 @@ async def test_stream_limit_is_per_owner(dsn: str) -> None:
                 for _ in range(2):
                     opening = open_stream(at.chatd, url, headers=ann)
                     assert (await stack.enter_async_context(opening)).status_code == 200
-                answer = await get_as(at.chatd, url, also_ann)
+                answer = await refused_stream(at.chatd, url, headers=also_ann)
                 assert_problem(answer, 429, "too_many_streams", "limits.max_streams", "2")
                 assert (await get_as(at.chatd, "/api/v1/models", ann)).status_code == 200
 
@@ -220,11 +221,11 @@ async def test_resumed_stream_replaces_the_oldest_of_its_topic(
 
         other, oldest, newest = [await opened(path) for path in (there, here, here)]
         resume = {"last-event-id": "1.0.0"}
-        young = await chatd.api.http.get(here, headers=resume)
+        young = await refused_stream(chatd, here, headers=resume)
         assert_problem(young, 429, "too_many_streams")
         monkeypatch.setattr(stream_sessions, "_MIN_AGE_SECONDS", 0.0)
-        assert_problem(await chatd.api.http.get(here), 429, "too_many_streams")
-        absent = await chatd.api.http.get(f"{CHATS}/stream", headers={"last-event-id": "1"})
+        assert_problem(await refused_stream(chatd, here), 429, "too_many_streams")
+        absent = await refused_stream(chatd, f"{CHATS}/stream", headers={"last-event-id": "1"})
         assert_problem(absent, 429, "too_many_streams")
         assert (await opened(here, **resume)).status_code == 200
         async for _ in oldest.aiter_bytes():
@@ -232,7 +233,7 @@ async def test_resumed_stream_replaces_the_oldest_of_its_topic(
         streams = chatd.daemon.services.metrics.streams
         assert streams.ended.values[("replaced",)] == 1
         assert chatd.daemon.services.hub.subscriber_count == 3
-        assert_problem(await chatd.api.http.get(here), 429, "too_many_streams")
+        assert_problem(await refused_stream(chatd, here), 429, "too_many_streams")
         assert not other.is_closed
         assert not newest.is_closed
 

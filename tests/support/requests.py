@@ -23,6 +23,7 @@ __all__ = [
     "ids_of",
     "open_stream",
     "operations",
+    "refused_stream",
     "request_operation",
 ]
 
@@ -128,3 +129,11 @@ async def open_stream(
     """Open a stream. Yield its response, of which no event is read yet."""
     async with chatd.api.http.stream("GET", path, **more) as answer:
         yield answer
+
+
+async def refused_stream(chatd: InProcessDaemon, path: str, **more: Any) -> httpx2.Response:
+    """Return the response to a stream that is to be refused. One that is opened would never end."""
+    async with open_stream(chatd, path, **more) as answer:
+        assert answer.status_code != 200, f"{path} is streamed"
+        await answer.aread()
+        return answer
