@@ -1,9 +1,11 @@
 """Liveness, readiness, and responses while the database is unavailable."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 
+import asyncpg
 import httpx2
 import pytest
 from support.databases import database_on_server
@@ -117,6 +119,31 @@ async def test_readyz_follows_a_database_outage(stoppable_server: Postgres) -> N
         await chatd.api.wait_for_status(chat_id, "waiting")
         assert await chatd.api.texts(chat_id) == ["You said: before", "You said: after"]
         assert not chatd.logged("http.unexpected")
+
+
+async def test_readyz_fails_while_the_server_accepts_no_writes(stoppable_server: Postgres) -> None:
+    """It is a standby, which answers every ping, until a failover promotes it."""
+    async with database_on_server(stoppable_server.dsn) as dsn, running_daemon(dsn) as chatd:
+        probe = chatd.daemon.actors.database_probe
+        await stoppable_server.stop()
+        become_standby(stoppable_server)
+        await stoppable_server.start()
+        connection = await asyncpg.connect(dsn)
+        assert await connection.fetchval("SELECT pg_is_in_recovery()")
+        await probe.step()
+        assert_problem(await ready(chatd), 503, "database_unavailable")
+        await connection.execute("SELECT pg_promote()")
+        await connection.close()
+        await eventually(lambda: is_ready(chatd))
+
+
+def become_standby(server: Postgres) -> None:
+    """Have the server start as a standby, of a primary that it never finds."""
+    (control,) = server.folder.rglob("global/pg_control")
+    marker = control.parents[1] / "standby.signal"
+    marker.touch()
+    owner = control.stat()
+    os.chown(marker, owner.st_uid, owner.st_gid)
 
 
 async def is_unavailable(chatd: InProcessDaemon) -> bool:

@@ -40,6 +40,10 @@ def test_example_has_every_key_with_its_description() -> None:
         assert key.description in WORDS, f"{key.section}.{key.field} is described otherwise"
 
 
+def test_address_says_that_tls_ends_in_front() -> None:
+    assert "terminate TLS in front" in known_keys()["http", "host"].description
+
+
 def test_example_without_comment_signs_is_valid(tmp_path: Path) -> None:
     bare = re.sub(r"^# (?=\[|\w+ = )", "", TEXT, flags=re.MULTILINE)
     (tmp_path / "openai.key").write_text("a key")

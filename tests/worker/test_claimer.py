@@ -1,5 +1,8 @@
 """Claimer: how many chats a worker claims, when, and which ones."""
 
+from collections import Counter
+
+from support.auth import Bearer, authenticated_daemons, create_chat_as, get_as
 from support.eventually import eventually
 from support.in_process import fetch_rows, running_daemon, running_daemons
 from support.providers import HeldProvider, scripted
@@ -19,6 +22,33 @@ async def test_worker_claims_at_most_max_chats(dsn: str) -> None:
         for chat_id in chats:
             await chatd.api.wait_for_status(chat_id, "waiting")
         assert held.max_running_count == 3
+
+
+async def test_slow_chats_of_one_owner_leave_a_slot_to_others(dsn: str) -> None:
+    async with authenticated_daemons(
+        dsn,
+        scripted(hang=[{"hang": True}]),
+        limits={"max_running_per_owner": 2},
+        worker={"max_chats": 3},
+    ) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
+        for _ in range(10):
+            await create_chat_as(at.chatd, ann, content="[[hang]]")
+
+        async def statuses(who: Bearer) -> Counter[str]:
+            chats = (await get_as(at.chatd, "/api/v1/chats", who)).json()["items"]
+            return Counter(chat["status"] for chat in chats)
+
+        async def both_run() -> bool:
+            return (await statuses(ann))["running"] == 2
+
+        async def is_answered() -> bool:
+            return await statuses(bob) == {"waiting": 1}
+
+        await eventually(both_run)
+        await create_chat_as(at.chatd, bob, content="hi")
+        await eventually(is_answered)
+        assert await statuses(ann) == {"running": 2, "pending": 8}
 
 
 async def test_two_workers_share_the_chats_and_run_each_once(dsn: str) -> None:

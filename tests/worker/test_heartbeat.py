@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from support.eventually import eventually
 from support.factories import (
+    chat_with_status,
     columns_for,
     insert_chat,
 )
@@ -54,6 +55,25 @@ async def test_lost_heartbeat_connection_retakes_the_lock_and_loses_no_chat(
         ]
         assert chatd.logged("outage.began", child="heartbeat")
         assert chatd.logged("outage.ended", child="heartbeat")
+
+
+async def test_lock_that_is_held_again_shows_the_deaths_of_others(
+    dsn: str, database: Database
+) -> None:
+    """Two looks are proof enough, without a heartbeat of its own or a pause between."""
+    worker = {"heartbeat_seconds": 600, "lease_seconds": 1800}
+    async with running_daemon(dsn, worker=worker) as chatd:
+        before = await locks(database)
+        await cut_heartbeat(database, before)
+        await eventually(lambda: retaken(database, before))
+        orphan = await chat_with_status(
+            database,
+            Status.RUNNING,
+            owner_id="local",
+            last_model_config_id=chatd.daemon.catalog.default.id,
+        )
+        [entry] = await eventually(lambda: chatd.journal(str(orphan.id), "reap"))
+        assert entry["data"]["reason"] == "worker_dead"
 
 
 async def locks(database: Database) -> set[int]:
