@@ -149,13 +149,16 @@ async def test_cursor_is_taken_from_the_header_or_the_query(dsn: str) -> None:
         chat = await chatd.api.create("hello")
         await chatd.api.wait_for_status(chat["id"], "waiting")
         by_header = await available_events(chatd, chat["id"], "1.0.0")
-        by_query = []
-        async for event in chat_stream_events(chatd, chat["id"], "1.0.0", after_in_query=True):
-            if event is None:
-                break
-            by_query.append(event)
-        assert by_header == by_query
         assert [e.event for e in by_header] == ["status", "message", "status"]
+        in_the_middle = str(by_header[1].id)
+        assert not in_the_middle.replace(".", "").isdigit()
+        for after, expected in (("1.0.0", by_header), (in_the_middle, by_header[2:])):
+            by_query = []
+            async for event in chat_stream_events(chatd, chat["id"], after, after_in_query=True):
+                if event is None:
+                    break
+                by_query.append(event)
+            assert by_query == expected
         response = await chatd.api.http.send(
             chatd.api.http.build_request(
                 "GET",

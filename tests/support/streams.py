@@ -39,10 +39,13 @@ async def chat_stream_events(
 async def stream_events(
     chatd: InProcessDaemon, path: str, after: str | None = None, *, after_in_query: bool = False
 ) -> AsyncGenerator[SseEvent | None]:
-    """Yield the events of any stream, and None for each comment."""
+    """Yield the events of any stream, and None for each comment.
+
+    A cursor stands in the query as it is, as a person writes it.
+    """
     headers = {"last-event-id": after} if after is not None and not after_in_query else {}
-    params = {"after": after} if after is not None and after_in_query else None
-    async with chatd.api.http.stream("GET", path, headers=headers, params=params) as answer:
+    url = f"{path}?after={after}" if after is not None and after_in_query else path
+    async with chatd.api.http.stream("GET", url, headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
         fields: dict[str, str] = {}
