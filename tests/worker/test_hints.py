@@ -15,6 +15,7 @@ from chatd.domain.chat import Status
 from chatd.domain.hint import Hint
 from chatd.store.database import Database
 from chatd.store.notifications.listener import decode_payload
+from chatd.store.notifications.notifier import encode_payload
 
 SEED = random.randrange(10**6)
 SCRIPTS = {
@@ -176,12 +177,22 @@ async def test_terminated_listener_reconnects_and_catches_up(dsn: str, database:
         await back.api.wait_for_status(chat["id"], "waiting")
 
 
+PAYLOADS = [
+    (f"other {UUID(int=5)} 7 running ff", Hint(UUID(int=5), 7, Status.RUNNING, 255)),
+    (f"other {UUID(int=5)} 7 running -", Hint(UUID(int=5), 7, Status.RUNNING)),
+    (f"other {UUID(int=5)} 0 - -", Hint(UUID(int=5), 0, None)),
+]
+
+
+@pytest.mark.parametrize(("payload", "hint"), PAYLOADS)
+def test_encode_payload(payload: str, hint: Hint) -> None:
+    assert encode_payload(hint, "other") == payload
+
+
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
-        (f"other {UUID(int=5)} 7 running ff", Hint(UUID(int=5), 7, Status.RUNNING, 255)),
-        (f"other {UUID(int=5)} 7 running -", Hint(UUID(int=5), 7, Status.RUNNING)),
-        (f"other {UUID(int=5)} 0 - -", Hint(UUID(int=5), 0, None)),
+        *PAYLOADS,
         (f"me {UUID(int=5)} 7 running ff", None),
         ("other 5 7 running ff", None),
         (f"other {UUID(int=5)} x running ff", None),
