@@ -8,7 +8,7 @@ from uuid import UUID
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Content
 from chatd.domain.transitions import Transition
-from chatd.store import records
+from chatd.store import results
 from chatd.store.records import Row, TransitionResult
 
 
@@ -47,7 +47,7 @@ class CommitListener:
 
         All stores make their results here, so that no transition is left unreported.
         """
-        result = self._reported(records.transition_result(row, transition, worker_id))
+        result = self._reported(results.transition_result(row, transition, worker_id))
         self.admitted(row, result.chat.owner_id)
         return result
 
@@ -60,8 +60,7 @@ class CommitListener:
         self, row: Row, transition: Transition, worker_id: UUID
     ) -> tuple[TransitionResult, TransitionResult]:
         """Report a caller's transition and the claim that the same statement made. Return both results."""
-        result = records.transition_result(records.unclaimed(row), transition)
-        claim = records.transition_result(records.claimed(row), Transition.CLAIM, worker_id)
+        result, claim = results.results_with_claim(row, transition, worker_id)
         entries = [each.entry for each in (result, claim) if each.entry is not None]
         self.on_commit(entries, claim.chat.owner_id)
         return result, claim
@@ -69,7 +68,7 @@ class CommitListener:
     def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
         """Report a repeated request with this ``content`` and return its result."""
         self.on_replay()
-        return self._reported(records.replayed_result(row, transition, content))
+        return self._reported(results.replayed_result(row, transition, content))
 
     def _reported(self, result: TransitionResult) -> TransitionResult:
         if result.entry is not None:
