@@ -1,6 +1,6 @@
 """Results of transitions, from the rows of their statements.
 
-Those of a turn that is claimed on send cost some 40 us: each row becomes one value, whoever is shown it. The
+Those of a turn that is claimed on send cost some 40 us, since each row becomes one value. The
 benchmark ``turns`` watches it.
 """
 
