@@ -13,6 +13,7 @@ DROP FUNCTION chat_messages_usage (jsonb);
 DROP FUNCTION chat_message_rows (jsonb);
 DROP FUNCTION chat_admit_serialized (text, jsonb);
 DROP FUNCTION chat_admit (text, jsonb);
+DROP FUNCTION chat_is_far_from_limits (text, jsonb, bigint);
 DROP FUNCTION chat_must_hold (text, jsonb);
 DROP FUNCTION chat_running_count_serialized (text, integer);
 DROP FUNCTION chat_running_count (text, integer);

@@ -322,6 +322,18 @@ LANGUAGE sql VOLATILE AS $$
         WHERE max_running IS NOT NULL), false)
 $$;
 
+-- Whether an owner may certainly start so many turns more, without a lock on it: it is further than
+-- these and 64 from both limits of chat_owner_refusal and chat_must_hold.
+CREATE FUNCTION chat_is_far_from_limits(owner text, limits jsonb, turns bigint) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT CASE WHEN max_active IS NULL THEN true
+                ELSE chat_active_count(owner, max_active) < max_active - 64 - turns END
+       AND CASE WHEN max_running IS NULL THEN true
+                ELSE chat_running_count(owner, max_running) < max_running - 64 - turns END
+    FROM (SELECT (limits->>'max_active_chats')::integer AS max_active,
+                 (limits->>'max_running_per_owner')::integer AS max_running) applied
+$$;
+
 -- Admit the first held chat of an owner to the line, if fewer run than may, and return it. A
 -- deferred chat is not admitted before it is due. A chat that another statement admits is passed
 -- by, so no two turns that end wait for each other. So is a chat whose row refuses the update: no

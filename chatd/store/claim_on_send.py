@@ -2,27 +2,32 @@
 
 A process that has a free slot answers at once: without a hint, a claim, and mostly without a read. The
 ``Claimer`` says when it has one. A message for which this does not apply is sent by the ordinary statement.
-The other transitions have one statement, whose parameters say whether it may claim.
+Messages that come at the same time share a statement (``group_commit``). The other transitions have one
+statement, whose parameters say whether it may claim. Benchmark ``turns`` watches it.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
-import anyio
 import asyncpg
 
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claims import Claim, Claims
+from chatd.store.codecs import encode_json
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
+from chatd.store.files import FILE_PARAMETERS
+from chatd.store.group_commit import MAX_TEXT_LENGTH, GroupCommit
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.records import Row, TransitionResult
 from chatd.store.slots import Slot, SlotSource
 from chatd.telemetry import tracing
+
+T = TypeVar("T")
 
 _Q = sql.load("claims")
 
@@ -37,27 +42,30 @@ Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
 """Function that starts the turn of the chat that a row shows as claimed. None: it shows none."""
 HistoryBefore: TypeAlias = Callable[[ChatHistory | None], ChatHistory | None]
 """Function that returns a history without what a transition removes, given the last known one."""
-_SHIELD_SECONDS: Final = 1.0
-"""Much longer than the statement takes, and less than requests have at a stop."""
 
 
-@contextmanager
-def _shielded(seconds: float) -> Iterator[None]:
-    """Shield the body from cancellation for so long."""
-    with anyio.CancelScope(shield=True) as scope:
-        timer = asyncio.get_running_loop().call_later(seconds, setattr, scope, "shield", False)
-        try:
-            yield
-        finally:
-            timer.cancel()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Message:
+    """A message, as one element of the arrays of ``send_and_claim``."""
+
+    chat_id: UUID
+    slot: Slot
+    parameters: Mapping[str, Any]
+    """Those of ``send``."""
+    content: str
+    claim_traceparent: str | None
+
+    @property
+    def goes_alone(self) -> bool:
+        """True if it is large. The statement has files of one message only."""
+        return bool(self.parameters["file_ids"]) or len(self.content) > MAX_TEXT_LENGTH
 
 
 class ClaimOnSend:
     """Store for transitions of callers whose chat this process claims with the same statement.
 
-    Once such a statement is sent, its caller is not cancelled until the turn has its task, or for
-    ``_SHIELD_SECONDS``: a database that does not respond must not hold up a stop. If the response is lost,
-    the heartbeat finds the chat (``ChatTaskPool.claiming``).
+    Once such a request has a slot, its caller's cancellation no longer stops it: it is executed, and its
+    turn gets its task. If the response is lost, the heartbeat finds the chat (``ChatTaskPool.claiming``).
     """
 
     def __init__(
@@ -67,15 +75,11 @@ class ClaimOnSend:
         self._claims = claims
         self._slots = slots
         self._histories = histories
+        self._messages = GroupCommit(database, self._send_all)
 
-    async def send(self, chat_id: UUID, **values: object) -> TransitionResult | None:
+    async def send(self, chat_id: UUID, **parameters: object) -> TransitionResult | None:
         """Send a message with these parameters, and start its turn. None: send it by ``send``."""
-        sent = None
-        with self._reserve(chat_id) as slot:
-            if slot is not None and (row := await self._send(slot, chat_id, values)) is not None:
-                before = self._histories.take(chat_id, row["version"] - 2)
-                sent = await self._start(slot, row, Transition.SEND, before)
-        return sent
+        return await self._with_slot(chat_id, lambda slot: self._send(slot, chat_id, parameters))
 
     async def execute(
         self,
@@ -89,9 +93,8 @@ class ClaimOnSend:
 
         ``statement`` gets the parameters of the claim, and a function that it calls with what it committed.
         """
-        with self._reserve(chat_id) as slot:
-            if slot is None:
-                return await statement(NO_CLAIM, None)
+
+        async def execute_with(slot: Slot) -> TransitionResult:
             with tracing.claim_span() as span:
 
                 async def committed(row: Row) -> TransitionResult | None:
@@ -101,45 +104,85 @@ class ClaimOnSend:
                     known = self._histories.take(row["id"], row["version"] - 2)
                     return await self._start(slot, row, transition, history(known))
 
-                return await statement(self._claim(slot), committed)
+                claim = {
+                    "worker_id": self._claims.worker_id,
+                    "models": slot.models,
+                    "advance": slot.advance,
+                    "claim_traceparent": tracing.current_traceparent(),
+                }
+                return await statement(claim, committed)
 
-    @contextmanager
-    def _reserve(self, chat_id: UUID | None) -> Iterator[Slot | None]:
-        """Reserve a slot for a chat, and shield the body if there is one."""
-        with self._slots.reserve(chat_id) as slot:
+        result = await self._with_slot(chat_id, execute_with)
+        return await statement(NO_CLAIM, None) if result is None else result
+
+    async def _with_slot(
+        self, chat_id: UUID | None, work: Callable[[Slot], Coroutine[Any, Any, T]]
+    ) -> T | None:
+        """Return the result of ``work`` with a slot for this chat, even if the caller is cancelled.
+
+        None: there is no slot.
+        """
+        with ExitStack() as stack:
+            slot = stack.enter_context(self._slots.reserve(chat_id))
             if slot is None or (chat_id is not None and self._claims.is_cut(chat_id)):
-                yield None
-            else:
-                with _shielded(_SHIELD_SECONDS):
-                    yield slot
+                return None
+            reservation = stack.pop_all()
 
-    def _claim(self, slot: Slot) -> Mapping[str, object]:
-        return {
-            "worker_id": self._claims.worker_id,
-            "models": slot.models,
-            "advance": slot.advance,
-            "claim_traceparent": tracing.current_traceparent(),
-        }
+        async def work_with(slot: Slot) -> T:
+            with reservation:
+                return await work(slot)
+
+        return await self._database.run_to_end(work_with(slot))
 
     async def _send(
-        self, slot: Slot, chat_id: UUID, values: Mapping[str, object]
-    ) -> asyncpg.Record | None:
-        """Return the row of the statement. None: nothing was committed."""
+        self, slot: Slot, chat_id: UUID, parameters: Mapping[str, Any]
+    ) -> TransitionResult | None:
         with tracing.claim_span() as span:
-            try:
-                row = await self._database.fetchrow(
-                    _Q["send_and_claim"],
-                    chat_id=chat_id,
-                    **values,
-                    **self._claim(slot),
-                )
-            except Exception as error:
-                # A key that is known, or data that only one of the two parts refuses.
-                if is_caused_by_data(error):
-                    return None
-                raise
+            content = encode_json(parameters["content"])
+            message = _Message(chat_id, slot, parameters, content, tracing.current_traceparent())
+            row = await self._commit(message)
             tracing.end_claim(span, 0 if row is None else 1)
+        if row is None:
+            return None
+        before = self._histories.take(chat_id, row["version"] - 2)
+        return await self._start(slot, row, Transition.SEND, before)
+
+    async def _commit(self, message: _Message) -> asyncpg.Record | None:
+        """Return the row of the statement. None: nothing was committed."""
+        try:
+            row = await self._messages.run(message, alone=message.goes_alone)
+            if row is not None and row["goes_alone"]:
+                row = await self._messages.run(message, alone=True)
+        except Exception as error:
+            if is_caused_by_data(error):  # that only one of the two parts refuses, perhaps
+                return None
+            raise
         return row
+
+    async def _send_all(self, messages: Sequence[_Message]) -> Sequence[asyncpg.Record]:
+        def column(name: str) -> list[Any]:
+            return [message.parameters[name] for message in messages]
+
+        last = messages[-1]
+        return await self._database.fetch(
+            _Q["send_and_claim"],
+            chat_ids=[message.chat_id for message in messages],
+            owner_ids=column("owner_id"),
+            contents=[message.content for message in messages],
+            model_config_ids=column("model_config_id"),
+            request_traceparents=column("request_traceparent"),
+            claim_traceparents=[message.claim_traceparent for message in messages],
+            actor_owner_ids=column("actor_owner_id"),
+            actor_token_ids=column("actor_token_id"),
+            idempotency_owners=column("idempotency_owner"),
+            idempotency_keys=column("idempotency_key"),
+            request_hashes=column("request_hash"),
+            worker_id=self._claims.worker_id,
+            models=last.slot.models,
+            advance=any(message.slot.advance for message in messages),
+            limits=last.parameters["limits"],
+            **{name: last.parameters[name] for name in FILE_PARAMETERS},
+        )
 
     async def _start(
         self, slot: Slot, row: Row, transition: Transition, before: ChatHistory | None

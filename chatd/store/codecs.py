@@ -27,7 +27,7 @@ UNREADABLE_JSON: Final = UnreadableJson()
 async def register_codecs(connection: Connection) -> None:
     """Have a connection use the codecs of this module."""
     await connection.set_type_codec(
-        "jsonb", encoder=_encode_json, decoder=_decode_json, schema="pg_catalog", format="text"
+        "jsonb", encoder=encode_json, decoder=_decode_json, schema="pg_catalog", format="text"
     )
     await connection.set_type_codec(
         "timestamptz",
@@ -38,7 +38,8 @@ async def register_codecs(connection: Connection) -> None:
     )
 
 
-def _encode_json(value: Any) -> str:
+def encode_json(value: Any) -> str:
+    """Return a value as PostgreSQL reads jsonb."""
     return to_json(value).decode()
 
 

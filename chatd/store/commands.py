@@ -53,8 +53,8 @@ class WorkerCommand(ABC):
 
     transition: ClassVar[Transition]
     query: ClassVar[Query]
-    common_query: ClassVar[Query | None] = None
-    """A cheaper query for the most common case, with some of the parameters. No row: another case."""
+    ends_with_others: ClassVar[bool] = False
+    """A cheaper query ends several turns at once, in the most common case."""
     constants: ClassVar[Mapping[str, object]] = {}
     """Parameters that are the same for every command of this class."""
     ends_lease: ClassVar[bool] = False
@@ -148,7 +148,7 @@ class FinishTurn(_StoreMessages):
     ends_lease = True
     transition = Transition.FINISH_TURN
     query = _TURNS["finish"]
-    common_query = _TURNS["finish_turn"]
+    ends_with_others = True
     constants = _finish_constants(transition, Status.RUNNING, keep_lease=True)
 
 

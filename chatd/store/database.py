@@ -5,13 +5,15 @@ costs no round trip. Errors that mean that the database cannot be reached become
 in ``database_errors``. Actors wait until it is back, and the API responds with 503.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from time import monotonic
-from typing import overload
+from typing import Any, Final, TypeVar, overload
 
 import asyncpg
-from anyio import move_on_after
+from anyio import CancelScope, move_on_after
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.codecs import register_codecs
@@ -21,9 +23,17 @@ from chatd.store.pool import ConnectionPool
 from chatd.store.sql import Query
 from chatd.supervision.child import StopRequest
 
+T = TypeVar("T")
+
+_TASK_END_SECONDS: Final = 2.0
+"""Time in which tasks end whose connections were closed. It includes closing one that was being opened."""
+
 
 class Database:
-    """Pool of connections, and source of dedicated ones."""
+    """Pool of connections, and source of dedicated ones.
+
+    It owns the tasks of statements that no caller ends by its cancellation. They end with the pool.
+    """
 
     def __init__(
         self,
@@ -56,6 +66,7 @@ class Database:
         )
         self.pool_size = pool_size
         self._pool: ConnectionPool | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.statement_count = 0
         """Statements sent through the pool since the start, so that tests can count what a step costs."""
         self.wait_seconds_total = 0.0
@@ -98,6 +109,30 @@ class Database:
         if scope.cancelled_caught:
             self._pool.terminate()
         self._pool = None
+        with CancelScope(shield=True):
+            await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        """Wait for the tasks, whose connections are closed, and cancel those that open one."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_TASK_END_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_TASK_END_SECONDS)
+
+    def start_task(
+        self, work: Coroutine[Any, Any, T], *, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """Run ``work``, which sends statements, in a task that ends with the pool at the latest."""
+        task = asyncio.create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def run_to_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` in such a task, to its end even if the caller is cancelled meanwhile."""
+        return await asyncio.shield(self.start_task(work))
 
     async def expire_connections(self) -> None:
         """Have the pool replace its connections, because after an outage an idle one may be dead."""

@@ -4,9 +4,12 @@ Every transition is fenced: it names the worker and the epoch, and raises ``Leas
 A worker that got no response to a transition reads ``current`` before it tries again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import LeaseLost
@@ -14,10 +17,12 @@ from chatd.domain.files import FileSpan
 from chatd.domain.outcomes import LossReason
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
+from chatd.store.codecs import encode_json
 from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.files import Files
+from chatd.store.files import FILE_PARAMETERS, Files
+from chatd.store.group_commit import MAX_TEXT_LENGTH, GroupCommit
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -37,8 +42,23 @@ class FencingToken:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _TurnEnd:
+    """The end of a turn, as one element of the arrays of ``finish_turn``."""
+
+    chat_id: UUID
+    parameters: Mapping[str, Any]
+    """Those of the command's own query."""
+    messages: str
+
+    @property
+    def goes_alone(self) -> bool:
+        """True if it is large. Other turns would wait for it, and the statement has files of one only."""
+        return bool(self.parameters["file_ids"]) or len(self.messages) > MAX_TEXT_LENGTH
+
+
 class Turns:
-    """Store for the workers that run turns."""
+    """Store for the workers that run turns. Those that end at the same time end by one statement."""
 
     def __init__(
         self,
@@ -55,6 +75,7 @@ class Turns:
         self._limits = limits
         self._metrics = metrics or LeaseMetrics()
         self._listener = listener
+        self._turn_ends = GroupCommit(database, self._end_turns)
 
     async def apply(self, fence: FencingToken, command: WorkerCommand) -> TransitionResult:
         """Make the transition of ``command``. Raise ``LeaseLost`` if the fencing token is stale."""
@@ -66,9 +87,10 @@ class Turns:
             "worker_id": fence.worker_id,
             "epoch": fence.epoch,
         }
-        if (query := command.common_query) is not None:
-            values = {name: parameters[name] for name in query.parameters}
-            row = await self._database.fetchrow(query, **values)
+        if command.ends_with_others:
+            messages = encode_json(parameters["messages"])
+            end = _TurnEnd(fence.chat_id, parameters, messages)
+            row = await self._turn_ends.run(end, alone=end.goes_alone)
             if row is not None:
                 return self._listener.committed(row, command.transition, fence.worker_id)
         while True:
@@ -80,6 +102,23 @@ class Turns:
                 )
             if row["outcome"] != "stale":
                 return self._listener.committed(row, command.transition, fence.worker_id)
+
+    async def _end_turns(self, ends: Sequence[_TurnEnd]) -> Sequence[asyncpg.Record]:
+        def column(name: str) -> list[Any]:
+            return [end.parameters[name] for end in ends]
+
+        last = ends[-1].parameters
+        return await self._database.fetch(
+            _Q["finish_turn"],
+            chat_ids=column("chat_id"),
+            worker_ids=column("worker_id"),
+            epochs=column("epoch"),
+            steps=column("step"),
+            settled_parts=column("settled_part"),
+            messages=[end.messages for end in ends],
+            limits=last["limits"],
+            **{name: last[name] for name in FILE_PARAMETERS},
+        )
 
     async def history(self, chat_id: UUID) -> ChatHistory:
         """Return what the model is shown."""

@@ -211,15 +211,15 @@ async def test_slot_that_is_given_back_goes_to_the_line(dsn: str) -> None:
 def after_each_claim_on_send(chatd: InProcessDaemon, after: Callable[[], Awaitable[None]]) -> None:
     """Have ``after`` awaited when the statement has been committed, before its response arrives."""
     database = chatd.daemon.services.database
-    fetchrow = database.fetchrow
+    fetch = database.fetch
 
-    async def slow_fetchrow(query: Any, /, **values: object) -> Any:
-        row = await fetchrow(query, **values)
-        if query.name == "claims.send_and_claim" and row is not None:
+    async def slow_fetch(query: Any, /, *args: object, **values: object) -> Any:
+        rows = await fetch(query, *args, **values)
+        if getattr(query, "name", None) == "claims.send_and_claim" and rows:
             await after()
-        return row
+        return rows
 
-    database.fetchrow = slow_fetchrow  # type: ignore[method-assign,assignment]
+    database.fetch = slow_fetch  # type: ignore[method-assign,assignment]
 
 
 async def test_chat_whose_claim_was_lost_is_given_back_at_once(dsn: str) -> None:
@@ -302,7 +302,7 @@ async def test_cancelled_sender_leaves_no_chat_without_a_task(dsn: str, native: 
         await chatd.api.wait_for_status(str(chat_id), "waiting")
         assert provider.calls == 1
         transitions = [entry["transition"] for entry in await chatd.journal(str(chat_id))]
-        assert transitions.count("reap") == native
+        assert "reap" not in transitions
         assert sending.cancelled() == native
         assert scope.cancelled_caught != native
 

@@ -134,36 +134,82 @@ FROM seen LEFT JOIN (
 ) ON true;
 
 -- name: send_and_claim
--- `send` a message to an idle chat and `claim` it, in one statement: two versions, two journal
--- entries and a row that is updated once. Every table is left as by these two statements. No row:
--- nothing was done, because the two would do something else. Then `send` says what.
+-- `send` messages to idle chats and `claim` these, in one statement: for each chat two versions,
+-- two journal entries and a row that is updated once. Every table is left as if each message had
+-- been sent and its chat claimed alone, in the order of ids. The parameters are arrays with an
+-- element for each message, all to different chats, and the files of the only one. No row: nothing
+-- was done, because the two would do something else. Then `send` says what.
 --
 -- So it is for a chat that appends the message to its history and may be claimed at once: idle,
 -- not archived, with nothing queued, no open tool calls, a model of this worker, and below all
--- limits of its owner. It never waits for a chat, since `send` does. The locks that follow are
--- taken in the same order as there.
+-- limits of its owner. Near a limit the owner is locked to tell, or its files are added up. Such a
+-- message `goes_alone`: it has a row without a chat, and is to be sent without others. The
+-- statement never waits for a chat, since `send` does. The locks that follow are taken in the same
+-- order as there, and keys in their own order.
 --
--- `:advance` is that of `claim`, whose line holds no chat.
-WITH snapshot AS MATERIALIZED (
-    SELECT version FROM chats WHERE id = :chat_id
+-- `:advance` is that of `claim`, whose line holds no chat. All rounds begin where the line was.
+--
+-- The arrays stand in a CTE, so that one plan serves any number of messages. A chat that has
+-- changed since the statement began, `seen`, is passed by like one that is locked.
+WITH parameters AS MATERIALIZED (
+    SELECT :chat_ids::uuid[] AS chat_ids, :owner_ids::text[] AS owner_ids,
+           :contents::text[] AS contents, :model_config_ids::uuid[] AS model_config_ids,
+           :request_traceparents::text[] AS request_traceparents,
+           :claim_traceparents::text[] AS claim_traceparents,
+           :actor_owner_ids::text[] AS actor_owner_ids,
+           :actor_token_ids::uuid[] AS actor_token_ids,
+           :idempotency_owners::text[] AS idempotency_owners,
+           :idempotency_keys::text[] AS idempotency_keys,
+           :request_hashes::bytea[] AS request_hashes
+), message AS MATERIALIZED (
+    SELECT m.*, m.json_text::jsonb AS content, seen.version AS seen_version,
+           pg_column_size(m.json_text::jsonb)
+           + chat_new_file_bytes(m.chat_id, :file_ids, :file_data) AS bytes
+    FROM parameters, unnest(
+        chat_ids, owner_ids, contents, model_config_ids, request_traceparents, claim_traceparents,
+        actor_owner_ids, actor_token_ids, idempotency_owners, idempotency_keys, request_hashes
+    ) AS m (chat_id, owner_id, json_text, model_config_id, request_traceparent,
+            new_claim_traceparent, actor_owner_id, actor_token_id, idempotency_owner,
+            idempotency_key, request_hash)
+    JOIN chats seen ON seen.id = m.chat_id
+    ORDER BY m.chat_id
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats
-    WHERE id = :chat_id AND owner_id = :owner_id AND status IN ('waiting', 'error')
-      AND queue_length = 0 AND NOT archived
-      AND COALESCE(:model_config_id, last_model_config_id) = ANY(:models::uuid[])
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT message.*, chat.* FROM message CROSS JOIN LATERAL (
+        SELECT c.version, c.stored_bytes, c.settled_part, c.claim_traceparent FROM chats c
+        WHERE c.id = message.chat_id AND c.version = message.seen_version
+          AND c.owner_id = message.owner_id
+          AND c.status IN ('waiting', 'error') AND c.queue_length = 0 AND NOT c.archived
+          AND COALESCE(message.model_config_id, c.last_model_config_id) = ANY(:models::uuid[])
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) chat
+), owners AS MATERIALIZED (
+    SELECT owner_id, chat_next_round(owner_id) AS first_round,
+           chat_is_far_from_limits(owner_id, :limits, count(*)) AS is_far
+    FROM locked GROUP BY owner_id
 ), accepted AS MATERIALIZED (
-    SELECT locked.id, locked.settled_part, locked.claim_traceparent, added.bytes
-    FROM locked, snapshot, (
-        SELECT pg_column_size(:content::jsonb)
-               + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
-    ) added
-    WHERE locked.version = snapshot.version
-      AND NOT EXISTS (SELECT FROM chat_tool_calls t
-                      WHERE t.chat_id = locked.id AND t.completed_at IS NULL)
-      AND chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, added.bytes) IS NULL
-      AND chat_owner_refusal(locked.owner_id, :limits) IS NULL
-      AND NOT chat_must_hold(locked.owner_id, :limits)
+    SELECT locked.*, owners.first_round,
+           cardinality(:chat_ids) > 1 AND (NOT is_far OR bytes >= 65536) AS goes_alone
+    FROM locked JOIN owners USING (owner_id)
+    WHERE NOT EXISTS (SELECT FROM chat_tool_calls t
+                      WHERE t.chat_id = locked.chat_id AND t.completed_at IS NULL)
+      AND chat_bytes_refusal(owner_id, :limits, stored_bytes, bytes) IS NULL
+      AND (is_far OR cardinality(:chat_ids) > 1
+           OR chat_owner_refusal(owner_id, :limits) IS NULL
+              AND NOT chat_must_hold(owner_id, :limits))
+), saved_keys AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT idempotency_owner, idempotency_key, request_hash, chat_id, version + 1,
+           ARRAY[chat_message_id(version + 1, 2)]
+    FROM accepted WHERE idempotency_key IS NOT NULL AND NOT goes_alone
+    ORDER BY idempotency_owner, idempotency_key
+    ON CONFLICT DO NOTHING
+    RETURNING chat_id
+), new AS MATERIALIZED (
+    SELECT *, first_round - 1
+              + row_number() OVER (PARTITION BY owner_id ORDER BY chat_id) AS new_round
+    FROM accepted
+    WHERE NOT goes_alone
+      AND (idempotency_key IS NULL OR chat_id IN (SELECT chat_id FROM saved_keys))
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 2,
@@ -173,17 +219,17 @@ WITH snapshot AS MATERIALIZED (
         epoch = c.epoch + 1,
         started_at = clock_timestamp(),
         heartbeat_at = clock_timestamp(),
-        round = chat_next_round(c.owner_id),
+        round = new.new_round,
         settled_part = 0,
         last_error = NULL,
         last_error_detail = NULL,
-        request_traceparent = :request_traceparent,
+        request_traceparent = new.request_traceparent,
         claim_traceparent = CASE WHEN c.lapsed_step = c.committed_steps
-                                 THEN c.claim_traceparent ELSE :claim_traceparent END,
-        last_model_config_id = COALESCE(:model_config_id, c.last_model_config_id),
-        stored_bytes = c.stored_bytes + accepted.bytes
-    FROM accepted WHERE c.id = accepted.id
-    RETURNING c.*
+                                 THEN c.claim_traceparent ELSE new.new_claim_traceparent END,
+        last_model_config_id = COALESCE(new.model_config_id, c.last_model_config_id),
+        stored_bytes = c.stored_bytes + new.bytes
+    FROM new WHERE c.id = new.chat_id
+    RETURNING c.*, new.content, new.actor_owner_id, new.actor_token_id
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
     SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
@@ -192,8 +238,7 @@ WITH snapshot AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
-    SELECT id, chat_message_id(version - 1, 2), version - 1, 'user', :content,
-           last_model_config_id
+    SELECT id, chat_message_id(version - 1, 2), version - 1, 'user', content, last_model_config_id
     FROM updated
     RETURNING *
 ), entries AS (
@@ -201,28 +246,28 @@ WITH snapshot AS MATERIALIZED (
                              actor_owner_id, actor_token_id, data)
     SELECT updated.id, entry.*
     FROM updated, LATERAL (VALUES
-        (updated.version - 1, 'send', 'pending', updated.epoch - 1, NULL, :actor_owner_id,
-         :actor_token_id::uuid,
+        (updated.version - 1, 'send', 'pending', updated.epoch - 1, NULL, updated.actor_owner_id,
+         updated.actor_token_id,
          jsonb_build_object('messages', jsonb_build_array(chat_message_id(updated.version - 1, 2)),
                             'queue_length', 0)),
         (updated.version, 'claim', 'running', updated.epoch, updated.worker_id, NULL, NULL, '{}')
     ) entry
-    RETURNING version, created_at, data
+    RETURNING chat_id, version, created_at, data
 ), advanced AS MATERIALIZED (
-    SELECT setval('chat_claimed_round', round) FROM updated
-    WHERE :advance AND round > (SELECT last_value FROM chat_claimed_round)
-), saved_key AS (
-    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
-    SELECT :idempotency_owner, :idempotency_key, :request_hash, updated.id, updated.version - 1,
-           (SELECT array_agg(id) FROM inserted)
-    FROM updated WHERE :idempotency_key::text IS NOT NULL
+    SELECT setval('chat_claimed_round', max(round)) FROM updated
+    HAVING :advance AND max(round) > (SELECT last_value FROM chat_claimed_round)
 )
-SELECT chat_columns(updated),
+SELECT accepted.chat_id, accepted.goes_alone, chat_columns(updated),
        entry.created_at AS entry_created_at, entry.data AS entry_data,
        claim.created_at AS claim_created_at, claim.data AS claim_data,
        accepted.settled_part AS unclaimed_settled_part,
        accepted.claim_traceparent AS unclaimed_traceparent,
-       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
+       jsonb_build_array(to_jsonb(inserted)) AS messages,
        (SELECT count(*) FROM advanced) AS rounds_advanced
-FROM updated, accepted, entries entry, entries claim
-WHERE entry.version = updated.version - 1 AND claim.version = updated.version;
+FROM accepted LEFT JOIN (
+    updated
+    JOIN inserted ON inserted.chat_id = updated.id
+    JOIN entries entry ON entry.chat_id = updated.id AND entry.version = updated.version - 1
+    JOIN entries claim ON claim.chat_id = updated.id AND claim.version = updated.version
+) ON updated.id = accepted.chat_id
+WHERE accepted.goes_alone OR updated.id IS NOT NULL;

@@ -88,14 +88,40 @@ SELECT 'done' AS outcome, chat_columns(updated),
 FROM updated, journal_entry;
 
 -- name: finish_turn
--- Store the last step of a running turn and end it, when no message is queued. No row: one is, or
--- the lease is lost. `finish` says which.
-WITH updated AS (
+-- Store the last steps of running turns and end them, when no message is queued, in one statement.
+-- Every table is left as if each turn had ended alone, in the order of ids. The parameters are
+-- arrays with an element for each turn, all of different chats, and the files of the only one. No
+-- row: a message is queued, another statement has the chat, or the lease is lost. `finish` says
+-- which.
+--
+-- The arrays stand in a CTE, so that one plan serves any number of turns. A chat that has changed
+-- since the statement began, `seen`, is passed by like one that is locked: an UPDATE checks
+-- constraints on the row of its snapshot. It is found by its id, never by its worker.
+WITH parameters AS MATERIALIZED (
+    SELECT :chat_ids::uuid[] AS chat_ids, :worker_ids::uuid[] AS worker_ids,
+           :epochs::bigint[] AS epochs, :steps::bigint[] AS steps,
+           :settled_parts::bigint[] AS settled_parts, :messages::text[] AS messages
+), turn AS MATERIALIZED (
+    SELECT t.*, t.json_text::jsonb AS messages, pg_column_size(t.json_text::jsonb) AS bytes,
+           seen.version AS seen_version
+    FROM parameters, unnest(chat_ids, worker_ids, epochs, steps, settled_parts, messages)
+         AS t (chat_id, worker_id, epoch, step, settled_part, json_text)
+    JOIN chats seen ON seen.id = t.chat_id
+    ORDER BY t.chat_id
+), ending AS MATERIALIZED (
+    SELECT turn.* FROM turn CROSS JOIN LATERAL (
+        SELECT FROM chats c
+        WHERE c.id = turn.chat_id AND c.version = turn.seen_version
+          AND c.worker_id IS NOT DISTINCT FROM turn.worker_id AND c.epoch = turn.epoch
+          AND c.committed_steps = turn.step AND c.status = 'running' AND c.queue_length = 0
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) chat
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
         committed_steps = c.committed_steps + 1,
-        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        settled_part = GREATEST(ending.settled_part, c.settled_part + 1),
         status = 'waiting',
         worker_id = NULL,
         started_at = NULL,
@@ -109,12 +135,11 @@ WITH updated AS (
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
         cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
         reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
-        stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
+        stored_bytes = c.stored_bytes + ending.bytes
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
-    FROM chat_messages_usage(:messages) used
-    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
-      AND c.committed_steps = :step AND c.status = 'running' AND c.queue_length = 0
-    RETURNING c.*
+    FROM ending, chat_messages_usage(ending.messages) used
+    WHERE c.id = ending.chat_id
+    RETURNING c.*, ending.worker_id AS ended_worker_id, ending.messages
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
     SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
@@ -128,27 +153,37 @@ WITH updated AS (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
            m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
-    FROM updated, chat_message_rows(:messages) m
+    FROM updated, chat_message_rows(updated.messages) m
     RETURNING *
+), stored AS MATERIALIZED (
+    SELECT chat_id, jsonb_agg(id ORDER BY id) AS ids,
+           jsonb_agg(to_jsonb(inserted) ORDER BY id) AS messages
+    FROM inserted GROUP BY chat_id
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
-    SELECT updated.id, updated.version, 'finish_turn', updated.status, updated.epoch, :worker_id,
+    SELECT updated.id, updated.version, 'finish_turn', updated.status, updated.epoch,
+           updated.ended_worker_id,
            jsonb_strip_nulls(jsonb_build_object(
-               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
+               'messages', stored.ids,
                'settled_part', updated.settled_part,
                'queue_length', updated.queue_length))
-    FROM updated
-    RETURNING created_at, data
-), admitted AS MATERIALIZED (
-    SELECT held.id, held.version FROM updated, chat_admit(updated.owner_id, :limits) held
+    FROM updated LEFT JOIN stored ON stored.chat_id = updated.id
+    RETURNING chat_id, created_at, data
+), admitted AS MATERIALIZED (  -- not in a join, which may call the function once for each owner
+    SELECT id AS chat_id, chat_admit(owner_id, :limits) AS chat FROM updated
+    WHERE :limits::jsonb ? 'max_running_per_owner'
+       OR EXISTS (SELECT FROM chats held WHERE held.held AND held.owner_id = updated.owner_id)
 )
-SELECT 'done' AS outcome, chat_columns(updated),
+SELECT updated.id AS chat_id, 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
-       admitted.id AS admitted_id, admitted.version AS admitted_version
-FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
+       stored.messages,
+       (admitted.chat).id AS admitted_id, (admitted.chat).version AS admitted_version
+FROM updated
+JOIN journal_entry ON journal_entry.chat_id = updated.id
+LEFT JOIN stored ON stored.chat_id = updated.id
+LEFT JOIN admitted ON admitted.chat_id = updated.id AND (admitted.chat).version IS NOT NULL;
 
 -- name: finish
 -- Store the last step and end the turn. `:transition` says which end it is and `:from_status`
