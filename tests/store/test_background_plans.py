@@ -15,7 +15,8 @@ from support.background_statements import (
     background_statements,
     explained_values,
 )
-from support.factories import MODEL, WORKER, insert_models
+from support.factories import MODEL, WORKER
+from support.filled_tables import fill_tables
 from support.query_plans import BOTH, plan, scanned
 
 from chatd.store import sql
@@ -27,6 +28,10 @@ STATEMENTS = sorted(background_statements() - {("stats", "collect")})
 """All but one that decides when it runs: test_stats_read_no_table."""
 
 
+KEYS = """
+INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id)
+SELECT owner_id, id::text, 'x', id FROM chats
+"""
 LOCKS = {
     ("leases", "terminate_stale_session"),
     ("leases", "try_worker_lock"),
@@ -35,28 +40,10 @@ LOCKS = {
 """Statements that take the id of a worker as text."""
 
 
-async def fill(dsn: str) -> None:
-    database = Database(dsn, statement_timeout_seconds=120)
-    await database.open()
-    try:
-        await insert_models(database)
-        async with database.dedicated_connection() as connection:
-            await connection.execute("SET session_replication_role = replica")  # no foreign keys
-            await connection.execute(
-                FILL.format(model=MODEL, worker=WORKER, chats=100_000, entries=2)
-            )
-            await connection.execute(
-                "INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id)"
-                " SELECT owner_id, id::text, 'x', id FROM chats"
-            )
-            await connection.execute("VACUUM ANALYZE")
-    finally:
-        await database.close()
-
-
 @pytest.fixture(scope="module")
 def filled_dsn(module_dsn: str) -> str:
-    asyncio.run(fill(module_dsn))
+    chats = FILL.format(model=MODEL, worker=WORKER, chats=100_000, entries=2)
+    asyncio.run(fill_tables(module_dsn, chats, KEYS, "VACUUM ANALYZE"))
     return module_dsn
 
 

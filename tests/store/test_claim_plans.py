@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.factories import MODEL, OTHER_MODEL, WORKER, insert_models
+from support.factories import MODEL, OTHER_MODEL, WORKER
+from support.filled_tables import copy_of, fill_tables
 from support.query_plans import indexes, nodes, plan_of, scanned
 
 from chatd.store import sql
@@ -28,7 +29,6 @@ UPDATE chats SET next_attempt_at = now() + interval '1 hour', attempts = 1,
 WHERE status = 'pending' AND NOT held AND round < 12;
 UPDATE chats SET recoveries = 3
 WHERE status = 'pending' AND NOT held AND next_attempt_at IS NULL AND round < 17;
-VACUUM ANALYZE chats;
 """
 REQUEST: dict[str, Any] = {
     "worker_id": WORKER,
@@ -46,21 +46,9 @@ REQUEST: dict[str, Any] = {
 }
 
 
-async def fill(dsn: str) -> None:
-    database = Database(dsn, statement_timeout_seconds=120)
-    await database.open()
-    try:
-        await insert_models(database)
-        async with database.dedicated_connection() as connection:
-            for statement in FILL.strip().split(";\n"):
-                await connection.execute(statement)
-    finally:
-        await database.close()
-
-
 @pytest.fixture(scope="module")
 def filled_dsn(module_dsn: str) -> str:
-    asyncio.run(fill(module_dsn))
+    asyncio.run(fill_tables(module_dsn, *FILL.strip().split(";\n")))
     return module_dsn
 
 
@@ -74,6 +62,13 @@ async def filled(filled_dsn: str) -> AsyncIterator[Connection]:
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         yield connection
         await transaction.rollback()
+
+
+@pytest.fixture
+async def own_filled_dsn(filled_dsn: str) -> AsyncIterator[str]:
+    """Yield a copy of the filled database, for a test that commits."""
+    async with copy_of(filled_dsn) as dsn:
+        yield dsn
 
 
 def claim_query(**values: Any) -> tuple[str, tuple[object, ...]]:
@@ -144,10 +139,11 @@ async def test_round_of_a_new_chat_costs_few_buffers(filled: Connection) -> None
         assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] <= 12
 
 
-async def test_claim_under_a_long_snapshot_begins_behind_the_claimed_chats(dsn: str) -> None:
+async def test_claim_under_a_long_snapshot_begins_behind_the_claimed_chats(
+    own_filled_dsn: str,
+) -> None:
     """A dump keeps the index entries of claimed chats. A claim that knows its bounds reads none of them."""
-    await fill(dsn)
-    database = Database(dsn, statement_timeout_seconds=60)
+    database = Database(own_filled_dsn, statement_timeout_seconds=60)
     async with (
         database.dedicated_connection() as dump,
         database.dedicated_connection() as connection,

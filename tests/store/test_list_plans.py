@@ -5,14 +5,13 @@ The cost of a page is counted in buffers of the database, which do not depend on
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import asyncpg
 import pytest
-from conftest import dsn_for
-from support.factories import MODEL, OWNER, insert_models
+from support.factories import MODEL, OWNER
+from support.filled_tables import fill_tables
 from support.query_plans import BOTH, indexes, kinds, nodes, scanned
 
 from chatd.store import sql
@@ -39,36 +38,10 @@ WHERE owner_id = '{OWNER}' AND id <> '{PARENT}' AND title LIKE '%00';
 
 
 @pytest.fixture(scope="module")
-def filled_dsn(server: str, template: str) -> Iterator[str]:
-    """Yield a database for the whole module: it takes seconds to fill, and no test here changes it."""
-    name = f"chatd_test_{uuid4().hex[:12]}"
-
-    async def make() -> None:
-        admin = await asyncpg.connect(server)
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        await admin.close()
-        pool = Database(dsn_for(server, name), statement_timeout_seconds=60)
-        await pool.open()
-        await insert_models(pool)
-        async with pool.dedicated_connection() as connection:
-            await connection.execute(FILL, timeout=60)
-            all_visible = False
-            # Another reader of the table at this moment keeps VACUUM from marking pages as visible.
-            while not all_visible:
-                await connection.execute("VACUUM (ANALYZE) chats", timeout=60)
-                all_visible = await connection.fetchval(
-                    "SELECT relallvisible = relpages FROM pg_class WHERE oid = 'chats'::regclass"
-                )
-        await pool.close()
-
-    async def drop() -> None:
-        admin = await asyncpg.connect(server)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
-
-    asyncio.run(make())
-    yield dsn_for(server, name)
-    asyncio.run(drop())
+def filled_dsn(module_dsn: str) -> str:
+    """Fill the database of the module: it takes seconds, and no test here changes it."""
+    asyncio.run(fill_tables(module_dsn, FILL))
+    return module_dsn
 
 
 @pytest.fixture
