@@ -249,6 +249,7 @@ async def test_restarts_on_shared_socket_reset_no_connection(tmp_path: Path, dsn
         async def send_requests() -> None:
             while True:
                 lines.append(await request_once(port))
+                await anyio.sleep(0.002)  # the pace of the load, not a wait
 
         running = [await start("a0"), await start("b0")]
         async with anyio.create_task_group() as group:
