@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import anyio
+import httpx2
 import pytest
 from support.auth import authenticated_daemons, create_chat_as, get_as
 from support.concurrency import chats_locked
@@ -86,6 +87,42 @@ async def test_body_that_still_arrives_is_no_request(dsn: str) -> None:
             more.set()
             await asyncio.wait([late])
         assert late.result().json()["title"] == "late"
+
+
+async def test_bodies_that_arrive_at_once_are_bounded(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal says which bound it is, not that of requests."""
+    monkeypatch.setattr(request_slots, "WAIT_SECONDS", 0.1)
+    more, arriving = anyio.Event(), 0
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        nonlocal arriving
+        yield b"{"
+        arriving += 1
+        await more.wait()
+        yield b"}"
+
+    async with authenticated_daemons(
+        dsn, scripted(), limits={"max_requests": request_slots.MAX_BODIES}, worker=NO_WORKER
+    ) as at:
+        ann = await at.new_caller_headers("ann") | {"content-type": "application/json"}
+        async with asyncio.TaskGroup() as group:
+            posts = [
+                group.create_task(at.chatd.api.http.post(CHATS, content=slow_body(), headers=ann))
+                for _ in range(request_slots.MAX_BODIES)
+            ]
+            await eventually(lambda: arriving == len(posts))
+
+            async def refusal() -> httpx2.Response | None:
+                answer = await at.chatd.api.http.post(CHATS, content=b"{}", headers=ann)
+                return answer if answer.status_code == 429 else None
+
+            refused = await eventually(refusal)
+            assert_problem(refused, 429, "too_many_requests", "bodies arrive at once: at most 8")
+            more.set()
+            await asyncio.wait(posts)
+        assert {post.result().status_code for post in posts} == {201}
 
 
 async def test_large_bodies_are_worked_on_one_at_a_time(dsn: str, database: Database) -> None:

@@ -68,7 +68,7 @@ class RequestSlots:
         Add what was taken to ``taken``. Raises ``HttpProblem`` (429) and ``DatabaseUnavailable``.
         """
         if has_body(scope):
-            await self._take(self._bodies, scope, taken, _too_many_requests)
+            await self._take(self._bodies, scope, taken, _too_many_bodies)
 
     async def take_after_body(self, scope: Scope, taken: list[Slot]) -> None:
         """Wait for the slots in which a request is worked on. Raises as ``take_before_body`` does.
@@ -76,7 +76,7 @@ class RequestSlots:
         A request that waits for those of its kind takes none of the others.
         """
         if scope.get(BODY_SIZE, 0) > LARGE_BODY_BYTES:
-            await self._take(self._large_bodies, scope, taken, _too_many_requests)
+            await self._take(self._large_bodies, scope, taken, _too_many_large_bodies)
         if self._is_search(scope):
             await self._take(self._searches, scope, taken, _too_many_searches)
         await self._take(self._requests, scope, taken, _too_many_requests)
@@ -109,6 +109,18 @@ def _too_many_requests() -> HttpProblem:
     return HttpProblem(
         "too_many_requests", "Too many requests wait for each other (limits.max_requests)."
     )
+
+
+def _too_many_bodies() -> HttpProblem:
+    detail = (
+        f"Too many bodies arrive at once: at most {MAX_BODIES}, or limits.max_requests if more."
+    )
+    return HttpProblem("too_many_requests", detail)
+
+
+def _too_many_large_bodies() -> HttpProblem:
+    detail = f"Bodies over {LARGE_BODY_BYTES // 1024} kB are worked on one at a time: send fewer at once."
+    return HttpProblem("too_many_requests", detail)
 
 
 def _too_many_searches() -> HttpProblem:

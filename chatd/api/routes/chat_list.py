@@ -32,8 +32,6 @@ LabelFilter = Annotated[
 ]
 
 _PATH = "/api/v1/chats"
-_SEARCH_FILTERS = frozenset({"status", "label", "q"})
-
 _REPEATABLE = "Repeatable: "
 _MAX_LABEL_FILTERS = 64
 """Maximum number of label filters in one query."""
@@ -44,7 +42,12 @@ def is_search(scope: Scope) -> bool:
     if not scope["query_string"] or scope["method"] != "GET" or scope["path"] != _PATH:
         return False
     filters = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=False)
-    return not _SEARCH_FILTERS.isdisjoint(filters) or "none" in filters.get("parent", ())
+    return ChatFilter(
+        statuses=[Status.read(word) for word in filters.get("status", ())],
+        label_names=filters.get("label", ()),
+        parent="none" if "none" in filters.get("parent", ()) else None,
+        title_contains="".join(filters.get("q", ())),
+    ).is_search
 
 
 @router.get(
