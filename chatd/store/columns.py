@@ -14,3 +14,16 @@ PLAIN_CHAT_COLUMNS: Final = tuple(
     column.name for column in fields(Chat) if column.name not in {"status", "usage"}
 )
 CHAT_COLUMNS: Final = ("status", *PLAIN_CHAT_COLUMNS, *USAGE_COLUMNS)
+MESSAGE_COLUMNS: Final = (
+    "id",
+    "chat_id",
+    "version",
+    "role",
+    "content",
+    "model_config_id",
+    "finish_reason",
+    "created_at",
+    "page_bytes",
+    *USAGE_COLUMNS,
+)
+"""Columns that a stored message is read from, besides ``superseded_version``, which reads may leave out."""

@@ -27,7 +27,7 @@ from chatd.domain.message import (
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Actor, Transition
-from chatd.store.columns import PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
+from chatd.store.columns import MESSAGE_COLUMNS, PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 
 Row = asyncpg.Record | Mapping[str, Any]
 
@@ -117,6 +117,14 @@ def message(row: Row) -> Message:
         superseded=row.get("superseded_version") is not None,
         size=row.get("page_bytes") or 0,
     )
+
+
+_message_values = itemgetter(*(f"message_{name}" for name in MESSAGE_COLUMNS))
+
+
+def message_beside_chat(row: Row) -> Message:
+    """Return the message of a row that has columns of a chat, too: those of the message have a prefix."""
+    return message(dict(zip(MESSAGE_COLUMNS, _message_values(row), strict=True)))
 
 
 def _content(row: Row) -> Content:

@@ -95,14 +95,15 @@ class StreamStore:
 
         The messages, the queue and the parts have about ``max_bytes`` each, but one of them at least.
         """
-        row = await self._database.fetchrow(
+        rows = await self._database.fetch(
             _Q["snapshot"], chat_id=chat_id, owner_id=owner_id, max_bytes=max_bytes
         )
-        if row is None:
+        if not rows:
             return None
+        row, *stored = rows
         return ChatSnapshot(
             chat=records.chat(row),
-            messages=tuple(map(records.message, row["messages"] or ())),
+            messages=tuple([records.message_beside_chat(each) for each in stored]),
             queue=tuple(map(records.queued_message, row["queue"] or ())),
             parts=records.parts_after(row["settled_part"], row["batches"] or ()),
             has_older=row["has_older"],

@@ -17,38 +17,58 @@ ON CONFLICT DO NOTHING;
 -- Read a chat, the newest of what a person sees of it, and the parts of its running step, as of one
 -- moment. The messages, the queue and the parts have at most `:max_bytes` each, but one of them at
 -- least. Messages with open tool calls are always there.
-SELECT chat_columns(c), history.messages,
-       EXISTS (SELECT FROM chat_messages m
-               WHERE m.chat_id = c.id AND m.id < history.first_id AND m.superseded_version IS NULL
-                 AND m.visibility IN ('both', 'user')) AS has_older,
-       (SELECT jsonb_agg(to_jsonb(q) ORDER BY q.position, q.id)
-        FROM (SELECT queued.*, sum(page_bytes) OVER (ORDER BY position, id) AS total,
-                     row_number() OVER (ORDER BY position, id) AS number
-              FROM chat_queued_messages queued WHERE queued.chat_id = c.id) q
-        WHERE q.total <= :max_bytes OR q.number = 1) AS queue,
-       (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
-        FROM (SELECT parts.*, sum(page_bytes) OVER (ORDER BY last_part) AS total,
-                     row_number() OVER (ORDER BY last_part) AS number
-              FROM chat_parts parts
-              WHERE parts.chat_id = c.id AND parts.epoch = c.epoch
-                AND parts.first_part > c.settled_part AND c.worker_id IS NOT NULL) p
-        WHERE p.total <= :max_bytes OR p.number = 1) AS batches
-FROM chats c
-CROSS JOIN LATERAL (
-    SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) AS messages, min(m.id) AS first_id
-    FROM (
+--
+-- The first row has the chat, and each other row a message: as one value, a long history would be
+-- copied several times.
+WITH chat AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id)
+), page AS MATERIALIZED (
+    SELECT sized.id
+    FROM chat CROSS JOIN LATERAL (
         SELECT id, sum(page_bytes) OVER (ORDER BY id DESC) AS total,
                row_number() OVER (ORDER BY id DESC) AS number
         FROM (SELECT id, page_bytes FROM chat_messages
-              WHERE chat_id = c.id AND superseded_version IS NULL AND visibility IN ('both', 'user')
+              WHERE chat_id = chat.id AND superseded_version IS NULL
+                AND visibility IN ('both', 'user')
               ORDER BY id DESC LIMIT 1 + :max_bytes / 500) newest
-    ) page
-    JOIN chat_messages m ON m.chat_id = c.id AND m.id = page.id
-    WHERE page.total <= :max_bytes OR page.number = 1
-       OR page.id >= (SELECT min(message_id) FROM chat_tool_calls
-                      WHERE chat_id = c.id AND completed_at IS NULL)
-) history
-WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
+    ) sized
+    WHERE sized.total <= :max_bytes OR sized.number = 1
+       OR sized.id >= (SELECT min(message_id) FROM chat_tool_calls
+                       WHERE chat_id = chat.id AND completed_at IS NULL)
+)
+SELECT chat_columns(c), c.has_older, c.queue, c.batches,
+       m.id AS message_id, m.chat_id AS message_chat_id, m.version AS message_version,
+       m.role AS message_role, m.content AS message_content,
+       m.model_config_id AS message_model_config_id, m.finish_reason AS message_finish_reason,
+       m.input_tokens AS message_input_tokens, m.output_tokens AS message_output_tokens,
+       m.cache_read_tokens AS message_cache_read_tokens,
+       m.cache_write_tokens AS message_cache_write_tokens,
+       m.reasoning_tokens AS message_reasoning_tokens, m.created_at AS message_created_at,
+       m.page_bytes AS message_page_bytes
+FROM (
+    SELECT chat.*,
+           EXISTS (SELECT FROM chat_messages m
+                   WHERE m.chat_id = chat.id AND m.id < (SELECT min(id) FROM page)
+                     AND m.superseded_version IS NULL
+                     AND m.visibility IN ('both', 'user')) AS has_older,
+           (SELECT jsonb_agg(to_jsonb(q) ORDER BY q.position, q.id)
+            FROM (SELECT queued.*, sum(page_bytes) OVER (ORDER BY position, id) AS total,
+                         row_number() OVER (ORDER BY position, id) AS number
+                  FROM chat_queued_messages queued WHERE queued.chat_id = chat.id) q
+            WHERE q.total <= :max_bytes OR q.number = 1) AS queue,
+           (SELECT jsonb_agg(jsonb_build_array(p.first_part, p.parts) ORDER BY p.last_part)
+            FROM (SELECT parts.*, sum(page_bytes) OVER (ORDER BY last_part) AS total,
+                         row_number() OVER (ORDER BY last_part) AS number
+                  FROM chat_parts parts
+                  WHERE parts.chat_id = chat.id AND parts.epoch = chat.epoch
+                    AND parts.first_part > chat.settled_part AND chat.worker_id IS NOT NULL) p
+            WHERE p.total <= :max_bytes OR p.number = 1) AS batches
+    FROM chat
+) c
+FULL JOIN (
+    SELECT m.* FROM page JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+) m ON false
+ORDER BY m.id NULLS FIRST;
 
 -- name: resumable_range
 -- Read which cursors the journal of a chat can resume.
