@@ -24,7 +24,7 @@ _Q = sql.load("reaps")
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class MissingWorker:
     """A worker that holds leases and may be dead, as one look found it."""
 
     worker_id: UUID
@@ -40,7 +40,7 @@ class Suspect:
 class Look:
     """Work for a reaper, as one look found it."""
 
-    suspects: tuple[Suspect, ...]
+    missing: tuple[MissingWorker, ...]
     action_overdue: bool
     """There are chats whose client took too long to run its tools."""
 
@@ -92,12 +92,12 @@ class Reaps:
         rows = await self._database.fetch(
             _Q["look"], worker_id=self.worker_id, lease_seconds=lease_seconds
         )
-        suspects = tuple(
-            Suspect(row["worker_id"], row["heartbeat_at"], row["expired"], row["lock_free"])
+        missing = tuple(
+            MissingWorker(row["worker_id"], row["heartbeat_at"], row["expired"], row["lock_free"])
             for row in rows
             if row["worker_id"] is not None
         )
-        return Look(suspects, action_overdue=rows[0]["action_overdue"])
+        return Look(missing, action_overdue=rows[0]["action_overdue"])
 
     async def reap(
         self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 50

@@ -75,7 +75,7 @@ class ChatTaskPool:
         self.unheld = UnheldChats()
         self.on_slot_free: Callable[[], None] = lambda: None
         """Called when a full pool has a free slot again."""
-        self.on_suspect: Callable[[], None] = lambda: None
+        self.on_lease_in_doubt: Callable[[], None] = lambda: None
         """Called when a leased chat may have another worker, or a chat of this worker no task."""
 
     @property
@@ -110,7 +110,7 @@ class ChatTaskPool:
         try:
             yield
         except BaseException:
-            self.on_suspect()
+            self.on_lease_in_doubt()
             raise
         finally:
             was_full = self.free_slots <= 0
@@ -120,7 +120,7 @@ class ChatTaskPool:
             if was_full and self.free_slots > 0:
                 self.on_slot_free()
             if self.unheld.claim_ended(claim, now=boottime()):
-                self.on_suspect()
+                self.on_lease_in_doubt()
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -171,12 +171,12 @@ class ChatTaskPool:
     # -- hints and renewals ----------------------------------------------------------------------
 
     def handle_hint(self, hint: Hint) -> None:
-        """Call ``on_suspect`` if a leased chat seems to be lost. The next heartbeat checks it."""
+        """Call ``on_lease_in_doubt`` if a leased chat seems to be lost. The next heartbeat checks it."""
         lease = self._leases.get(hint.chat_id)
         if lease is None or hint.status is None or hint.version <= lease.expected_version:
             return
         if hint.status is not Status.RUNNING:
-            self.on_suspect()
+            self.on_lease_in_doubt()
 
     def apply_renewals(
         self, leases: Iterable[Lease], renewals: Sequence[Renewal], *, sent_at: float
@@ -194,7 +194,7 @@ class ChatTaskPool:
                 lease.cancel(Cause.LOST)
         held = {lease.key for lease in self.leases}
         if self.unheld.observe(renewals, held=held, sent_at=sent_at):
-            self.on_suspect()
+            self.on_lease_in_doubt()
 
     async def watch(self) -> None:
         """Cancel the tasks whose lease has expired, and give up those that do not end.
@@ -224,7 +224,7 @@ class ChatTaskPool:
         self._metrics.abandoned_tasks.add()
         lease.cancel(Cause.LOST)
         self._remove(lease, ReapReason.ABANDONED)
-        self.on_suspect()
+        self.on_lease_in_doubt()
 
     # -- start and stop --------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Reaper:
         looked_at, sees_locks = self._clock(), self._sees_locks()
         look = await self._reaps.look(lease_seconds=self._lease_seconds)
         sees_locks = sees_locks and self._sees_locks()
-        dead = self._witness.judge(look.suspects, at=looked_at, sees_locks=sees_locks)
+        dead = self._witness.judge(look.missing, at=looked_at, sees_locks=sees_locks)
         targets = [*dead, *self._own_chats()]
         reaped = finished = False
         if targets:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from chatd.domain.outcomes import ReapReason
-from chatd.store.reaps import ReapTarget, Suspect
+from chatd.store.reaps import MissingWorker, ReapTarget
 
 SECONDS_BETWEEN_LOOKS = 0.8
 """Least time between the two looks that prove a death. A living worker that lost its connection is back
@@ -30,33 +30,33 @@ class Witness:
         self._free_locks: dict[UUID, _FreeLock] = {}
 
     def judge(
-        self, suspects: Sequence[Suspect], *, at: float, sees_locks: bool
+        self, missing: Sequence[MissingWorker], *, at: float, sees_locks: bool
     ) -> list[ReapTarget]:
-        """Add the look that found ``suspects``. Return those that are dead.
+        """Add the look that found ``missing``. Return those that are dead.
 
         A worker is dead if its lock was free in two looks in a row and it sent no heartbeat between them,
         or if its lease is over. Without ``sees_locks`` the look counts only for leases.
         """
         self._free_locks = {
-            suspect.worker_id: self._first_look(suspect, at)
-            for suspect in suspects
-            if suspect.lock_free and sees_locks
+            worker.worker_id: self._first_look(worker, at)
+            for worker in missing
+            if worker.lock_free and sees_locks
         }
-        return list(self._dead(suspects, at))
+        return list(self._dead(missing, at))
 
-    def _first_look(self, suspect: Suspect, at: float) -> _FreeLock:
-        before = self._free_locks.get(suspect.worker_id)
-        if before is not None and before.heartbeat_at == suspect.heartbeat_at:
+    def _first_look(self, worker: MissingWorker, at: float) -> _FreeLock:
+        before = self._free_locks.get(worker.worker_id)
+        if before is not None and before.heartbeat_at == worker.heartbeat_at:
             return before
-        return _FreeLock(suspect.heartbeat_at, at)
+        return _FreeLock(worker.heartbeat_at, at)
 
-    def _dead(self, suspects: Sequence[Suspect], at: float) -> Iterator[ReapTarget]:
-        for suspect in suspects:
-            free = self._free_locks.get(suspect.worker_id)
+    def _dead(self, missing: Sequence[MissingWorker], at: float) -> Iterator[ReapTarget]:
+        for worker in missing:
+            free = self._free_locks.get(worker.worker_id)
             if free is not None and at - free.since >= SECONDS_BETWEEN_LOOKS:
                 reason = ReapReason.WORKER_DEAD
-            elif suspect.expired:
+            elif worker.expired:
                 reason = ReapReason.LEASE_EXPIRED
             else:
                 continue
-            yield ReapTarget(suspect.worker_id, reason, heartbeat_at=suspect.heartbeat_at)
+            yield ReapTarget(worker.worker_id, reason, heartbeat_at=worker.heartbeat_at)

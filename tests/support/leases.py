@@ -29,15 +29,15 @@ def fencing_token_of(chat: Chat) -> FencingToken:
 async def reap_targets(
     database: Database, *, reaper: UUID = REAPER, lease_seconds: float = LEASE
 ) -> list[ReapTarget]:
-    """Look once. Return a target for each suspect, as if it were the second look."""
+    """Look once. Return a target for each missing worker, as if it were the second look."""
     look = await Reaps(database, worker_id=reaper).look(lease_seconds=lease_seconds)
     return [
         ReapTarget(
-            suspect.worker_id,
-            ReapReason.WORKER_DEAD if suspect.lock_free else ReapReason.LEASE_EXPIRED,
-            heartbeat_at=suspect.heartbeat_at,
+            worker.worker_id,
+            ReapReason.WORKER_DEAD if worker.lock_free else ReapReason.LEASE_EXPIRED,
+            heartbeat_at=worker.heartbeat_at,
         )
-        for suspect in look.suspects
+        for worker in look.missing
     ]
 
 

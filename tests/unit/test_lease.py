@@ -190,7 +190,7 @@ async def test_chat_without_a_renewal_is_not_lost_during_its_transition() -> Non
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "newer", "status", "suspects"),
+    ("in_flight", "newer", "status", "doubts"),
     [
         (False, 0, Status.WAITING, 0),
         (False, 1, Status.WAITING, 1),
@@ -200,15 +200,15 @@ async def test_chat_without_a_renewal_is_not_lost_during_its_transition() -> Non
     ],
 )
 async def test_hint_of_an_unexpected_version_wakes_the_heartbeat(
-    in_flight: bool, newer: int, status: Status, suspects: int
+    in_flight: bool, newer: int, status: Status, doubts: int
 ) -> None:
-    """The hint of the task's own transition arrives before its result, and is no reason for suspicion."""
-    held, tasks, suspicions = lease(), pool(), list[None]()
+    """The hint of the task's own transition arrives before its result, and is no reason for doubt."""
+    held, tasks, seen = lease(), pool(), list[None]()
     held.transition_in_flight = in_flight
     tasks._leases[held.chat.id] = held
-    tasks.on_suspect = lambda: suspicions.append(None)
+    tasks.on_lease_in_doubt = lambda: seen.append(None)
     tasks.handle_hint(Hint(held.chat.id, held.chat.version + newer, status))
-    assert len(suspicions) == suspects
+    assert len(seen) == doubts
 
 
 # -- tasks that do not end ------------------------------------------------------------------------

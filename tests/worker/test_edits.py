@@ -258,7 +258,7 @@ async def test_reclaimed_chat_cancels_its_fenced_task_at_once(dsn: str) -> None:
     """Neither the heartbeat nor a hint takes part: the claim itself cancels the old task."""
     provider = scripted(hang=[{"text": "I begin"}, {"hang": True}])
     async with running_daemon(dsn, provider, worker=NO_RENEWALS) as chatd:
-        chatd.daemon.chat_tasks.on_suspect = lambda: None
+        chatd.daemon.chat_tasks.on_lease_in_doubt = lambda: None
         chat = await chatd.api.create("[[hang]] one")
         await eventually(lambda: provider.open_streams)
         (message,) = await chatd.api.messages(chat["id"])

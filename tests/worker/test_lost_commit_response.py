@@ -62,7 +62,7 @@ async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
     provider = scripted([{"text": "never"}], first=answers)
     turn = {"backoff_seconds": 300, "backoff_max_seconds": 300}
     async with running_daemon(dsn, provider, turn=turn, worker=NO_RENEWALS) as chatd:
-        chatd.daemon.chat_tasks.on_suspect = lambda: None  # no heartbeat brings the stop
+        chatd.daemon.chat_tasks.on_lease_in_doubt = lambda: None  # no heartbeat brings the stop
         turns, chats = chatd.daemon.services.store.turns, chatd.daemon.services.store.chats
         apply = turns.apply
 
@@ -98,7 +98,9 @@ async def test_chat_that_was_reaped_after_a_lost_response_is_not_gone_on_with(
         [{"text": "never"}], first=[{"tool_call": {"name": "unknown", "args": "{}"}}]
     )
     async with running_daemon(dsn, provider, worker=NO_RENEWALS) as chatd:
-        chatd.daemon.chat_tasks.on_suspect = lambda: None  # no heartbeat finds that it is lost
+        chatd.daemon.chat_tasks.on_lease_in_doubt = lambda: (
+            None
+        )  # no heartbeat finds that it is lost
         turns = chatd.daemon.services.store.turns
         apply = turns.apply
 

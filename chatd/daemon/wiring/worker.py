@@ -189,7 +189,7 @@ def _connect_wakeups(
     services.change_bus.subscribe(claimer.handle_hint)
     services.change_bus.subscribe(chat_tasks.handle_hint)
     chat_tasks.on_slot_free = claimer.wake
-    chat_tasks.on_suspect = heartbeat.wake
+    chat_tasks.on_lease_in_doubt = heartbeat.wake
     # A reload may change max_chats: the heartbeat publishes it, and the claimer fills new slots.
     config.on_replace(lambda _: heartbeat.wake())
     config.on_replace(lambda _: claimer.wake())
