@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +20,8 @@ from support.providers import scripted
 from chatd.domain.chat import Chat, Status
 from chatd.domain.hint import Hint
 from chatd.fanout.hub import ChatHub
+from chatd.fanout.list_hub import ListHub
+from chatd.store.chat_lists import ChatLists
 from chatd.store.commands import FinishTurn
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
@@ -28,6 +31,7 @@ from chatd.store.notifications.notifier import Notifier
 from chatd.store.pending import PendingChats
 from chatd.store.reaps import Reaps
 from chatd.store.turns import FencingToken, Turns
+from chatd.streaming.list_poller import ChatListPoller
 from chatd.worker.deregistration import Deregistration
 from chatd.worker.pending_sweep import PendingSweep
 
@@ -151,6 +155,25 @@ async def test_deregistration_releases_all_other_chats(
     for chat in (*chats[:2], *chats[3:]):
         assert await status_of(loose, chat) == released
     assert await fetch_rows(loose, "SELECT FROM workers WHERE worker_id = $1", worker_id) == []
+
+
+async def test_list_poller_reads_the_lists_of_all_other_owners(database: Database) -> None:
+    """An owner whose name PostgreSQL refuses stands for any list that makes the read of all fail."""
+    hub = ListHub(overlap_seconds=60.0, subscriber_buffer=10)
+    poller = ChatListPoller(hub, ChatLists(database), poll_seconds=1.0)
+    owners = [f"{OWNER}1", "zero \x00", f"{OWNER}2"]
+    chats = [await chat_with_status(database, Status.WAITING, owner_id=owners[n]) for n in (0, 2)]
+    first, refused, last = subscriptions = [hub.subscribe(owner) for owner in owners]
+    for subscription in subscriptions:
+        hub.attach(subscription, datetime.now(UTC))
+    with capture_logs() as logs:
+        await poller.step()
+    for subscription, chat in zip((first, last), chats, strict=True):
+        assert [change.chat_id for change in subscription.take()] == [chat.id]
+        assert not subscription.closed
+    assert (refused.closed, refused.unreadable) == (True, True)
+    [cut] = [line for line in logs if line["event"] == "containment.cut"]
+    assert (cut["actor"], cut["owner_id"]) == ("list poller", refused.owner_id)
 
 
 def sweep_of(pending: PendingChats, *, unserved_model_seconds: float) -> PendingSweep:
