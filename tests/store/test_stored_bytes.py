@@ -15,7 +15,7 @@ from support.factories import (
 )
 from support.stored_messages import queued_ids
 
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatFull, StorageFull
 from chatd.domain.files import File, new_file
 from chatd.domain.message import NewMessage, Role
@@ -93,6 +93,41 @@ async def test_answer_counts_and_is_stored_beyond_every_limit(database: Database
         assert 0 < added < 3 * OVERHEAD
     rows = await database.fetch("SELECT size, data FROM chat_files")
     assert [(row["size"], row["data"]) for row in rows] == [(LARGE, drawn.data)]
+
+
+async def interrupt(database: Database, chat: Chat) -> None:
+    await Chats(database).interrupt(chat.id, owner_id=OWNER)
+
+
+async def expire(database: Database, _: Chat) -> None:
+    assert len(await ToolCalls(database).expire()) == 1
+
+
+async def send_instead(database: Database, chat: Chat) -> None:
+    await Chats(database).send(
+        chat.id, owner_id=OWNER, content=text_content("x"), busy_behavior=BusyBehavior.INTERRUPT
+    )
+
+
+async def promote(database: Database, chat: Chat) -> None:
+    [queued] = await queued_ids(database, chat)
+    await Queue(database).promote(chat.id, queued, owner_id=OWNER)
+
+
+@pytest.mark.parametrize("close_calls", [interrupt, expire, send_instead, promote])
+async def test_results_that_close_open_calls_count(
+    close_calls: Callable[[Database, Chat], Awaitable[None]], database: Database
+) -> None:
+    """They are small, but a chat has as many as its model makes calls."""
+    queued = int(close_calls is promote)
+    chat = await chat_with_status(database, Status.REQUIRES_ACTION, stored_bytes=7, queued=queued)
+    await close_calls(database, chat)
+    [row] = await database.fetch(
+        "SELECT pg_column_size(content) AS size FROM chat_messages WHERE role = 'tool'"
+    )
+    added = await stored(database, chat) - 7
+    assert row["size"] - OVERHEAD < added < row["size"] + OVERHEAD
+    assert added > OVERHEAD
 
 
 async def test_space_of_queued_messages_is_given_back(database: Database) -> None:

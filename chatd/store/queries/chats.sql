@@ -160,7 +160,8 @@ WITH snapshot AS MATERIALIZED (
     FROM decision
     WHERE decision.plan IN ('append', 'append_and_dequeue') AND t.chat_id = decision.id
       AND t.completed_at IS NULL
-    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position,
+              chat_tool_result(t.tool_call_id, t.tool_name, '"cancelled"', true) AS part
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -195,6 +196,7 @@ WITH snapshot AS MATERIALIZED (
             WHEN 'append_and_dequeue' THEN (SELECT model_config_id FROM queue_head)
             ELSE c.last_model_config_id END,
         stored_bytes = c.stored_bytes + added.bytes
+            + (SELECT COALESCE(sum(pg_column_size(part)), 0) FROM closed_tool_calls)
     FROM decision, added
     WHERE c.id = decision.id
       AND decision.plan IN ('append', 'append_and_dequeue', 'enqueue', 'interrupt')
@@ -210,9 +212,7 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
     FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, jsonb_agg(
-                   chat_tool_result(tool_call_id, tool_name, '"cancelled"', true)
-                   ORDER BY message_id, position) AS content,
+        SELECT 1 AS n, 'tool' AS role, jsonb_agg(part ORDER BY message_id, position) AS content,
                NULL::uuid AS model_config_id
         FROM closed_tool_calls HAVING count(*) > 0
         UNION ALL
@@ -282,7 +282,8 @@ WITH snapshot AS MATERIALIZED (
     UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
     FROM decision
     WHERE decision.plan = 'stop' AND t.chat_id = decision.id AND t.completed_at IS NULL
-    RETURNING t.message_id, t.position, t.tool_call_id, t.tool_name
+    RETURNING t.message_id, t.position,
+              chat_tool_result(t.tool_call_id, t.tool_name, '"cancelled"', true) AS part
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -309,7 +310,9 @@ WITH snapshot AS MATERIALIZED (
                                    THEN (SELECT request_traceparent FROM queue_head)
                                    ELSE c.request_traceparent END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM queue_head),
-                                        c.last_model_config_id)
+                                        c.last_model_config_id),
+        stored_bytes = c.stored_bytes
+            + (SELECT COALESCE(sum(pg_column_size(part)), 0) FROM closed_tool_calls)
     FROM decision
     WHERE c.id = decision.id AND decision.plan IN ('request_interrupt', 'stop')
     RETURNING c.*
@@ -318,9 +321,7 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
     FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, jsonb_agg(
-                   chat_tool_result(tool_call_id, tool_name, '"cancelled"', true)
-                   ORDER BY message_id, position) AS content,
+        SELECT 1 AS n, 'tool' AS role, jsonb_agg(part ORDER BY message_id, position) AS content,
                NULL::uuid AS model_config_id
         FROM closed_tool_calls HAVING count(*) > 0
         UNION ALL

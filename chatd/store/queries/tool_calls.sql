@@ -219,7 +219,9 @@ WITH overdue AS MATERIALIZED (
         pending_since = clock_timestamp(),
         round = chat_front_round(),
         held = chat_must_hold(c.owner_id, :limits),
-        action_deadline = NULL
+        action_deadline = NULL,
+        stored_bytes = c.stored_bytes + (SELECT COALESCE(sum(pg_column_size(t.part)), 0)
+                                         FROM closed_tool_calls t WHERE t.chat_id = c.id)
     FROM locked WHERE c.id = locked.id
     RETURNING c.*
 ), inserted AS (
