@@ -59,6 +59,10 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
+    def by_kind(self) -> Mapping[str, int]:
+        """Return the numbers by the names of their fields."""
+        return {kind: getattr(self, kind) for kind in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:

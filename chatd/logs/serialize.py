@@ -30,6 +30,8 @@ def serialize(value: Any, key: str = "") -> Any:
     """Return the value of the field ``key`` as JSON types. Never raises."""
     if value is None or (type(value) in _PLAIN_TYPES and abs(value) < _LARGEST_PLAIN):
         return value
+    if isinstance(value, UUID):
+        return str(value)  # an id of chatd, never a secret
     try:
         return _serialize(value, key)
     except Exception:  # noqa: BLE001  (a foreign mapping may raise anything)

@@ -89,9 +89,13 @@ class Chats:
             "request_traceparent": tracing.current_traceparent(),
         }
         if content is None:
-            return await self._executor.execute(
+            result = await self._executor.execute(
                 Transition.CREATE, _Q["create"], actor=actor, key=key, **parameters, **NO_CLAIM
             )
+            if self._claim_on_send is not None and not result.replayed:
+                history = ChatHistory(result.model_messages, stored_tools)
+                self._claim_on_send.keep_history(result.chat, history)
+            return result
         return await self._executor.execute_claiming(
             Transition.CREATE,
             _Q["create"],

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chatd.domain.chat import Chat
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claims import Claim, Claims
@@ -80,6 +81,10 @@ class ClaimOnSend:
     async def send(self, chat_id: UUID, **parameters: object) -> TransitionResult | None:
         """Send a message with these parameters, and start its turn. None: send it by ``send``."""
         return await self._with_slot(chat_id, lambda slot: self._send(slot, chat_id, parameters))
+
+    def keep_history(self, chat: Chat, history: ChatHistory) -> None:
+        """Know the history of ``chat`` as it is now, for its next turn."""
+        self._histories.keep(chat.id, chat.version, history)
 
     async def execute(
         self,

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,6 +10,8 @@ from chatd.domain.message import Message
 
 _MESSAGE_BYTES: Final = 1000
 """Memory that a message takes besides its content, about."""
+_HISTORY_BYTES: Final = 500
+"""Memory that a history takes besides its messages, about: also one without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,19 @@ class ChatHistory:
 
     def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
         """Return the history with further messages."""
-        return replace(self, messages=(*self.messages, *messages))
+        return ChatHistory((*self.messages, *messages), self.tools)
 
     def before(self, message_id: int) -> "ChatHistory":
         """Return the history of the messages before this one."""
-        return replace(self, messages=tuple(each for each in self.messages if each.id < message_id))
+        return ChatHistory(tuple([one for one in self.messages if one.id < message_id]), self.tools)
 
     @property
     def size(self) -> int:
         """Bytes of memory that the history takes, about."""
         tools = len(str(self.tools)) if self.tools else 0
-        return tools + sum(message.size + _MESSAGE_BYTES for message in self.messages)
+        return (
+            _HISTORY_BYTES + tools + sum(message.size + _MESSAGE_BYTES for message in self.messages)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class _Known:
 
 
 class KnownHistories:
-    """The histories of chats whose turns ended here, up to ``max_bytes`` in all: those that ended last.
+    """The latest histories of chats that were made, or whose turns ended, here: up to ``max_bytes`` in all.
 
     A history is known for one version of its chat. Each change of a history is a transition, which raises
     the version. So a history that has changed is not known.

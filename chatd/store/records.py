@@ -4,7 +4,7 @@ A chat costs some 8 us, and a message 4. The benchmark ``turns`` watches it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -147,7 +147,7 @@ def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
             "visibility": message.visibility.value,
             "model_config_id": message.model_config_id,
             "finish_reason": message.finish_reason,
-            "usage": asdict(message.usage) if message.usage else None,
+            "usage": message.usage.by_kind() if message.usage else None,
         }
         for message in messages
     ]

@@ -1,5 +1,6 @@
-"""The clock of local lease deadlines."""
+"""The clocks of a worker: that of local lease deadlines, and that of the event loop."""
 
+import asyncio
 import time
 
 
@@ -10,3 +11,8 @@ def boottime() -> float:
     worker may have the chat.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def loop_time() -> float:
+    """Return seconds on the clock of the event loop, without anyio's look-up of which loop that is."""
+    return asyncio.get_running_loop().time()

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import anyio
-
 from chatd.domain.failure import Failure, FailureKind
 from chatd.domain.files import File, FileSpan, ReadFiles, new_file
 from chatd.domain.message import Content, Part, fold
@@ -31,6 +29,7 @@ from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
 from chatd.worker.answers import reason_to_reject, storable_content
+from chatd.worker.clock import loop_time
 from chatd.worker.flusher import Flusher
 from chatd.worker.lease import Lease
 from chatd.worker.tool_call_ids import ToolCallIds
@@ -83,7 +82,7 @@ class ModelCall:
     async def __aenter__(self) -> Self:
         chat = self._lease.chat
         self.preview = self._hub.start_step(chat.id, epoch=chat.epoch, base=chat.settled_part)
-        self.started_at = anyio.current_time()
+        self.started_at = loop_time()
         self._flusher.track(chat.id, self.preview)
         return self
 
@@ -170,7 +169,7 @@ class ModelCall:
 
     def _publish(self, part: Part) -> None:
         if self.first_part_at is None:
-            self.first_part_at = anyio.current_time()
+            self.first_part_at = loop_time()
         self._hub.publish_part(self._lease.chat.id, self.preview, part)
         self._flusher.add_bytes(len(str(part.get("text", ""))))
 

@@ -5,7 +5,6 @@ worker goes on where this one stopped.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -253,7 +252,7 @@ class Turn:
             finish_reason=response.finished.reason,
         )
         self.stats.add_usage(response.finished.usage)
-        for kind, tokens in asdict(response.finished.usage).items():
+        for kind, tokens in response.finished.usage.by_kind().items():
             if tokens:
                 self._services.metrics.turns.tokens.add(
                     model.name, kind.removesuffix("_tokens"), amount=tokens

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import anyio
 import structlog
 from opentelemetry.trace import Span
 
@@ -14,6 +13,7 @@ from chatd.domain.outcomes import TurnOutcome
 from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
 from chatd.telemetry.metrics import TurnMetrics
+from chatd.worker.clock import loop_time
 from chatd.worker.model_call import ModelCall
 
 _log = structlog.get_logger()
@@ -24,7 +24,7 @@ class TurnStats:
     """Cost and outcome of one turn. Filled while it runs, reported once it has ended."""
 
     chat: Chat
-    started_at: float = field(default_factory=anyio.current_time)
+    started_at: float = field(default_factory=loop_time)
     outcome: TurnOutcome = TurnOutcome.ABORTED
     model: str | None = None
     steps: int = 0
@@ -52,7 +52,7 @@ class TurnStats:
 
     def record_call(self, call: ModelCall) -> None:
         """Record the duration and the parts of a model call that has ended."""
-        now = anyio.current_time()
+        now = loop_time()
         first_part_at = now if call.first_part_at is None else call.first_part_at
         self.add_time("first_part", first_part_at - call.started_at)
         self.add_time("streaming", now - first_part_at)
@@ -69,7 +69,7 @@ class TurnStats:
     def record_metrics(self, metrics: TurnMetrics) -> None:
         """Add this turn to the metrics."""
         metrics.ended.add(self.outcome)
-        metrics.duration.observe(anyio.current_time() - self.started_at)
+        metrics.duration.observe(loop_time() - self.started_at)
         metrics.steps.add(amount=self.steps)
         metrics.parts_streamed.add(amount=self.parts)
         for phase, seconds in self.phases.items():
@@ -96,7 +96,7 @@ class TurnStats:
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             first_part_seconds=_rounded(self.first_part_seconds),
-            seconds=_rounded(anyio.current_time() - self.started_at),
+            seconds=_rounded(loop_time() - self.started_at),
             error_kind=self.failure.kind.value if self.failure else None,
         )
 

@@ -13,6 +13,7 @@ from support.claim_on_send import Case, Way, make_chat
 from support.claim_on_send_cases import (
     BY_STATUS,
     CLAIMABLE_STATUSES,
+    KEY,
     NEW_CHATS,
     OTHERS,
     transition_cases,
@@ -35,6 +36,8 @@ from chatd.domain.message import NewMessage, Role
 from chatd.domain.transitions import Transition
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
+from chatd.store.idempotency import IdempotencyKey
+from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 
 
@@ -108,6 +111,30 @@ async def test_history_of_the_claim_is_the_one_that_is_stored(database: Database
     await chats.describe(chat.id, owner_id=OWNER, title="another version")
     await chats.send(chat.id, owner_id=OWNER, content=text_content("more"))
     assert way.claims[2].history is None, "it may have changed"
+
+
+async def test_history_of_a_new_chat_without_a_message_is_known(database: Database) -> None:
+    """A repeated request keeps none: the chat may have changed since."""
+    way = Way(database, Case(name="history", claims=True))
+    chats = way.chats(claim_on_send=True)
+    await insert_models(database)
+
+    async def create(key: IdempotencyKey | None) -> TransitionResult:
+        return await chats.create(
+            owner_id=OWNER,
+            model_config_id=MODEL,
+            system_prompt="be brief",
+            tools=[{"name": "clock", "description": "", "parameters": {}}],
+            key=key,
+        )
+
+    for key in (None, KEY):
+        chat = (await create(key)).chat
+        await chats.send(chat.id, owner_id=OWNER, content=text_content("hello"))
+        assert way.claims[-1].history == await Turns(database).history(chat.id)
+        assert way.histories.size == 0
+    assert (await create(KEY)).replayed
+    assert way.histories.size == 0
 
 
 @pytest.mark.parametrize("transition", CLAIMABLE_STATUSES)

@@ -20,7 +20,7 @@ def history(size: int) -> ChatHistory:
         usage=None,
         finish_reason=None,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        size=size - 1000,
+        size=size - 1500,
     )
     return ChatHistory((message,))
 
@@ -55,3 +55,12 @@ def test_histories_that_were_kept_first_make_room() -> None:
 def test_tools_count_too() -> None:
     tools = [{"name": "x" * 5000}]
     assert ChatHistory((), tools).size > 5000
+
+
+def test_histories_without_messages_are_bounded_too() -> None:
+    known = KnownHistories(max_bytes=10_000)
+    for number in range(100):
+        known.keep(UUID(int=number), 1, ChatHistory())
+    assert 0 < known.size <= 10_000
+    assert known.take(UUID(int=0), 1) is None
+    assert known.take(UUID(int=99), 1) == ChatHistory()
