@@ -1,4 +1,8 @@
-"""The change bus: publishes committed changes inside this process, and notifies the other replicas."""
+"""The change bus: publishes committed changes inside this process, and notifies the other replicas.
+
+A commit costs some 10 us here, a running chat no NOTIFY of its own. The benchmarks ``turns`` and ``wake``
+watch it.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence

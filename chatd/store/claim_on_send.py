@@ -3,7 +3,7 @@
 A process that has a free slot answers at once: without a hint, a claim, and mostly without a read. The
 ``Claimer`` says when it has one. A message for which this does not apply is sent by the ordinary statement.
 Messages that come at the same time share a statement (``group_commit``). The other transitions have one
-statement, whose parameters say whether it may claim. Benchmark ``turns`` watches it.
+statement, whose parameters say whether it may claim. The benchmark ``turns`` watches it.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 asyncpg decodes all rows of a statement together, so a value that raised would fail those of all chats. What
 Python cannot represent becomes a value that is no longer usable, and fails where one row is read.
+
+A turn decodes some 20 values here, 1 us each. The benchmark ``turns`` watches it.
 """
 
 from datetime import UTC, datetime, timedelta

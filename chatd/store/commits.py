@@ -1,4 +1,7 @@
-"""Commit listener: the functions that a process wants called with everything its stores commit."""
+"""Commit listener: the functions that a process wants called with everything its stores commit.
+
+Publishing a commit costs some 10 us, one subscriber included. The benchmark ``turns`` watches it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

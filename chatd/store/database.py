@@ -3,6 +3,8 @@
 Every statement is its own transaction. Pooled connections carry no session state, so that releasing one
 costs no round trip. Errors that mean that the database cannot be reached become ``DatabaseUnavailable``
 in ``database_errors``. Actors wait until it is back, and the API responds with 503.
+
+A statement costs some 35 us of Python, two thirds of it asyncpg's. The benchmark ``turns`` watches it.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 A statement costs PostgreSQL the start and the end of its plan, a commit and a round trip, for one row as
 for many: sixteen messages in one cost less than three alone. An item that comes first waits for one tick of
 the loop. Under load each statement takes what came while the last one was under way. None waits for a
-timer. Benchmark ``turns`` watches it: statements and CPU of PostgreSQL per turn, 16 in flight.
+timer. The benchmark ``turns`` watches it: statements and CPU of PostgreSQL per turn, 16 in flight.
 """
 
 import asyncio

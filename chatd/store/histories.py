@@ -1,4 +1,8 @@
-"""Histories as the model is shown them, and those that this process still knows from the last turn."""
+"""Histories as the model is shown them, and those that this process still knows from the last turn.
+
+A known history costs a turn 5 us, and one that is read a statement. The benchmarks ``histories`` and
+``turns`` watch it.
+"""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence

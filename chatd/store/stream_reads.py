@@ -1,4 +1,8 @@
-"""Reads for streams: the snapshot that a stream starts with, the journal, and live parts."""
+"""Reads for streams: the snapshot that a stream starts with, the journal, and live parts.
+
+A snapshot costs some 150 us, and 5 ms with 1 MB of messages. The benchmarks ``turns`` and ``histories``
+watch it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

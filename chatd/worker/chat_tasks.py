@@ -1,4 +1,7 @@
-"""Task pool: one task per leased chat."""
+"""Task pool: one task per leased chat.
+
+Starting a task costs some 20 us, and a leased chat 40 kB. The benchmarks ``turns`` and ``memory`` watch it.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

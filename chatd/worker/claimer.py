@@ -1,4 +1,7 @@
-"""Claimer: claims pending chats while there are free slots."""
+"""Claimer: claims pending chats while there are free slots.
+
+A slot for a message costs some 15 us. The benchmarks ``turns`` and ``claims`` watch it.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -2,6 +2,9 @@
 
 What the task has not stored yet stays in memory. The writer stores it, also across a database outage, for
 as long as the lease lasts.
+
+A turn costs some 0.3 ms from here on, the model and the end of the turn included. The benchmark ``turns``
+watches it.
 """
 
 import asyncio

@@ -2,6 +2,9 @@
 
 A failed step may be retried. The number of attempts and the next due time are durable, so that another
 worker goes on where this one stopped.
+
+A turn of one step costs some 30 us here, besides the model call and the stores. The benchmark ``turns``
+watches it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Statistics of one turn: the fields of its canonical log line, its span and its metrics."""
+"""Statistics of one turn: the fields of its canonical log line, its span and its metrics.
+
+The log line costs some 20 us a turn, and the metrics 5. The benchmark ``turns`` watches it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""Notifier: sends hints to other processes, in batches, after the changes that they announce."""
+"""Notifier: sends hints to other processes, in batches, after the changes that they announce.
+
+A turn costs at most one NOTIFY, which all turns of one moment share. The benchmark ``turns`` watches it.
+"""
 
 from collections.abc import Sequence
 from operator import attrgetter
