@@ -5,8 +5,9 @@ and the body has a deadline too. A process has a maximum number of connections; 
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from typing_extensions import override
 from uvicorn._types import (
@@ -22,7 +23,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from chatd.api.connection import Connection
 from chatd.api.errors import problems
+from chatd.api.scope import CONNECTION
 from chatd.telemetry.metrics import HttpMetrics
 
 _LINGER_SECONDS: Final = 0.5
@@ -68,6 +71,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._connection = Connection()
         if len(self.connections) > self.limits.max_connections:
             self._refuse("too_many_connections")
         else:
@@ -77,6 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
         super().connection_lost(exc)
+        self._connection.lose()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -116,7 +121,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.scope["http_version"] != "1.1":
+        scope = cast("MutableMapping[str, Any]", cycle.scope)
+        scope[CONNECTION] = self._connection
+        if scope["http_version"] != "1.1":
             app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)
 

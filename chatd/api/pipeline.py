@@ -79,7 +79,7 @@ class RequestPipeline:
         stream = await self._answer(scope, receive, send)
         if stream is not None:
             forget_request(scope)
-            await stream.send_body(receive, send)
+            await stream.send_body(send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> StreamResponse | None:
         """Answer a request. Return its response if that is a stream, whose body is to be sent."""

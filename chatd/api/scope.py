@@ -22,6 +22,9 @@ PROBLEM_CODE: Final = "chatd.problem_code"
 EXCHANGE: Final = "chatd.exchange"
 """The ``Exchange`` of the request with its response."""
 
+CONNECTION: Final = "chatd.connection"
+"""The ``Connection`` that the request came on."""
+
 
 def route_template(scope: Scope) -> str | None:
     """Return the template of the route's path. The path itself may contain anything."""

@@ -192,6 +192,7 @@ CASES: dict[str, Case] = {
         method="GET", path=f"/api/v1/chats/{UNKNOWN}/stream", body=(), is_hot=True, status=404
     ),
     "stream after": stream("?after=1.0.0", is_hot=True, state="pending"),
+    "stream after a part of an entry": stream("?after=1.0.0~1", is_hot=True, state="pending"),
     "stream after the last": stream("?after=2.0.0", is_hot=True, state="pending"),
     "stream after what was never": stream("?after=99.0.0", is_hot=True),
     "stream after no cursor": stream("?after=abc", is_hot=True),

@@ -29,7 +29,7 @@ class Streamed:
         self.calls: list[str] = []
         self.sent_by: Send | None = None
 
-    async def send_body(self, _receive: Receive, send: Send) -> None:
+    async def send_body(self, send: Send) -> None:
         self.calls.append("send_body")
         self.sent_by = send
 

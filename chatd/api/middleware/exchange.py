@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import anyio
 from opentelemetry.trace import Span
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from chatd.supervision.keyed_slots import Slot
 
@@ -21,7 +21,7 @@ _USED_BY_SERVER: Final = frozenset({"type", "asgi", "http_version", "method"})
 class StreamResponse(Protocol):
     """A response whose head was sent."""
 
-    async def send_body(self, receive: Receive, send: Send) -> None:
+    async def send_body(self, send: Send) -> None:
         """Send the body, and close the response."""
 
     def close(self) -> None:
@@ -59,5 +59,6 @@ class Exchange:
 def forget_request(scope: Scope) -> None:
     """Drop everything of a request that its stream does not need."""
     scope["headers"].clear()  # the server holds the list as well
-    for key in scope.keys() - _USED_BY_SERVER:
-        del scope[key]
+    kept = {key: scope[key] for key in _USED_BY_SERVER if key in scope}
+    scope.clear()  # a dict of which items are deleted one by one stays as large
+    scope.update(kept)

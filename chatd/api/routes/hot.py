@@ -31,7 +31,7 @@ from chatd.api.scope import IDENTITY, single_header
 _PATH: Final = re.compile(
     r"/api/v1/chats/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/(messages|stream)"
 )
-_AFTER: Final = re.compile(rb"after=([\w.-]{1,%d})" % MAX_CURSOR_LENGTH)
+_AFTER: Final = re.compile(rb"after=([\w.~-]{1,%d})" % MAX_CURSOR_LENGTH)
 """A query that needs no decoding."""
 _MAX_BODY_BYTES: Final = 64 * 1024
 """A body that FastAPI would refuse is read twice, and a large one takes the event loop for long."""
