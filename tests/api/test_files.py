@@ -79,7 +79,9 @@ async def test_only_the_owner_is_served(chatd: InProcessDaemon, shared: Any) -> 
         assert_problem(await stranger.api.http.get(file["url"]), 404, "chat_not_found")
     other = await chatd.api.create()
     url = f"/api/v1/chats/{other['id']}/files/{file['file_id']}"
-    assert_problem(await chatd.api.http.get(url), 404, "file_not_found")
+    for known in ({}, {"if-none-match": "*"}):
+        answer = await chatd.api.http.get(url, headers=known)
+        assert_problem(answer, 404, "file_not_found")
     assert (await chatd.api.http.get(file["url"])).content == PNG
 
 

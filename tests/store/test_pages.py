@@ -58,8 +58,7 @@ async def test_pages_of_messages_end_by_bytes_and_by_number(database: Database) 
                 found = ids(page.items) + found if backwards else found + ids(page.items)
                 lengths.append(len(page.items))
             assert found == ids(everything.items)
-            assert lengths == pages or backwards, (limit, max_bytes)
-            assert len(lengths) <= len(pages) + 1
+            assert lengths == pages, (limit, max_bytes, backwards)
     assert await reads.messages_after(chat_id, 2**62, limit=1) == Page([], has_more=False)
 
 

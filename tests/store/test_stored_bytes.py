@@ -12,15 +12,16 @@ from support.factories import (
     insert_models,
     stored_rows,
     text_content,
+    tool_call_content,
 )
 from support.stored_messages import queued_ids
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatFull, StorageFull
 from chatd.domain.files import File, new_file
-from chatd.domain.message import NewMessage, Role
+from chatd.domain.message import NewMessage, PendingToolCall, Role
 from chatd.store.chats import Chats
-from chatd.store.commands import CommitStep, FinishTurn
+from chatd.store.commands import CommitStep, FinishTurn, RequireAction
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
@@ -95,6 +96,24 @@ async def test_answer_counts_and_is_stored_beyond_every_limit(database: Database
     assert [(row["size"], row["data"]) for row in rows] == [(LARGE, drawn.data)]
 
 
+async def test_calls_of_a_client_and_their_results_count(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING, stored_bytes=7)
+    [call] = tool_call_content("c1")
+    asked = RequireAction(
+        step=0,
+        messages=[NewMessage(role=Role.ASSISTANT, content=(*text_content("z" * KIB), call))],
+        calls=[PendingToolCall(call, None)],
+        timeout_seconds=60.0,
+        settled_part=0,
+    )
+    await Turns(database).apply(FencingToken(chat.id, WORKER, 1), asked)
+    before = await stored(database, chat)
+    assert 7 + KIB < before < 7 + KIB + 3 * OVERHEAD
+    results = [ToolResult(tool_call_id="c1", result="x" * KIB)]
+    await ToolCalls(database).submit(chat.id, owner_id=OWNER, results=results)
+    assert before + KIB < await stored(database, chat) < before + KIB + OVERHEAD
+
+
 async def interrupt(database: Database, chat: Chat) -> None:
     await Chats(database).interrupt(chat.id, owner_id=OWNER)
 
@@ -143,8 +162,8 @@ async def test_space_of_queued_messages_is_given_back(database: Database) -> Non
     await Queue(database).promote(chat.id, ids[2], owner_id=OWNER)
     assert (await stored(database, chat) - 7) * 3 == (full - 7) * 2, "still stored"
     (message, *_) = (await ChatReader(database).messages_after(chat.id, 0, limit=1)).items
-    await Messages(database).edit(chat.id, message.id, owner_id=OWNER, content=text_content("x"))
-    assert await stored(database, chat) < 7 + OVERHEAD
+    await Messages(database).edit(chat.id, message.id, owner_id=OWNER, content=long)
+    assert 7 + KIB < await stored(database, chat) < 7 + KIB + OVERHEAD, "the queue is empty"
 
     failed = await chat_with_status(database, Status.ERROR, queued=1, stored_bytes=100)
     await database.fetch("UPDATE chat_queued_messages SET bytes = 60")

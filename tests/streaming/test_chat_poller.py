@@ -1,7 +1,8 @@
 """The poller of chats: what it reads again after a read that failed."""
 
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -44,3 +45,30 @@ async def test_chats_of_a_failed_read_are_read_by_the_next_step(
             with anyio.fail_after(TIMEOUT_SECONDS):
                 [event] = await anext(batches)
     assert event.type is StreamEventType.CHAT
+
+
+async def test_update_that_cannot_be_delivered_ends_the_streams_of_its_chat_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
+    hub, reads = ChatHub(subscriber_buffer=100), StreamStore(database)
+    poller = ChatStreamPoller(hub, reads, poll_seconds=600)
+    apply_read = hub.apply_read
+
+    def refuse_one(chat_id: UUID, *updates: Any, **more: Any) -> None:
+        if chat_id == chats[1].id:
+            raise KeyError(chat_id)
+        apply_read(chat_id, *updates, **more)
+
+    with ExitStack() as stack:
+        subscriptions = []
+        for chat in chats:
+            stream = stack.enter_context(subscribe_to_chat(hub, reads, chat.id))
+            await stream.open(None, owner_id=OWNER)
+            subscriptions += hub._topics[chat.id].subscriptions
+            renamed = await Chats(database).describe(chat.id, owner_id=OWNER, title="new")
+            hub.handle_hint(chat.id, renamed.chat.version)
+        monkeypatch.setattr(hub, "apply_read", refuse_one)
+        await poller.step()
+        assert [each.disconnected for each in subscriptions] == [False, True, False]
+        assert [len(each.take()) for each in subscriptions] == [1, 0, 1]
