@@ -18,6 +18,7 @@ from chatd.daemon.process import Process, ProcessState
 from chatd.daemon.reload import Reloader
 from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
 from chatd.daemon.services import build_services
+from chatd.daemon.signals import received_signals
 from chatd.daemon.startup import upsert_models
 from chatd.daemon.supervision_tree import supervision_tree
 from chatd.daemon.systemd import SystemdSocket
@@ -175,20 +176,15 @@ class Daemon:
         signals = [signal.SIGTERM, signal.SIGINT]
         if self._reloader is not None:
             signals.append(signal.SIGHUP)
-        try:
-            with anyio.open_signal_receiver(*signals) as received:
-                task_status.started()
-                async for number in received:
-                    if number is signal.SIGHUP and self._reloader is not None:
-                        self._reloader.request()
-                        continue
-                    again = self._state.stop_requested.is_set()
-                    _log.info("daemon.stopping", signal=number.name, again=again)
-                    self.stop()
-        finally:
-            # Everything has stopped. By default a late signal would end the process with an error.
-            for late in signals:
-                signal.signal(late, signal.SIG_IGN)
+        with received_signals(*signals) as received:
+            task_status.started()
+            async for number in received:
+                if number is signal.SIGHUP and self._reloader is not None:
+                    self._reloader.request()
+                    continue
+                again = self._state.stop_requested.is_set()
+                _log.info("daemon.stopping", signal=number.name, again=again)
+                self.stop()
 
     async def _report_ready(self, on_ready: Callable[[], None]) -> None:
         """Report readiness once all actors are up. From then on reloads are served."""
