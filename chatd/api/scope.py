@@ -1,5 +1,6 @@
 """Keys under which a request's scope carries values between layers, and readers of its headers."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Scope
@@ -25,6 +26,9 @@ EXCHANGE: Final = "chatd.exchange"
 CONNECTION: Final = "chatd.connection"
 """The ``Connection`` that the request came on."""
 
+_HEADERS_BY_NAME: Final = "chatd.headers_by_name"
+"""The values of each header: ``dict``. A dozen steps look for one each."""
+
 
 def route_template(scope: Scope) -> str | None:
     """Return the template of the route's path. The path itself may contain anything."""
@@ -32,9 +36,14 @@ def route_template(scope: Scope) -> str | None:
     return path
 
 
-def header_values(scope: Scope, name: bytes) -> list[bytes]:
+def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
     """Return the values of all headers of this name."""
-    return [value for header, value in scope["headers"] if header == name]
+    by_name: dict[bytes, list[bytes]] | None = scope.get(_HEADERS_BY_NAME)
+    if by_name is None:
+        by_name = scope[_HEADERS_BY_NAME] = {}
+        for header, value in scope["headers"]:
+            by_name.setdefault(header, []).append(value)
+    return by_name.get(name, ())
 
 
 def single_header(scope: Scope, name: bytes) -> bytes | None:

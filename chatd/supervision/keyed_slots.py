@@ -119,10 +119,11 @@ class KeyedSlots:
 
     def _release(self, key: str, state: _Key) -> None:
         state.taken -= 1
-        limit = self._limit_of(key) or len(state.waiting) + state.taken
-        while state.waiting and state.taken < limit:
-            state.taken += 1
-            state.waiting.popleft().set()
+        if state.waiting:
+            limit = self._limit_of(key) or len(state.waiting) + state.taken
+            while state.waiting and state.taken < limit:
+                state.taken += 1
+                state.waiting.popleft().set()
         self._drop_if_unused(key, state)
 
     def _drop_if_unused(self, key: str, state: _Key) -> None:

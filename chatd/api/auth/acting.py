@@ -4,6 +4,7 @@ Acting for an owner means being that owner: the request sees their chats and no 
 their limits, and has no other scope of the credential that it came with.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Scope
@@ -34,7 +35,7 @@ def acting_identity(scope: Scope, identity: Identity) -> Identity:
     return identity.acting_as(owner_id)
 
 
-def _decode_owner(values: list[bytes]) -> str:
+def _decode_owner(values: Sequence[bytes]) -> str:
     """Return the owner that the header names in UTF-8. Raises ``HttpProblem`` (422)."""
     if len(values) > 1:
         raise _invalid("it is there more than once")

@@ -1,7 +1,7 @@
 """Route that serves the files of a chat."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -57,7 +57,7 @@ async def get_file(
     )
 
 
-def _matches(values: list[bytes], etag: str) -> bool:
+def _matches(values: Sequence[bytes], etag: str) -> bool:
     tags = {
         tag.strip().removeprefix("W/") for v in values for tag in v.decode("latin-1").split(",")
     }

@@ -80,7 +80,7 @@ class HotRoutes:
         result = await messages.send_message(chat_id, message, caller, self._context, key)
         return Response(
             SendMessageResult.__pydantic_serializer__.to_json(result),
-            HTTPStatus.ACCEPTED,
+            HTTPStatus.ACCEPTED.value,
             media_type="application/json",
         )
 
