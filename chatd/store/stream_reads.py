@@ -6,6 +6,7 @@ watch it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +21,9 @@ from chatd.store.database import Database
 from chatd.store.limits import PAGE_BYTES
 
 _Q = sql.load("stream_reads")
+
+_MAX_ENTRIES: Final = 200
+"""Journal entries of one chat in one read: enough for a long absence, and some 100 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +41,6 @@ class PartBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ResumableRange:
-    """Range of cursors that can be resumed: from the one before the oldest journal entry to the newest."""
-
-    oldest_version: int
-    version: int
-    epoch: int
-    settled_part: int
-
-    def contains(self, cursor: Cursor) -> bool:
-        return (
-            self.oldest_version - 1 <= cursor.version <= self.version and cursor.epoch <= self.epoch
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class ChatUpdates:
     """Updates of one chat after a cursor: journal entries, then the parts of its running step.
 
@@ -65,6 +54,13 @@ class ChatUpdates:
     settled_part: int
     entries: tuple[JournalEntry, ...]
     batches: tuple[PartBatch, ...]
+
+    def follow_on(self, cursor: Cursor) -> bool:
+        """Return whether these are all updates after ``cursor``: the journal still holds the first one."""
+        if self.version is None or cursor.epoch > self.epoch:
+            return False
+        next_version = self.entries[0].version if self.entries else self.version + 1
+        return cursor.version + 1 == next_version
 
 
 class StreamStore:
@@ -113,23 +109,18 @@ class StreamStore:
             has_older=row["has_older"],
         )
 
-    async def resumable_range(
-        self, chat_id: UUID, *, owner_id: str | None
-    ) -> ResumableRange | None:
-        """Return the cursors of a chat that can be resumed. None: there is no such chat."""
-        row = await self._database.fetchrow(
-            _Q["resumable_range"], chat_id=chat_id, owner_id=owner_id
-        )
-        if row is None:
-            return None
-        oldest = row["version"] + 1 if row["oldest"] is None else row["oldest"]
-        return ResumableRange(oldest, row["version"], row["epoch"], row["settled_part"])
+    async def updates_after(
+        self, chat_id: UUID, cursor: Cursor, *, owner_id: str | None
+    ) -> ChatUpdates | None:
+        """Return what is new in a chat since a cursor, if anything is. None: there is no such chat."""
+        (update,) = await self._updates([(chat_id, cursor)], owner_id=owner_id, unchanged_too=True)
+        return None if update.version is None else update
 
     async def updates_since(
         self,
         cursors: Sequence[tuple[UUID, Cursor]],
         *,
-        limit: int = 200,
+        limit: int = _MAX_ENTRIES,
         max_bytes: int = PAGE_BYTES,
     ) -> list[ChatUpdates]:
         """Return what is new in several chats since their cursors, in one statement.
@@ -137,6 +128,17 @@ class StreamStore:
         At most ``limit`` entries of one chat, and about ``max_bytes`` of entries of all, but one entry at
         least. About as many bytes of the parts of each.
         """
+        return await self._updates(cursors, limit=limit, max_bytes=max_bytes)
+
+    async def _updates(
+        self,
+        cursors: Sequence[tuple[UUID, Cursor]],
+        *,
+        limit: int = _MAX_ENTRIES,
+        max_bytes: int = PAGE_BYTES,
+        owner_id: str | None = None,
+        unchanged_too: bool = False,
+    ) -> list[ChatUpdates]:
         rows = await self._database.fetch(
             _Q["updates_since"],
             chat_ids=[chat_id for chat_id, _ in cursors],
@@ -145,6 +147,8 @@ class StreamStore:
             parts=[cursor.part for _, cursor in cursors],
             limit=limit,
             max_bytes=max_bytes,
+            owner_id=owner_id,
+            unchanged_too=unchanged_too,
         )
         cursor_of = dict(cursors)
         return [

@@ -20,7 +20,7 @@ from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Subscription
 from chatd.store.database_errors import is_caused_by_data
-from chatd.store.stream_reads import StreamStore
+from chatd.store.stream_reads import ChatUpdates, StreamStore
 from chatd.streaming.event_reader import ChatEventReader
 from chatd.streaming.event_stream import RESET, EventStream
 
@@ -103,35 +103,35 @@ class ChatStream(EventStream):
 
     async def _resume(self, cursor: Cursor, owner_id: str | None) -> list[StreamEvent] | None:
         """Return what follows on the cursor; None when the journal does not hold it, or not yet."""
-        resumable = await self._stream_reads.resumable_range(self._chat_id, owner_id=owner_id)
-        if resumable is None:
-            raise ChatNotFound(self._chat_id)
-        if not resumable.contains(cursor):
-            return None
-        self._settled_part, self._epoch = resumable.settled_part, resumable.epoch
-        self._reader = ChatEventReader(
-            self._subscription, cursor, settled_part=resumable.settled_part
+        update = await self._stream_reads.updates_after(
+            self._chat_id, _before_parts(cursor), owner_id=owner_id
         )
-        return await self._read_missed()
+        if update is None:
+            raise ChatNotFound(self._chat_id)
+        if not update.follow_on(cursor):
+            return None
+        self._reader = ChatEventReader(self._subscription, cursor, settled_part=update.settled_part)
+        return self._take(update)
 
     async def _read_missed(self) -> list[StreamEvent] | None:
-        """Return the next page of what the subscriber missed, and attach it to the hub after the last one.
+        """Return the next page of what the subscriber missed. None: its first entry was pruned."""
+        read_from = _before_parts(self._reader.cursor)
+        updates = await self._stream_reads.updates_since([(self._chat_id, read_from)])
+        events = self._take(updates[0] if updates else None)
+        advanced = self._reader.cursor.version > read_from.version
+        return events if self._caught_up or advanced else None
 
-        None: the entry that follows on the cursor was pruned from the journal.
-        """
+    def _take(self, update: ChatUpdates | None) -> list[StreamEvent]:
+        """Return the events of what was read. Attach the subscriber to the hub after the last one."""
         reader, parts = self._reader, tuple[Part, ...]()
         events: list[StreamEvent] = []
-        # Parts are read from the start of the step, for all subscribers of the topic.
-        read_from = reader.cursor._replace(epoch=0, part=0)
-        updates = await self._stream_reads.updates_since([(self._chat_id, read_from)])
         self._caught_up = True
-        update = updates[0] if updates else None
         if update is not None and update.version is not None:
             self._settled_part, self._epoch = update.settled_part, update.epoch
             events = reader.events_for(update.entries)
             self._caught_up = reader.cursor.version >= update.version
             if not self._caught_up:
-                return events if reader.cursor.version > read_from.version else None
+                return events
             parts = tuple(part for batch in update.batches for part in batch.parts)
         reader.set_settled_part(self._settled_part)
         position = Cursor(reader.cursor.version, self._epoch)
@@ -164,6 +164,11 @@ class ChatStream(EventStream):
 
     def _pull(self) -> Sequence[StreamEvent]:
         return self._reader.pull()
+
+
+def _before_parts(cursor: Cursor) -> Cursor:
+    """Return where to read from: parts from the start of their step, for all subscribers of the topic."""
+    return cursor._replace(epoch=0, part=0)
 
 
 def subscribe_to_chat(hub: ChatHub, stream_reads: StreamStore, chat_id: UUID) -> ChatStream:

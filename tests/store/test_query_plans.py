@@ -171,7 +171,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     }
     claim = {**NO_CLAIM, **NO_KEY, **NO_ACTOR}
     positions = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0]}
-    cursors = {**positions, "limit": 200, "max_bytes": 2**20}
+    cursors = {**positions, "limit": 200, "max_bytes": 2**20, "owner_id": OWNER}
+    cursors |= {"unchanged_too": True}
     finished = {
         "transition": "finish_turn",
         "from_status": "running",
@@ -210,7 +211,6 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("turns", "commit_step"): step,
         ("turns", "finish"): {**step, **finished},
         ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},
-        ("stream_reads", "resumable_range"): caller,
         ("stream_reads", "updates_since"): cursors,
         ("reads", "queue"): {
             "chat_id": chat_id,

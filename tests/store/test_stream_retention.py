@@ -15,14 +15,19 @@ from chatd.store.stream_reads import StreamStore
 from chatd.store.sweeps import JOURNAL, PARTS, Sweeps
 
 
-async def test_resumable_range_is_what_the_journal_still_has(database: Database) -> None:
+async def test_stream_resumes_after_what_the_journal_still_has(database: Database) -> None:
     entries = await create_and_send(database, "a", "b", "c")
     chat_id, streams = entries[0].chat_id, StreamStore(database)
 
     async def resumable() -> list[int]:
-        span = await streams.resumable_range(chat_id, owner_id=OWNER)
-        assert span is not None
-        return [version for version in range(8) if span.contains(Cursor(version))]
+        found = []
+        for version in range(8):
+            update = await streams.updates_after(chat_id, Cursor(version), owner_id=OWNER)
+            assert update is not None
+            if update.follow_on(Cursor(version)):
+                found.append(version)
+            assert not update.follow_on(Cursor(version, epoch=1)), "no worker had it"
+        return found
 
     assert await resumable() == [0, 1, 2, 3, 4]
     await database.fetch(
@@ -32,8 +37,9 @@ async def test_resumable_range_is_what_the_journal_still_has(database: Database)
     assert await resumable() == [2, 3, 4]
     assert await delete_expired(database, JOURNAL, retention_seconds=0.0) == 2
     assert await resumable() == [4], "the end is the version of the chat"
-    assert await streams.resumable_range(chat_id, owner_id="bob") is None
-    assert await streams.resumable_range(uuid4(), owner_id=OWNER) is None
+    assert await streams.updates_after(chat_id, Cursor(0), owner_id=None) is not None
+    assert await streams.updates_after(chat_id, Cursor(0), owner_id="bob") is None
+    assert await streams.updates_after(uuid4(), Cursor(0), owner_id=OWNER) is None
 
 
 async def test_pruned_journal_has_no_gap(database: Database) -> None:

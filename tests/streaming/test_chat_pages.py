@@ -46,8 +46,10 @@ async def test_resume_reads_a_page_when_the_one_before_was_taken(database: Datab
     entries = await large_chat(database)
     hub = ChatHub(subscriber_buffer=100)
     with open_stream(database, entries, hub) as stream:
-        await stream.open(str(Cursor(1)), owner_id=OWNER)
         statements = database.statement_count
+        await stream.open(str(Cursor(1)), owner_id=OWNER)
+        assert database.statement_count == statements + 1
+        statements += 1
         async with aclosing(stream.events(idle_seconds=60)) as batches:
             pages = [await anext(batches) for _ in range(2)]
             assert database.statement_count == statements + 1

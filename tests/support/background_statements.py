@@ -188,6 +188,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "stages": ["model call"],
         "table_name": "chat_events",
         "trust_free_locks": True,
+        "unchanged_too": False,
         "used_hashes": [b"x" * 32],
         "version": "0",
         "versions": [1],

@@ -70,19 +70,15 @@ FULL JOIN (
 ) m ON false
 ORDER BY m.id NULLS FIRST;
 
--- name: resumable_range
--- Read which cursors the journal of a chat can resume.
-SELECT c.version, c.epoch, c.settled_part,
-       (SELECT min(version) FROM chat_events WHERE chat_id = c.id) AS oldest
-FROM chats c
-WHERE c.id = :chat_id AND c.owner_id = COALESCE(:owner_id, c.owner_id);
-
 -- name: updates_since
 -- Read what is new in the given chats after the given cursors: journal entries with the messages
 -- that they stored, at most `:limit` of one chat, then the parts of the running step. Chats with
 -- nothing new are left out. Deleted chats are returned without a version. The entries of all chats
 -- have at most `:max_bytes` together, but there is one at least. The parts of each chat are bounded
 -- likewise. A chat whose entries end before its version is read again.
+--
+-- A stream that resumes gets a row of its chat in any case (`:unchanged_too`). If `:owner_id` is
+-- not null, chats of other owners are returned like deleted ones, and nothing is read of them.
 WITH updated AS MATERIALIZED (
     SELECT s.id, s.n, s.version AS after_version, c.version, c.epoch, c.settled_part,
            CASE WHEN c.worker_id IS NOT NULL
@@ -90,7 +86,7 @@ WITH updated AS MATERIALIZED (
            END AS after_part
     FROM unnest(:chat_ids::uuid[], :versions::bigint[], :epochs::bigint[], :parts::bigint[])
         WITH ORDINALITY AS s (id, version, epoch, part, n)
-    LEFT JOIN chats c ON c.id = s.id
+    LEFT JOIN chats c ON c.id = s.id AND c.owner_id = COALESCE(:owner_id, c.owner_id)
 ), sized AS (
     SELECT updated.n, e.version, sum(e.bytes) OVER (ORDER BY updated.n, e.version) AS total,
            row_number() OVER (ORDER BY updated.n, e.version) AS number
@@ -132,4 +128,4 @@ CROSS JOIN LATERAL (
     WHERE p.total <= :max_bytes OR p.number = 1
 ) live
 WHERE updated.version IS NULL OR updated.version > updated.after_version
-   OR live.batches IS NOT NULL;
+   OR live.batches IS NOT NULL OR :unchanged_too;
