@@ -1,7 +1,8 @@
 """Round trips and statements of a turn, counted between chatd and PostgreSQL.
 
-Turns run one at a time with a pause between, so that two turns share nothing and late statements (the last
-hint) are counted with their turn. The client has a stream open throughout. Afterwards the same daemon with
+First 16 clients run turns at once, each tenth in a new chat, and turns share statements: at most one for
+each turn, with all polls. Then turns run one at a time with a pause between, so that two turns share nothing
+and late statements (the last hint) are counted with their turn: at most three, and what polls add. The client has a stream open throughout. Afterwards the same daemon with
 the same stream is left idle, and its polling is subtracted in proportion to time. Costs of a pooled
 connection that occur once (looking up types, preparing each statement) are counted apart; warm-up turns
 open most connections.
@@ -22,6 +23,7 @@ from chatd.store.database import Database
 _PAUSE_SECONDS = 0.03
 _WARMUP_TURNS = 20
 _WARMUP_SECONDS = 0.5
+_AT_ONCE = 16
 _SETTLING_SECONDS = 0.5
 _MIN_SHOWN = 0.005
 _CHATD_QUERY = re.compile(r"\w+\.\w+")
@@ -38,7 +40,12 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
         database.dedicated_connection() as connection,
     ):
         context.report_progress("turns that go before")
-        await do("turns", url=process.url, chats=16, seconds=_WARMUP_SECONDS)
+        await do("turns", url=process.url, chats=_AT_ONCE, seconds=_WARMUP_SECONDS)
+        proxy.reset()
+        context.report_progress(f"turns of {_AT_ONCE} clients")
+        seconds = context.profile.round_seconds
+        at_once = await do("turns", url=process.url, chats=_AT_ONCE, seconds=seconds)
+        shared = proxy.statements.counts()
         await do("open_chat", url=process.url)
         await do("send_loop", turns=_WARMUP_TURNS, pause=_PAUSE_SECONDS)
         context.report_progress(f"{count} turns, one at a time")
@@ -61,6 +68,7 @@ async def measure(context: BenchContext) -> Sequence[Figure]:
         alone = proxy.statements.rates(context.profile.idle_seconds)
     written -= round(idle_written * seconds / context.profile.idle_seconds)
     return [
+        _shared_figure(at_once["all"], shared),
         *_figures(count, trips, statements, {name: rate * seconds for name, rate in idle.items()}),
         _wal_figure(written / count),
         _idle_figure(alone),
@@ -94,9 +102,27 @@ def _figures(
             value=(sent - polled) / count,
             unit="/turn",
             description="Execute or Query sent, of the same turns; more round trips would be overhead",
+            target=Target("≤", 3),
             detail={"subtracted: idle polling": polled / count, "once per connection": once},
         ),
     ]
+
+
+def _shared_figure(count: int, statements: Counter[str]) -> Figure:
+    each = {
+        name: number / count
+        for name, number in statements.most_common()
+        if _CHATD_QUERY.fullmatch(name)
+    }
+    return Figure(
+        name=f"statements_per_turn_{_AT_ONCE}",
+        title=f"statements, {_AT_ONCE} in flight",
+        value=sum(each.values()),
+        unit="/turn",
+        description="all that the process sends, polls included; turns that overlap share statements",
+        target=Target("≤", 1),
+        detail={name: value for name, value in each.items() if value >= _MIN_SHOWN},
+    )
 
 
 def _wal_figure(value: float) -> Figure:
