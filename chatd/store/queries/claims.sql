@@ -264,10 +264,11 @@ SELECT accepted.chat_id, accepted.goes_alone, chat_columns(updated),
        accepted.claim_traceparent AS unclaimed_traceparent,
        jsonb_build_array(to_jsonb(inserted)) AS messages,
        (SELECT count(*) FROM advanced) AS rounds_advanced
-FROM accepted LEFT JOIN (
-    updated
-    JOIN inserted ON inserted.chat_id = updated.id
-    JOIN entries entry ON entry.chat_id = updated.id AND entry.version = updated.version - 1
-    JOIN entries claim ON claim.chat_id = updated.id AND claim.version = updated.version
-) ON updated.id = accepted.chat_id
+FROM accepted
+LEFT JOIN updated ON updated.id = accepted.chat_id
+LEFT JOIN inserted ON inserted.chat_id = accepted.chat_id
+LEFT JOIN entries entry
+    ON entry.chat_id = accepted.chat_id AND entry.version = accepted.version + 1
+LEFT JOIN entries claim
+    ON claim.chat_id = accepted.chat_id AND claim.version = accepted.version + 2
 WHERE accepted.goes_alone OR updated.id IS NOT NULL;
