@@ -1,11 +1,11 @@
 """Round trips and statements of a turn, counted between chatd and PostgreSQL.
 
-First 16 clients run turns at once, each tenth in a new chat, and turns share statements: at most one for
-each turn, with all polls. Then turns run one at a time with a pause between, so that two turns share nothing
-and late statements (the last hint) are counted with their turn: at most three, and what polls add. The client has a stream open throughout. Afterwards the same daemon with
-the same stream is left idle, and its polling is subtracted in proportion to time. Costs of a pooled
-connection that occur once (looking up types, preparing each statement) are counted apart; warm-up turns
-open most connections.
+First 16 clients run turns at once, each tenth in a new chat, and turns share statements: one for each turn
+at most, polls included. Then turns run one at a time with a pause between, so that two turns share nothing
+and late statements (the last hint) are counted with their turn. The client has a stream open throughout.
+Afterwards the same daemon with the same stream is left idle, and its polling is subtracted in proportion to
+time: three statements for each turn are left at most. Costs of a pooled connection that occur once (looking
+up types, preparing each statement) are counted apart; warm-up turns open most connections.
 """
 
 import re

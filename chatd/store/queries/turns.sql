@@ -160,7 +160,7 @@ WITH parameters AS MATERIALIZED (
            jsonb_agg(to_jsonb(inserted) ORDER BY id) AS messages
     FROM inserted GROUP BY chat_id
 ), deleted_parts AS (
-    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+    DELETE FROM chat_parts WHERE chat_id = ANY(ARRAY(SELECT id FROM updated))
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
     SELECT updated.id, updated.version, 'finish_turn', updated.status, updated.epoch,
@@ -174,7 +174,7 @@ WITH parameters AS MATERIALIZED (
 ), admitted AS MATERIALIZED (  -- not in a join, which may call the function once for each owner
     SELECT id AS chat_id, chat_admit(owner_id, :limits) AS chat FROM updated
     WHERE :limits::jsonb ? 'max_running_per_owner'
-       OR EXISTS (SELECT FROM chats held WHERE held.held AND held.owner_id = updated.owner_id)
+       OR (SELECT true FROM chats held WHERE held.held AND held.owner_id = updated.owner_id LIMIT 1)
 )
 SELECT updated.id AS chat_id, 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
