@@ -15,12 +15,15 @@ from support.batches import (
     random_messages,
 )
 from support.claim_on_send import Case, Way
+from support.concurrency import gather_all
 from support.eventually import eventually
-from support.factories import insert_models
+from support.factories import chat_with_status, insert_models, text_content
 from support.stored_tables import empty_tables, plainly, stored_tables
 
-from chatd.domain.errors import ChatdError
+from chatd.domain.chat import Status
+from chatd.domain.errors import ChatdError, TooManyActiveChats
 from chatd.store.database import Database
+from chatd.store.limits import ChatLimits
 
 plain = plainly(None)
 
@@ -94,3 +97,63 @@ async def test_messages_at_the_same_time_are_stored_as_one_by_one(
     again = any(message.again for message in messages)
     if not poisoned:
         assert counts["claims.send_and_claim"] == 1 + again
+
+
+CHATS = 12
+"""Chats of each of two owners, to which messages come at the same time."""
+
+
+@pytest.mark.parametrize(
+    ("limits", "claims", "refused", "statements"),
+    [
+        (ChatLimits(max_active_chats=5, max_running_per_owner=5), 5, True, 1 + 2 * CHATS),
+        (ChatLimits(max_running_per_owner=5), 5, False, 1 + 2 * CHATS),
+        (ChatLimits(max_active_chats=64 + CHATS), CHATS, False, 1 + 2 * CHATS),
+        (ChatLimits(max_active_chats=65 + CHATS, max_running_per_owner=200), CHATS, False, 1),
+    ],
+    ids=["refused", "held", "near", "far"],
+)
+async def test_messages_near_a_limit_are_counted_one_by_one(
+    wide: Database, limits: ChatLimits, claims: int, refused: bool, statements: int
+) -> None:
+    """Two owners are near their limits, so no statement may lock both of them."""
+    way = Way(wide, Case(name="near", claims=True, limits=limits))
+    chats = way.chats(claim_on_send=True)
+    made = [
+        await chat_with_status(wide, Status.WAITING, owner_id=owner_id)
+        for owner_id in ("ann", "bob")
+        for _ in range(CHATS)
+    ]
+    with counted_statements(wide) as counts:
+        results = await gather_all(
+            *(
+                outcome(chats.send(chat.id, owner_id=chat.owner_id, content=text_content("go")))
+                for chat in made
+            )
+        )
+    assert counts["claims.send_and_claim"] == statements
+    assert len(way.claims) == 2 * claims
+    errors = [result[0] for result in results if isinstance(result, tuple)]
+    assert errors == [TooManyActiveChats] * (2 * (CHATS - claims) if refused else 0)
+    held = await wide.fetch("SELECT owner_id FROM chats WHERE held ORDER BY 1")
+    assert len(held) == (0 if refused else 2 * (CHATS - claims))
+
+
+async def test_large_message_goes_alone(database: Database) -> None:
+    await insert_models(database)
+    way = Way(database, Case(name="large", claims=True))
+    chats = way.chats(claim_on_send=True)
+    made = [await chat_with_status(database, Status.WAITING) for _ in range(3)]
+    large = "".join(map(str, range(20_000)))
+    ones = tuple({"type": "data", "data": [1] * 10} for _ in range(1_600))
+    with counted_statements(database) as counts:
+        await gather_all(
+            *(
+                chats.send(chat.id, owner_id=chat.owner_id, content=content)
+                for chat, content in zip(
+                    made, (text_content("go"), text_content(large), ones), strict=True
+                )
+            )
+        )
+    assert len(way.claims) == 3
+    assert counts["claims.send_and_claim"] == 3, "the third is short as a text only"

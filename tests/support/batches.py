@@ -19,6 +19,8 @@ from support.factories import MODEL, OTHER_MODEL, chat_with_status, insert_tool_
 
 OWNERS = ("ann", "bob", "cid")
 ACTOR = RequestActor("admin", UUID(int=7))
+MODELS = (MODEL,)
+"""Models of the worker. ``OTHER_MODEL`` is another's."""
 
 TOO_MUCH = 2**63 - 1
 """Bytes that a chat has stored, of which it cannot have more: each statement that adds to them fails."""
@@ -171,6 +173,3 @@ def counted_statements(database: Database) -> Iterator[Counter[str]]:
         yield counts
     finally:
         database.fetch = fetch  # type: ignore[method-assign]
-
-
-MODELS = (MODEL,)

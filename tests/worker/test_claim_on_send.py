@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import anyio
 import anyio.lowlevel
 import pytest
+from support.batches import counted_statements
 from support.eventually import eventually
 from support.factories import text_content
 from support.in_process import InProcessDaemon, fetch_rows, running_daemon
@@ -160,6 +161,26 @@ async def test_slots_are_reserved_before_the_statement(dsn: str) -> None:
             await chatd.api.wait_for_status(chat_id, "waiting")
         assert held.max_running_count == 3
         await eventually(lambda: chatd.daemon.chat_tasks.free_slots == 3)
+
+
+async def test_turns_at_the_same_time_take_less_than_a_statement_each(dsn: str) -> None:
+    """Sixteen of them: one statement for the messages, and a few for the ends and the hints."""
+    held = HeldProvider()
+    async with running_daemon(dsn, held, worker={"poll_seconds": 600}) as chatd:
+        chats = [UUID((await chatd.api.create())["id"]) for _ in range(16)]
+        await chatd.wait_until_no_chat_waits()
+        store, database = chatd.daemon.services.store, chatd.daemon.services.database
+        with counted_statements(database) as counts:
+            async with asyncio.TaskGroup() as group:
+                for chat_id in chats:
+                    group.create_task(store.chats.send(chat_id, owner_id="local", content=HELLO))
+            await eventually(lambda: held.running_count == 16)
+            held.go.set()
+            await eventually(lambda: not chatd.daemon.chat_tasks.leases)  # type: ignore[union-attr]
+        assert claims_on_send(chatd) == 16
+        assert counts["claims.send_and_claim"] == 1
+        turns = counts["claims.send_and_claim"] + counts["turns.finish_turn"]
+        assert turns + counts["notifications.notify"] + counts["turns.history"] < 16
 
 
 async def test_worker_offers_no_slot_that_it_may_not_fill(dsn: str) -> None:
