@@ -16,11 +16,16 @@ from chatd.store.database import Database
 from chatd.store.group_commit import MAX_ITEMS, GroupCommit
 
 NOTED = "CREATE TABLE noted (n bigserial, chat_id uuid, value bigint)"
+TIME_OUT = """
+CREATE FUNCTION time_out() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'out of time' USING ERRCODE = 'query_canceled';
+END $$
+"""
 NOTE = """
-WITH given AS (SELECT * FROM unnest($1::uuid[], $2::text[]) AS g (chat_id, value)),
-     pause AS MATERIALIZED (SELECT pg_sleep(99) FROM given WHERE value = 'for ever')
 INSERT INTO noted (chat_id, value)
-SELECT chat_id, value::bigint FROM given WHERE value <> '0' AND NOT EXISTS (SELECT FROM pause)
+SELECT chat_id, CASE value WHEN 'for ever' THEN time_out() ELSE value::bigint END
+FROM unnest($1::uuid[], $2::text[]) AS note (chat_id, value) WHERE value <> '0'
 RETURNING chat_id, value
 """
 
@@ -59,11 +64,16 @@ class Notes:
         return [(row["chat_id"].int, row["value"]) for row in rows]
 
 
+async def create_notes(database: Database) -> None:
+    for statement in (NOTED, TIME_OUT):
+        await database.fetch(statement)
+
+
 @pytest.fixture
 async def notes(empty_dsn: str) -> AsyncIterator[Notes]:
     database = Database(empty_dsn, pool_size=4)
     await database.open()
-    await database.fetch(NOTED)
+    await create_notes(database)
     yield Notes(database)
     await database.close()
 
@@ -147,15 +157,10 @@ async def test_slow_statement_holds_up_no_other(notes: Notes) -> None:
     assert [len(each) for each in notes.sent] == [1, 2, 1, 1]
 
 
-async def test_statement_that_runs_out_of_time_goes_by_single_items(empty_dsn: str) -> None:
-    database = Database(empty_dsn, pool_size=4, statement_timeout_seconds=0.5)
-    await database.open()
-    await database.fetch(NOTED)
-    notes = Notes(database)
+async def test_item_that_runs_out_of_time_does_so_alone(notes: Notes) -> None:
     values = await results(notes.run(note(1), note(2, "for ever"), note(3)))
     assert isinstance(values[1], DatabaseBusy)
     assert [values[0], values[2]] == [1, 1]
-    await database.close()
 
 
 async def lose(proxy: PostgresProxy, _: Notes) -> None:
@@ -174,7 +179,7 @@ async def test_all_items_learn_that_the_database_is_away(
     async with database_on_server(tcp_server) as dsn, postgres_proxy(dsn) as proxy:
         database = Database(proxy.dsn, pool_size=4)
         await database.open()
-        await database.fetch(NOTED)
+        await create_notes(database)
         notes = Notes(database)
         stalled = asyncio.Event()
         proxy.on_sent = lambda _connection, _data: (proxy.stall(), stalled.set())
