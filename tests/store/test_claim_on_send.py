@@ -34,6 +34,7 @@ from support.stored_tables import empty_tables, plainly
 from chatd.domain.chat import Status
 from chatd.domain.message import NewMessage, Role
 from chatd.domain.transitions import Transition
+from chatd.store.claims import Claims
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
@@ -174,6 +175,20 @@ async def test_chat_that_only_the_claim_refuses_becomes_pending(
     chat = await make_chat(database, case)
     way = Way(database, case)
     await database.fetch("ALTER TABLE chats ADD CHECK (status <> 'running') NOT VALID")
+    result = await way.request(chat, claim_on_send=True)()
+    assert (result.chat.status, result.chat.version) == (Status.PENDING, 2)
+    assert way.claims == []
+
+
+@pytest.mark.parametrize("transition", CLAIMABLE_STATUSES)
+async def test_chat_that_claims_leave_out_becomes_pending(
+    database: Database, monkeypatch: pytest.MonkeyPatch, transition: Transition
+) -> None:
+    """Its data made a claim fail, so it stays cut until an operator has mended it."""
+    case = replace(transition_cases(transition)[0], status=CLAIMABLE_STATUSES[transition][0])
+    chat = await make_chat(database, case)
+    way = Way(database, case)
+    monkeypatch.setattr(Claims, "is_cut", lambda _, chat_id: chat_id == chat.id)
     result = await way.request(chat, claim_on_send=True)()
     assert (result.chat.status, result.chat.version) == (Status.PENDING, 2)
     assert way.claims == []
