@@ -130,3 +130,18 @@ async def test_unexpected_error_of_a_step_is_answered_and_not_raised() -> None:
     assert sent[0]["status"] == 500
     assert b'"code":"internal"' in sent[1]["body"]
     assert b"x-request-id" in dict(sent[0]["headers"])
+
+
+async def test_error_in_the_middle_of_a_response_is_raised_and_not_answered() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await pipeline(app)(scope(), receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start"], "no second head"
