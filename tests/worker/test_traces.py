@@ -126,6 +126,20 @@ async def test_turn_spans_are_below_the_request_span(dsn: str, recorded: Recorde
     }
 
 
+async def test_message_that_claims_nothing_has_no_claim_span(
+    dsn: str, recorded: RecordedSpans
+) -> None:
+    async with running_daemon(dsn) as chatd:
+        chat = await chatd.api.create()
+        await chatd.wait_until_no_chat_waits()
+        url = f"/api/v1/chats/{chat['id']}"
+        await chatd.api.http.patch(url, json={"archived": True})
+        refused = await chatd.api.http.post(f"{url}/messages", json={"content": MARK})
+        assert refused.status_code == 409
+        await recorded.one("POST /api/v1/chats/{chat_id}/messages")
+    assert recorded.named("claim") == []
+
+
 async def test_failed_turn_span_has_the_kind_alone(dsn: str, recorded: RecordedSpans) -> None:
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
         yield text_delta(MARK)
