@@ -143,36 +143,33 @@ def test_interrupt_stops_a_running_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transition", "busy", "status", "has_queue", "exhausted", "without_message"),
-    [(*row, *rest) for row, *rest in product(TABLE, [None, *Status], *[[False, True]] * 3)],
+    ("transition", "busy", "status"),
+    [(*row, status) for row, status in product(TABLE, [None, *Status])],
 )
 def test_target_status_reads_the_table(
-    transition: Transition,
-    busy: BusyBehavior | None,
-    status: Status | None,
-    has_queue: bool,
-    exhausted: bool,
-    without_message: bool,
+    transition: Transition, busy: BusyBehavior | None, status: Status | None
 ) -> None:
-    status_after = target_status(
-        transition,
-        status,
-        busy=busy,
-        has_queue=has_queue,
-        exhausted=exhausted,
-        without_message=without_message,
-    )
     cell = TABLE[transition, busy].get(status)
-    if cell is None:
-        assert status_after is None
-    elif without_message and cell.without_message:
-        assert status_after is cell.without_message
-    elif exhausted and cell.when_exhausted:
-        assert status_after is cell.when_exhausted
-    elif has_queue and cell.when_queued:
-        assert status_after is cell.when_queued
-    else:
-        assert status_after is cell.status
+    for has_queue, exhausted, without_message in product([False, True], repeat=3):
+        status_after = target_status(
+            transition,
+            status,
+            busy=busy,
+            has_queue=has_queue,
+            exhausted=exhausted,
+            without_message=without_message,
+        )
+        flags = (has_queue, exhausted, without_message)
+        if cell is None:
+            assert status_after is None, flags
+        elif without_message and cell.without_message:
+            assert status_after is cell.without_message, flags
+        elif exhausted and cell.when_exhausted:
+            assert status_after is cell.when_exhausted, flags
+        elif has_queue and cell.when_queued:
+            assert status_after is cell.when_queued, flags
+        else:
+            assert status_after is cell.status, flags
 
 
 def test_only_the_worker_requires_action() -> None:
