@@ -4,10 +4,11 @@ It checks invariants on each step, and that the protocol comes to rest once faul
 without faults, every state must have a path to a state at rest. With fair scheduling it is then reached.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from typing import Generic, NamedTuple, TypeVar
 
 S = TypeVar("S", bound=Hashable)
 
@@ -15,8 +16,7 @@ MAX_STATES = 1_000_000
 """Bound of an exploration, some 2 GB. A model beyond it needs smaller budgets, not more memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[S]):
+class Step(NamedTuple, Generic[S]):
     """A step of the protocol. ``violation`` names the invariant that it breaks, if any."""
 
     name: str
@@ -40,6 +40,25 @@ def explore(
 
     Raise ``InvariantBroken`` with the shortest path to a violation.
     """
+    with _no_garbage_collection():
+        return _explore(start, steps, is_at_rest)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Leave out collections, which would traverse a million states again and again. None is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _explore(
+    start: S, steps: Callable[[S], Iterator[Step[S]]], is_at_rest: Callable[[S], bool]
+) -> int:
     came_from: dict[S, tuple[S, str] | None] = {start: None}
     without_faults: dict[S, list[S]] = {}  # the states before each, by a step that is no fault
     queue = deque([start])

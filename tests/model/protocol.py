@@ -155,12 +155,13 @@ class State(NamedTuple):
 
     def with_chat(self, number: int, chat: Chat) -> "State":
         """Return the state with another chat of this ``number``."""
-        return self._replace(chats=_replaced(self.chats, number, chat))
+        chats = _replaced(self.chats, number, chat)
+        return State(chats, self.workers, self.statements, self.faults_left)
 
     def with_worker(self, number: int, **changes: object) -> "State":
         """Return the state with ``changes`` of a worker."""
-        worker = self.workers[number]._replace(**changes)
-        return self._replace(workers=_replaced(self.workers, number, worker))
+        workers = _replaced(self.workers, number, self.workers[number]._replace(**changes))
+        return State(self.chats, workers, self.statements, self.faults_left)
 
     def with_task(self, worker: int, chat: int, task: Task | None) -> "State":
         """Return the state with another task of ``worker`` for ``chat``."""

@@ -1,7 +1,6 @@
 """The steps of the model: of users, workers, the reaper, the server and of faults."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from model.explorer import Step
@@ -44,7 +43,7 @@ def start(rules: Rules) -> State:
 def steps(rules: Rules, state: State) -> Steps:
     """Yield every step that can come next."""
     for step in _steps(rules, state):
-        yield replace(step, state=canonical(step.state))
+        yield Step(step.name, canonical(step.state), step.is_fault, step.violation)
 
 
 def _steps(rules: Rules, state: State) -> Steps:
