@@ -110,11 +110,11 @@ async def test_length_is_shown_on_the_stream(dsn: str) -> None:
 
 @pytest.mark.parametrize("ping", [b": ping\n\n", b"event: ping\n\n", chunk({})], ids=repr)
 async def test_pings_keep_a_silent_model_alive(dsn: str, ping: bytes) -> None:
-    pings: list[Any] = [ping, Pause(0.1)] * 12
+    pings: list[Any] = [ping, Pause(0.1)] * 20
     async with model_server(answer(*pings, text("Hello"), STOP, DONE)) as server:
         provider = PydanticAIProvider(name="acme", kind=CHAT, base_url=f"{server.url}/v1")
         await provider.warm()
-        limits = {"stream_idle_timeout_seconds": 0.6, "max_attempts": 1}
+        limits = {"stream_idle_timeout_seconds": 1.5, "max_attempts": 1}
         async with running_daemon(dsn, provider, turn=limits) as chatd:
             chat = await chatd.api.create("Hello")
             await chatd.api.wait_for_status(chat["id"], "waiting")
