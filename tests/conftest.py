@@ -19,6 +19,7 @@ import asyncpg
 import hypothesis
 import pytest
 import structlog
+from support.trials import trials
 
 from chatd.embedded import Postgres
 from chatd.store.database import Database
@@ -32,7 +33,10 @@ pytest_plugins = ["support.log_event_coverage"]
 
 # What the machine has to do besides is no failure of a property.
 hypothesis.settings.register_profile(
-    "chatd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "chatd",
+    max_examples=trials(50),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("chatd")
 

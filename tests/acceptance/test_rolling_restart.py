@@ -14,7 +14,7 @@ from support.processes import ChatdProcess, chatd_process
 from support.sse_client import ApiClient, ChatView, client
 from support.streams import journal_events
 
-STREAMS = 100
+STREAMS = 50
 ANSWER = "One two three four five six seven eight nine ten eleven twelve. " * 3
 """Answer that takes longer than a replica waits before it ends its streams."""
 SCRIPTS = f"""

@@ -14,6 +14,7 @@ from support.processes import ChatdProcess, chatd_process, replicas
 from support.replica_scripts import SCRIPTS, is_idle, stored_texts, watch
 from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import ApiClient, ChatView, client, clients
+from support.trials import trials
 
 SLOW_TEXT = "One two three four five six seven eight nine ten eleven twelve."
 
@@ -171,13 +172,13 @@ async def test_process_without_worker_claims_nothing_and_streams(tmp_path: Path,
 
 
 @pytest.mark.slow
-async def test_twenty_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn: str) -> None:
-    """Two processes start and stop ten times each, by every signal, while messages keep coming."""
+async def test_starts_and_stops_leave_nothing_behind(tmp_path: Path, dsn: str) -> None:
+    """Two processes start and stop again and again, by every signal, while messages keep coming."""
     chat_ids: list[str] = []
     kinds = cycle(["grace", "no grace", "twice", "early"])
 
     async def start_and_stop(name: str) -> None:
-        for round_number in range(10):
+        for round_number in range(trials(5)):
             kind = next(kinds)
             settings = grace(0 if kind == "no grace" else 20)
             with chatd_process(

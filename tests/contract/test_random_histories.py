@@ -1,9 +1,8 @@
 """Property: every history that transitions may lead to gives a request that its provider accepts.
 
-``CHATD_TEST_HISTORIES=10000`` tries more of them, at 5 ms each, most of it in the SDKs of the providers.
+``CHATD_TEST_TRIALS=10`` tries 6,000 of them, at 5 ms each, most of it in the SDKs of the providers.
 """
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -12,12 +11,13 @@ import pytest
 from support.captured_requests import CapturingProvider, rules_of
 from support.random_histories import PROVIDERS, RandomChat
 from support.request_rules import DIALECTS, violations
+from support.trials import trials
 
 from chatd.domain.message import Part
 from chatd.llm.provider import ToolSpec
 from chatd.llm.vendors.files import refusal
 
-HISTORIES = int(os.environ.get("CHATD_TEST_HISTORIES", "2500"))
+HISTORIES = trials(600)
 BATCHES = 20
 STEPS = 20
 TOOL = ToolSpec(

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from support.auth import EVERY_SCOPE, Bearer, bearer
 from support.openapi_conformance import EVENT_STREAM, document, operations
 from support.processes import chatd_process
+from support.trials import trials
 
 from chatd.domain.access_scope import OWN_CHATS, AccessScope
 from chatd.store.database import Database
@@ -52,7 +53,7 @@ OF_OPERATORS = [(method, path) for method, path in ENDING if path in {"/metrics"
 """Operations that take scopes of their own."""
 
 BOUNDED = settings(
-    max_examples=25,
+    max_examples=trials(8),
     derandomize=True,
     database=None,
     deadline=None,

@@ -8,6 +8,7 @@ from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemons
 from support.list_streams import FAST_KEEPALIVE, SEED, ListView, read_some, stored_chats
 from support.providers import scripted
+from support.trials import trials
 
 
 class RandomWorkload:
@@ -64,7 +65,7 @@ async def test_randomly_disconnected_list_clients_end_with_the_stored_state(dsn:
         workload = RandomWorkload(replicas)
         async with asyncio.TaskGroup() as group:
             views = [group.create_task(workload.view()) for _ in range(6)]
-            callers = [group.create_task(workload.call(60)) for _ in range(4)]
+            callers = [group.create_task(workload.call(trials(30))) for _ in range(4)]
             await asyncio.wait(callers)
             await eventually(lambda: all_idle(replicas[0]))
             workload.is_running = False

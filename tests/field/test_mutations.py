@@ -1,11 +1,10 @@
 """Mutated streams: whatever a provider sends, nothing is raised but a classified failure.
 
 Good streams of each API are changed at random: bytes flipped, dropped, repeated and cut, and JSON values
-replaced by values of other types. ``ROUNDS`` is for a longer search: a failing seed is in the message.
+replaced by values of other types. ``CHATD_TEST_TRIALS`` makes the search longer.
 """
 
 import json
-import os
 import random
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from support.field_cases import CHAT
 from support.model_server import End, ModelResponse, ModelServer, model_server
 from support.provider_cases import collect, request
+from support.trials import trials
 from support.wire_formats import WIRE_FORMATS, ModelAnswer, WireFormat
 
 from chatd.domain.failure import Failure
@@ -25,7 +25,7 @@ from chatd.llm.vendors.pydantic_ai import PydanticAIProvider
 from chatd.worker.answers import reason_to_reject, storable_content
 from chatd.worker.tool_call_ids import ToolCallIds
 
-ROUNDS = int(os.environ.get("MUTATION_ROUNDS", "250"))
+ROUNDS = trials(100)
 WHOLE = ModelAnswer(
     reasoning=("Hm. ",),
     text=("One, ", "two."),

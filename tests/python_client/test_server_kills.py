@@ -70,7 +70,7 @@ async def watch(
 
 
 @pytest.mark.slow
-async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
+async def test_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
     checked = CheckedTranscript()
     with ExitStack() as stack:
 
@@ -91,7 +91,7 @@ async def test_ten_kills_of_the_only_server(tmp_path: Path, dsn: str) -> None:
 
 
 @pytest.mark.slow
-async def test_ten_kills_of_the_worker_behind_one_address(tmp_path: Path, dsn: str) -> None:
+async def test_kills_of_the_worker_behind_one_address(tmp_path: Path, dsn: str) -> None:
     checked = CheckedTranscript()
     async with (
         replicas(tmp_path, dsn, "a", "b", **SETUP) as processes,

@@ -26,6 +26,7 @@ from support.factories import (
 from support.invariants import check_all, has_no_duplicates, texts
 from support.random_workload import RandomWorkload
 from support.sweeps import delete_expired
+from support.trials import trials
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import ChatTreeBusy, Refused
@@ -40,7 +41,7 @@ from chatd.store.sweeps import JOURNAL, PARTS
 from chatd.store.turns import FencingToken, Turns
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, trials(2) + 1))
 async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -> None:
     workload = RandomWorkload(wide, seed)
     await workload.start(6)

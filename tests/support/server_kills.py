@@ -1,8 +1,10 @@
-"""A server that is killed ten times in the middle of one answer, and the choice of the moments."""
+"""A server that is killed again and again in the middle of one answer, and the choice of the moments."""
 
 import random
 
-KILLS = 10
+from support.trials import trials
+
+KILLS = trials(5)
 SENTENCE = "One word after the other the answer comes, slowly, so that one can cut it. "
 TEXT = SENTENCE * 3
 SETUP = {

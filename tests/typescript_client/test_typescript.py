@@ -42,7 +42,7 @@ def test_lock_file_names_no_registry_and_no_dependency(npm: Path) -> None:
     assert "dependencies" not in lock["packages"][""], "it is to have none"
 
 
-async def test_ten_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) -> None:
+async def test_kills_of_the_server(built: Path, tmp_path: Path, dsn: str) -> None:
     schedule = KillSchedule(seed=7)
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hub_replica import ACTIONS, FREQUENCIES, Action, failure_of, minimize, run_actions
+from support.trials import trials
 
 from chatd.domain.stream_events import StreamEventType
 
@@ -25,13 +26,13 @@ CONNECTION_EVENTS = frozenset(
 """Events that no journal entry makes."""
 
 
-@settings(max_examples=300)
+@settings(max_examples=trials(150))
 @given(st.lists(ACTIONS, max_size=80), st.booleans(), st.sampled_from([2, 5, 1000]))
 def test_hub_short_schedules(actions: list[Action], lossless: bool, buffer: int) -> None:
     run_actions(actions, lossless=lossless, buffer=buffer)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(trials(8)))
 def test_hub_random_schedules(seed: int) -> None:
     """Longer schedules than hypothesis makes. A failure is reduced to the actions that it needs."""
     numbers = random.Random(seed)

@@ -10,6 +10,7 @@ import anyio
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support.trials import trials
 from support.virtual_clock import on_virtual_time
 
 from chatd.supervision.child import ChildHandle, ChildSpec, FatalError, Restart
@@ -208,7 +209,7 @@ async def check_ready(tree: Watched, diary: Diary) -> None:
     how=st.sampled_from(["stop", "cancel"]),
     at=st.integers(0, 80).map(float),
 )
-@settings(max_examples=300)
+@settings(max_examples=trials(150))
 @on_virtual_time
 async def test_random_trees_keep_order_budget_and_timeouts(
     chosen: list[Plan], budget: int, dependencies: bool, how: str, at: float
