@@ -26,6 +26,8 @@ _WARMUP_SECONDS = 0.5
 _AT_ONCE = 16
 _SETTLING_SECONDS = 0.5
 _MIN_SHOWN = 0.005
+_POLL_NOISE = 0.05
+"""Of a statement that an idle process sends too, less per turn is a poll more than expected."""
 _CHATD_QUERY = re.compile(r"\w+\.\w+")
 """A query of chatd, not one that asyncpg runs once for each connection."""
 
@@ -84,7 +86,11 @@ def _figures(
     turn = {name: value for name, value in each.items() if _CHATD_QUERY.fullmatch(name)}
     once = sum(each.values()) - sum(turn.values())
     sent = sum(number for name, number in statements.items() if _CHATD_QUERY.fullmatch(name))
-    polled = sum(number for name, number in off.items() if _CHATD_QUERY.fullmatch(name))
+    polled = sum(
+        number if each[name] >= _POLL_NOISE else statements[name]
+        for name, number in off.items()
+        if number and _CHATD_QUERY.fullmatch(name)
+    )
     shown = {name: value for name, value in turn.items() if value >= _MIN_SHOWN}
     return [
         Figure(
