@@ -18,6 +18,7 @@ from support.scheduling_delay import measure_scheduling_delay
 from support.sse_client import ApiClient
 
 from chatd.daemon import Daemon
+from chatd.store.migrations import migrate
 
 PROMPT_SECONDS = 5.0
 """Less than an attempt to connect takes, which is ten seconds by default."""
@@ -119,6 +120,19 @@ def cut(_: PostgresProxy, connection: ProxiedConnection) -> None:
     connection.cut()
 
 
+def break_at(proxy: PostgresProxy, words: bytes, fault: Callable[..., None]) -> anyio.Event:
+    """Break the first connection that sends these words. Return the event of that."""
+    broken = anyio.Event()
+
+    def break_once(connection: ProxiedConnection, data: bytes) -> None:
+        if words in data and not broken.is_set():
+            broken.set()
+            fault(proxy, connection)
+
+    proxy.on_sent = break_once
+    return broken
+
+
 MOMENTS = {
     "schema check": b"server_check.server",
     "migrations": b"chatd_schema_migrations",
@@ -138,14 +152,7 @@ async def test_outage_that_begins_during_the_start_is_waited_out(
     proxy: PostgresProxy, moment: str, fault: Callable[..., None]
 ) -> None:
     """The connection breaks in the middle of a statement. The start goes on once there is another one."""
-    broken = anyio.Event()
-
-    def break_once(connection: ProxiedConnection, data: bytes) -> None:
-        if MOMENTS[moment] in data and not broken.is_set():
-            broken.set()
-            fault(proxy, connection)
-
-    proxy.on_sent = break_once
+    broken = break_at(proxy, MOMENTS[moment], fault)
     short = {"connect_timeout_seconds": 0.5, "statement_timeout_seconds": 0.5}
     with capture_logs() as logs:
         async with starting_daemon(proxy.dsn, logs, database=short) as (daemon, _, http):
@@ -157,6 +164,52 @@ async def test_outage_that_begins_during_the_start_is_waited_out(
             await check_serves(daemon, http)
             proxy.cut()
     assert not [line for line in logs if line["event"].startswith("supervisor.child_failed")]
+
+
+MIGRATION_MOMENTS = {
+    "server check": b"server_check.server",
+    "lock": b"pg_try_advisory_lock",
+    "permission": b"server_check.may_create",
+    "table of migrations": b"CREATE TABLE IF NOT EXISTS chatd_schema_migrations",
+    "versions": b"FROM chatd_schema_migrations",
+}
+"""Statements of a start that migrates, before the migrations themselves."""
+
+
+@pytest.mark.parametrize("fault", [cut, stall], ids=["cut", "stalled"])
+@pytest.mark.parametrize("moment", MIGRATION_MOMENTS)
+async def test_outage_that_begins_during_a_migration_is_waited_out(
+    proxy: PostgresProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    fault: Callable[..., None],
+) -> None:
+    monkeypatch.setattr(migrate, "_CHECK_TIMEOUT_SECONDS", 0.5)
+    broken = break_at(proxy, MIGRATION_MOMENTS[moment], fault)
+    with capture_logs() as logs:
+        async with starting_daemon(proxy.dsn, logs, database={"migrate_on_start": True}) as (
+            daemon,
+            _,
+            http,
+        ):
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                await broken.wait()
+            await eventually(lambda: began(logs, "database"))
+            await check_is_starting(http)
+            proxy.stalled = False
+            proxy.cut()  # or the server keeps the lock of the session, as long as it believes in it
+            await check_serves(daemon, http)
+    assert not [line for line in logs if line["event"].startswith("supervisor.child_failed")]
+
+
+async def test_server_gives_up_a_migrating_client_that_is_gone(proxy: PostgresProxy) -> None:
+    """It keeps the lock of migrations meanwhile, for which others wait for a minute."""
+    async with migrate._open_connection(proxy.dsn) as connection:
+        idle, interval, count = [
+            int(await connection.fetchval(f"SHOW tcp_keepalives_{name}"))
+            for name in ("idle", "interval", "count")
+        ]
+    assert 0 < idle + interval * count < 60
 
 
 async def test_start_goes_on_where_its_connection_was_cut(proxy: PostgresProxy) -> None:

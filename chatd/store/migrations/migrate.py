@@ -15,7 +15,7 @@ the migration, so that other clients do not queue behind it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from importlib.resources.abc import Traversable
 from typing import TypeAlias
 
@@ -68,7 +68,9 @@ _CHECK_TIMEOUT_SECONDS = 10.0
 """Time limit of everything but the migrations themselves, which may take hours."""
 _URL_SETTINGS = "database.direct_url, or database.url"
 _SESSION_SETTINGS = """\
-SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s'"""
+SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s';
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
+"""The server gives up a client that is gone without a word, and frees its lock before others give up."""
 
 
 async def up(
@@ -90,9 +92,11 @@ async def up(
     """
     migrations = load_migrations(folder)
     async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
-        await check_may_create(connection)
-        await connection.execute(CREATE_MIGRATIONS_TABLE)
-        chosen = _to_apply(await verified_versions(connection, migrations), migrations, to)
+        with _time_limit():
+            await check_may_create(connection)
+            await connection.execute(CREATE_MIGRATIONS_TABLE)
+            applied = await verified_versions(connection, migrations)
+        chosen = _to_apply(applied, migrations, to)
         for migration in chosen:
             seconds = await _run(connection, migration, migration.up, insert_sql(migration))
             _log.info(
@@ -107,7 +111,9 @@ async def down(
     """Revert every migration after version ``to``, newest first. 0 reverts all. See ``up``."""
     migrations = load_migrations(folder)
     async with _open_connection(target) as connection, _migration_lock(connection, wait_seconds):
-        chosen = _to_revert(await verified_versions(connection, migrations), migrations, to)
+        with _time_limit():
+            applied = await verified_versions(connection, migrations)
+        chosen = _to_revert(applied, migrations, to)
         for migration in chosen:
             seconds = await _run(connection, migration, migration.down, delete_sql(migration))
             _log.info(
@@ -160,6 +166,11 @@ async def sql_script(
         ]
     head = f"-- chatd {__version__}: schema {start:04} to {goal:04}. Run with psql."
     return "\n\n".join([head, "\\set ON_ERROR_STOP on", CREATE_MIGRATIONS_TABLE, *parts]) + "\n"
+
+
+def _time_limit() -> AbstractContextManager[object]:
+    """Return a context whose statements end as an outage when the server does not answer them."""
+    return anyio.fail_after(_CHECK_TIMEOUT_SECONDS)
 
 
 def _check_version_exists(version: int, migrations: Sequence[Migration]) -> None:
@@ -250,7 +261,7 @@ async def _open_connection(target: DatabaseTarget) -> AsyncIterator[Connection]:
         raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
     try:
         with translate_errors(setting=_URL_SETTINGS):
-            with anyio.fail_after(_CHECK_TIMEOUT_SECONDS):
+            with _time_limit():
                 await connection.execute(_SESSION_SETTINGS)
                 await check_server(connection)
             yield connection
@@ -289,11 +300,12 @@ async def _migration_lock(connection: Connection, wait_seconds: float) -> AsyncI
 
 
 async def _try_lock(connection: Connection) -> bool:
-    with anyio.fail_after(_CHECK_TIMEOUT_SECONDS):
+    with _time_limit():
         return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK_KEY))
 
 
 async def _lock_holder(connection: Connection) -> str | None:
     text, args = _Q["lock_holder"].bind(lock=ADVISORY_LOCK_KEY)
-    holder: str | None = await connection.fetchval(text, *args)
+    with _time_limit():
+        holder: str | None = await connection.fetchval(text, *args)
     return holder
