@@ -5,6 +5,8 @@ stored is compared, but for ids and times.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
@@ -32,13 +34,16 @@ from support.factories import (
 from support.stored_tables import empty_tables, plainly
 
 from chatd.domain.chat import Status
+from chatd.domain.files import new_file
 from chatd.domain.message import NewMessage, Role
 from chatd.domain.transitions import Transition
 from chatd.store.claims import Claims
 from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
+from chatd.store.group_commit import MAX_TEXT_LENGTH
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
+from chatd.store.slots import Slot
 from chatd.store.turns import FencingToken, Turns
 
 
@@ -236,3 +241,58 @@ async def test_many_messages_to_one_chat_are_each_stored_once(database: Database
     texts = sorted(int(row["content"][0]["text"]) for row in stored)
     assert texts == list(range(20))
     assert len(way.claims) <= 1
+
+
+async def idle_chats(database: Database, number: int) -> list[UUID]:
+    return [(await chat_with_status(database, Status.WAITING)).id for _ in range(number)]
+
+
+async def test_messages_with_files_keep_their_own(database: Database) -> None:
+    """They come at the same time, and a statement has the files of one message."""
+    way = Way(database, Case(name="files", claims=True))
+    chats, chat_ids = way.chats(claim_on_send=True), await idle_chats(database, 3)
+    files = [new_file(bytes([n]) * 10, media_type="image/png") for n in range(3)]
+    async with asyncio.TaskGroup() as group:
+        for chat_id, file in zip(chat_ids, files, strict=True):
+            content = (file.reference(),)
+            group.create_task(chats.send(chat_id, owner_id=OWNER, content=content, files=[file]))
+    rows = await database.fetch("SELECT chat_id, id, data FROM chat_files")
+    assert {row["chat_id"]: (row["id"], row["data"]) for row in rows} == {
+        chat_id: (file.id, file.data) for chat_id, file in zip(chat_ids, files, strict=True)
+    }
+    assert len(way.claims) == 3
+
+
+async def test_large_message_holds_up_no_other(database: Database) -> None:
+    """It goes by a statement of its own, and those that come with it share one."""
+    way = Way(database, Case(name="large", claims=True))
+    chats, chat_ids = way.chats(claim_on_send=True), await idle_chats(database, 4)
+    statements = database.statement_count
+    async with asyncio.TaskGroup() as group:
+        for number, chat_id in enumerate(chat_ids):
+            content = text_content("x" * (2 * MAX_TEXT_LENGTH if number == 1 else 1))
+            group.create_task(chats.send(chat_id, owner_id=OWNER, content=content))
+    assert database.statement_count == statements + 2
+    assert len(way.claims) == 4
+
+
+async def test_round_advances_if_one_of_several_messages_is_to_advance_it(
+    database: Database,
+) -> None:
+    way = Way(database, Case(name="rounds", claims=True))
+    advances = iter([False, True, False])
+
+    @contextmanager
+    def reserve(_: UUID | None) -> Iterator[Slot]:
+        yield Slot(models=way.case.models, advance=next(advances), start=way.claims.append)
+
+    way._reserve = reserve  # type: ignore[assignment,method-assign]
+    chats, chat_ids = way.chats(claim_on_send=True), await idle_chats(database, 3)
+    [before] = await database.fetch("SELECT last_value FROM chat_claimed_round")
+    statements = database.statement_count
+    async with asyncio.TaskGroup() as group:
+        for chat_id in chat_ids:
+            group.create_task(chats.send(chat_id, owner_id=OWNER, content=text_content("more")))
+    assert database.statement_count == statements + 1
+    [after] = await database.fetch("SELECT last_value FROM chat_claimed_round")
+    assert after["last_value"] > before["last_value"]
