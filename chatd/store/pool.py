@@ -134,8 +134,9 @@ class ConnectionPool:
             try:
                 connection = self._take_idle() or await self._connect()
             except BaseException as error:
+                has_others = self._has_others()
                 self._give_slot()
-                if isinstance(error, asyncpg.TooManyConnectionsError) and self._has_others():
+                if isinstance(error, asyncpg.TooManyConnectionsError) and has_others:
                     self._shrink_to(self.open_count)
                     continue
                 raise
@@ -144,8 +145,12 @@ class ConnectionPool:
             return connection
 
     def _has_others(self) -> bool:
-        """Return whether a connection is open, or being opened by another caller."""
-        return bool(self._idle) or self._slots_taken > 0
+        """Return whether a connection is open, or being opened by a caller other than this one.
+
+        A caller that has a slot asks before it gives the slot to one that waits. That one may be refused
+        as well, and would send this one round again.
+        """
+        return bool(self._idle) or self._slots_taken > 1
 
     def _take_idle(self) -> "Connection | None":
         while self._idle:

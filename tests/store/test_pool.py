@@ -12,6 +12,7 @@ from support.eventually import eventually
 from support.roles import Role, temporary_role
 
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.store.connector import Connection
 from chatd.store.database import Database
 from chatd.store.pool import ConnectionPool
 
@@ -65,11 +66,20 @@ async def test_pool_shrinks_to_what_the_role_gets_and_grows_again(limited: Role)
 
 async def test_role_without_any_connection_is_unavailable(limited: Role) -> None:
     await limited.execute("ALTER ROLE {role} CONNECTION LIMIT 0")
-    async with pool_of(limited.dsn, 5) as (database, _):
+    async with pool_of(limited.dsn, 5) as (database, pool):
+        connect, attempts = pool._connect, 0
+
+        async def counted() -> Connection:
+            nonlocal attempts
+            attempts += 1
+            return await connect()
+
+        pool._connect = counted
         outcomes = await asyncio.gather(
             *(database.fetch("SELECT 1") for _ in range(20)), return_exceptions=True
         )
         assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
+        assert attempts <= 20 + 5, "one for each caller, and those that were made at once"
         await limited.execute("ALTER ROLE {role} CONNECTION LIMIT 3")
         await work(database, 20)
 
