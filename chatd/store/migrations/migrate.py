@@ -70,7 +70,7 @@ _URL_SETTINGS = "database.direct_url, or database.url"
 _SESSION_SETTINGS = """\
 SET application_name = 'chatd migrate'; SET statement_timeout = 0; SET lock_timeout = '10s';
 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
-"""The server gives up a client that is gone without a word, and frees its lock before others give up."""
+"""The server ends the session of a client that died silently, and frees its lock before others give up."""
 
 
 async def up(
