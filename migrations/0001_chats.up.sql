@@ -322,14 +322,14 @@ LANGUAGE sql VOLATILE AS $$
         WHERE max_running IS NOT NULL), false)
 $$;
 
--- Whether an owner may certainly start so many turns more, without a lock on it: it is further than
--- these and 64 from both limits of chat_owner_refusal and chat_must_hold.
+-- Whether an owner may certainly start so many turns more, without a lock on it: both limits of
+-- chat_owner_refusal and chat_must_hold are further away than these.
 CREATE FUNCTION chat_is_far_from_limits(owner text, limits jsonb, turns bigint) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
     SELECT CASE WHEN max_active IS NULL THEN true
-                ELSE chat_active_count(owner, max_active) < max_active - 64 - turns END
+                ELSE chat_active_count(owner, max_active) < max_active - turns END
        AND CASE WHEN max_running IS NULL THEN true
-                ELSE chat_running_count(owner, max_running) < max_running - 64 - turns END
+                ELSE chat_running_count(owner, max_running) < max_running - turns END
     FROM (SELECT (limits->>'max_active_chats')::integer AS max_active,
                  (limits->>'max_running_per_owner')::integer AS max_running) applied
 $$;

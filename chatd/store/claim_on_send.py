@@ -43,6 +43,12 @@ Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
 """Function that starts the turn of the chat that a row shows as claimed. None: it shows none."""
 HistoryBefore: TypeAlias = Callable[[ChatHistory | None], ChatHistory | None]
 """Function that returns a history without what a transition removes, given the last known one."""
+_TURNS_UNDER_WAY: Final = 256
+"""Turns of one owner that other statements may start at the same moment, on all replicas together.
+
+A message goes alone if its owner is nearer than that to a limit. Then an exact count takes a lock.
+"""
+_COUNTED_LIMITS: Final = ("max_active_chats", "max_running_per_owner")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +64,13 @@ class _Message:
 
     @property
     def goes_alone(self) -> bool:
-        """True if it is large. The statement has files of one message only."""
-        return bool(self.parameters["file_ids"]) or len(self.content) > MAX_TEXT_LENGTH
+        """True if it is large, or always near a limit. The statement has files of one message only."""
+        limits = self.parameters["limits"] or {}
+        return (
+            bool(self.parameters["file_ids"])
+            or len(self.content) > MAX_TEXT_LENGTH
+            or any(name in limits and limits[name] <= _TURNS_UNDER_WAY for name in _COUNTED_LIMITS)
+        )
 
 
 class ClaimOnSend:
@@ -186,6 +197,7 @@ class ClaimOnSend:
             models=last.slot.models,
             advance=any(message.slot.advance for message in messages),
             limits=last.parameters["limits"],
+            turns_under_way=_TURNS_UNDER_WAY,
             **{name: last.parameters[name] for name in FILE_PARAMETERS},
         )
 

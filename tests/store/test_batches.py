@@ -106,10 +106,10 @@ CHATS = 12
 @pytest.mark.parametrize(
     ("limits", "claims", "refused", "statements"),
     [
-        (ChatLimits(max_active_chats=5, max_running_per_owner=5), 5, True, 1 + 2 * CHATS),
-        (ChatLimits(max_running_per_owner=5), 5, False, 1 + 2 * CHATS),
-        (ChatLimits(max_active_chats=64 + CHATS), CHATS, False, 1 + 2 * CHATS),
-        (ChatLimits(max_active_chats=65 + CHATS, max_running_per_owner=200), CHATS, False, 1),
+        (ChatLimits(max_active_chats=5, max_running_per_owner=5), 5, True, 2 * CHATS),
+        (ChatLimits(max_running_per_owner=5), 5, False, 2 * CHATS),
+        (ChatLimits(max_active_chats=256 + CHATS), CHATS, False, 1 + 2 * CHATS),
+        (ChatLimits(max_active_chats=257 + CHATS, max_running_per_owner=300), CHATS, False, 1),
     ],
     ids=["refused", "held", "near", "far"],
 )

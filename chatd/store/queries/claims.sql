@@ -184,7 +184,8 @@ WITH parameters AS MATERIALIZED (
     ) chat
 ), owners AS MATERIALIZED (
     SELECT owner_id, chat_next_round(owner_id) AS first_round,
-           chat_is_far_from_limits(owner_id, :limits, count(*)) AS is_far
+           chat_is_far_from_limits(owner_id, :limits, :turns_under_way + count(*))
+               AS is_far
     FROM locked GROUP BY owner_id
 ), accepted AS MATERIALIZED (
     SELECT locked.*, owners.first_round,
