@@ -58,6 +58,21 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "default": True,
         }
     },
+    "http_tools": {
+        "weather": {
+            "description": "The weather in a city.",
+            "method": "GET",
+            "url": "https://api.example.com/cities/{city}/weather",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}},
+                "required": ["city"],
+            },
+            "headers": {"Authorization": "Bearer abc"},
+            "policy": "idempotent",
+            "timeout_seconds": 10.0,
+        }
+    },
 }
 """Named tables of ``config.example.toml``. Together they have every key."""
 _WIDTH = 100

@@ -476,9 +476,13 @@ CREATE UNLOGGED TABLE chat_parts (
     PRIMARY KEY (chat_id, epoch, last_part)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
--- The ledger of tool calls: a row is stored before a call starts and completed after it ends, so
--- that a crash in between differs from a call that never started. Models repeat call ids in later
--- messages; within one message an id names one call.
+-- The ledger of tool calls. A row is stored with the message that makes the call, before the call
+-- starts, so that a crash in between differs from a call that never started. Models repeat call ids
+-- in later messages; within one message an id names one call.
+--
+-- 'asked': the client is to answer. 'ready': it may start. 'started': it runs, or did when its worker
+-- died. 'closed': `answer` is its result, a part of the message that answers all calls together.
+-- Rows of at most one message are open (not closed), and none while the chat is idle.
 CREATE TABLE chat_tool_calls (
     chat_id       uuid NOT NULL,
     tool_call_id  text NOT NULL,
@@ -486,13 +490,28 @@ CREATE TABLE chat_tool_calls (
     position      integer NOT NULL DEFAULT 0,         -- of the call among those of its message
     tool_name     text NOT NULL,
     executor      text NOT NULL CHECK (executor IN ('server', 'client')),
-    idempotent    boolean NOT NULL DEFAULT false,
-    epoch         bigint NOT NULL,
-    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    policy        text NOT NULL DEFAULT 'at_most_once'
+                  CHECK (policy IN ('at_most_once', 'idempotent')),
+    state         text NOT NULL CHECK (state IN ('asked', 'ready', 'started', 'closed')),
+    tries         integer NOT NULL DEFAULT 0 CHECK (tries >= 0),   -- how often it was started
+    epoch         bigint NOT NULL,                    -- of the worker that opened or started it
+    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),   -- or since when it waits
     completed_at  timestamptz,
     is_error      boolean,
+    answer        jsonb,
     PRIMARY KEY (chat_id, message_id, tool_call_id),
-    FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE
+    FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE,
+
+    CONSTRAINT chat_tool_calls_closed_with_answer CHECK (
+        CASE WHEN state = 'closed'
+             THEN completed_at IS NOT NULL AND is_error IS NOT NULL AND answer IS NOT NULL
+             ELSE completed_at IS NULL AND is_error IS NULL AND answer IS NULL END),
+    CONSTRAINT chat_tool_calls_started_once CHECK (
+        tries <= CASE policy WHEN 'idempotent' THEN 3 ELSE 1 END),
+    CONSTRAINT chat_tool_calls_tries_of_state CHECK (
+        CASE state WHEN 'started' THEN tries > 0 AND executor = 'server'
+                   WHEN 'closed' THEN true
+                   ELSE tries = 0 END)
 );
 CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
 
@@ -502,6 +521,66 @@ CREATE FUNCTION chat_tool_result(
 ) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object('type', 'tool-result', 'tool_call_id', tool_call_id,
                               'tool_name', tool_name, 'result', result, 'is_error', is_error)
+$$;
+
+-- Rows for chat_tool_calls, in order, from a jsonb array of new calls. A call without a message_id
+-- belongs to a message that is stored by the same statement.
+CREATE FUNCTION chat_tool_call_rows(calls jsonb) RETURNS TABLE (
+    n bigint, message_id bigint, tool_call_id text, tool_name text, executor text, policy text,
+    state text, tries integer, completed_at timestamptz, is_error boolean, answer jsonb
+) LANGUAGE sql VOLATILE AS $$
+    SELECT n, (call->>'message_id')::bigint, call->>'tool_call_id', call->>'tool_name',
+           call->>'executor', call->>'policy', call->>'state',
+           (call->>'state' = 'started')::integer,
+           CASE WHEN call->>'state' = 'closed' THEN clock_timestamp() END,
+           CASE WHEN call->>'state' = 'closed' THEN true END,
+           CASE WHEN call->>'state' = 'closed'
+                THEN chat_tool_result(call->>'tool_call_id', call->>'tool_name',
+                                      call->'error', true) END
+    FROM jsonb_array_elements(calls) WITH ORDINALITY AS input (call, n)
+$$;
+
+-- Close open calls of a chat, and return the content of the message that answers all calls of their
+-- message, in their order, or null when there is none to store: a call is still open, or none was.
+--
+-- `results` are objects of tool_call_id, result, is_error. Every other open call gets the error that
+-- `words` has for its state, or for 'other' states. Without either it stays open. Results that were
+-- stored before are kept.
+CREATE FUNCTION chat_close_calls(chat uuid, results jsonb, words jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    messages bigint[];
+BEGIN
+    SELECT array_agg(DISTINCT t.message_id) INTO messages FROM chat_tool_calls t
+    WHERE t.chat_id = chat AND t.completed_at IS NULL;
+    IF messages IS NULL THEN
+        RETURN NULL;
+    END IF;
+    UPDATE chat_tool_calls t SET
+        state = 'closed',
+        completed_at = clock_timestamp(),
+        is_error = given.is_error,
+        answer = chat_tool_result(t.tool_call_id, t.tool_name, given.result, given.is_error)
+    FROM (
+        SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
+               (item->'is_error')::boolean AS is_error
+        FROM jsonb_array_elements(results) AS given (item)
+    ) given
+    WHERE t.chat_id = chat AND t.completed_at IS NULL AND t.tool_call_id = given.tool_call_id;
+    UPDATE chat_tool_calls t SET
+        state = 'closed',
+        completed_at = clock_timestamp(),
+        is_error = true,
+        answer = chat_tool_result(t.tool_call_id, t.tool_name,
+                                  COALESCE(words->t.state, words->'other'), true)
+    WHERE t.chat_id = chat AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];
+    IF EXISTS (SELECT FROM chat_tool_calls t
+               WHERE t.chat_id = chat AND t.completed_at IS NULL) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT jsonb_agg(t.answer ORDER BY t.message_id, t.position) FROM chat_tool_calls t
+            WHERE t.chat_id = chat AND t.message_id = ANY(messages));
+END
 $$;
 
 -- Deleted chats, for list subscribers that were not connected at the time.

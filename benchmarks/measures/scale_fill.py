@@ -62,8 +62,9 @@ SELECT id, chat_message_id(1, 1), 1, 'assistant',
 FROM chats WHERE status = 'requires_action'
 """,
     """
-INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, executor, epoch)
-SELECT id, chat_message_id(1, 1), 'c', 't', 'client', 1 FROM chats WHERE status = 'requires_action'
+INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, executor, state, epoch)
+SELECT id, chat_message_id(1, 1), 'c', 't', 'client', 'asked', 1
+FROM chats WHERE status = 'requires_action'
 """,
     """
 INSERT INTO chat_parts (chat_id, epoch, first_part, last_part, parts)

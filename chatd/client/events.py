@@ -19,6 +19,7 @@ from chatd.client.types import (
     SnapshotData,
     StatusChangedData,
     StreamResetData,
+    ToolCallsChangedData,
     TurnFailedData,
 )
 
@@ -119,6 +120,15 @@ class StreamReset(StreamEvent[StreamResetData]):
     event = "reset"
 
 
+class ToolCallsChanged(StreamEvent[ToolCallsChangedData]):
+    """``tool_calls``: Server tools have ended or were started.
+
+    When all have ended, one message has all their results.
+    """
+
+    event = "tool_calls"
+
+
 class TurnFailed(StreamEvent[TurnFailedData]):
     """``error``: The turn failed."""
 
@@ -134,6 +144,7 @@ ChatEvent: TypeAlias = (
     | HistoryReset
     | QueueChanged
     | ActionRequired
+    | ToolCallsChanged
     | RetryScheduled
     | TurnFailed
     | ChatUpdated
@@ -152,6 +163,7 @@ CHAT_EVENTS: EventTypes = event_types(
     HistoryReset,
     QueueChanged,
     ActionRequired,
+    ToolCallsChanged,
     RetryScheduled,
     TurnFailed,
     ChatUpdated,

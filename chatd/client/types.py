@@ -200,6 +200,14 @@ class ChatUpdatedData(TypedDict):
     title: str
 
 
+class ClosedToolCall(TypedDict):
+    """A call of a server tool that has its result."""
+
+    is_error: bool
+    tool_call_id: str
+    tool_name: str
+
+
 class FileInput(TypedDict):
     """A file part of a message to send, inline. Responses have a ``FilePart`` in its place."""
 
@@ -834,6 +842,20 @@ class SubmitToolResults(TypedDict):
     """Results of all pending calls of a chat, each once."""
 
     results: list[ToolResultInput]
+
+
+class ToolCallsChangedData(TypedDict):
+    """Server tools have ended or were started.
+
+    When all have ended, one message has all their results.
+    """
+
+    closed: list[ClosedToolCall]
+    """The calls that have ended."""
+    started: list[str]
+    """The ids of calls that were started after the message with them was stored: because others had to
+    end before, or by another worker once more.
+    """
 
 
 class TurnFailedData(TypedDict):

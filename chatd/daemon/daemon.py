@@ -30,6 +30,7 @@ from chatd.settings import Settings
 from chatd.settings.sections import DatabaseSettings
 from chatd.supervision.child import FatalError
 from chatd.supervision.supervisor import Supervisor
+from chatd.tools.http.client import ToolHttpClient
 from chatd.worker.chat_tasks import ChatTaskPool
 
 _log = structlog.get_logger()
@@ -62,7 +63,9 @@ class Daemon:
         self.settings = settings
         """The settings at the start. ``config`` has what a reload may have replaced since."""
         self.config = RuntimeConfigHolder(
-            RuntimeConfig.from_settings(settings, catalog or catalog_from_settings(settings))
+            RuntimeConfig.from_settings(
+                settings, catalog or catalog_from_settings(settings), ToolHttpClient()
+            )
         )
         self.config.on_replace(_configure_logs)
         self.worker_id: UUID = uuid4()
@@ -155,6 +158,7 @@ class Daemon:
         finally:
             with anyio.move_on_after(_CLOSE_TIMEOUT_SECONDS, shield=True):
                 await self.catalog.aclose()
+                await self.config.current.tool_client.aclose()
             await self.services.database.close()
 
     def stop(self) -> None:

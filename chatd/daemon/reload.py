@@ -98,7 +98,8 @@ class Reloader:
         if {"providers", "models"} & {section for section, *_ in keys}:
             catalog = await self._prepare_catalog(settings)
         logs.register_secrets(secret_values(settings))
-        self._config.replace(RuntimeConfig.from_settings(settings, catalog))
+        tool_client = self._config.current.tool_client
+        self._config.replace(RuntimeConfig.from_settings(settings, catalog, tool_client))
         self._settings = settings
         _log.info("config.reloaded", keys=[".".join(key) for key in keys if is_reloadable(key)])
         if waiting := [".".join(key) for key in keys if not is_reloadable(key)]:

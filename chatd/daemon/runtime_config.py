@@ -13,13 +13,16 @@ from uuid import UUID
 
 from chatd.api.config import ApiConfig
 from chatd.api.request.limits import RequestLimits
+from chatd.daemon.tools import tools_from_settings
 from chatd.llm.catalog import Catalog
-from chatd.settings import Settings, TurnSettings
+from chatd.settings import Settings
 from chatd.settings.keywords import keywords_for
 from chatd.store.limits import ChatLimits
+from chatd.tools.http.client import ToolHttpClient
+from chatd.tools.registry import ToolRegistry
 from chatd.worker.config import TurnConfig
 from chatd.worker.retry import RetryPolicy
-from chatd.worker.turn_limits import TurnLimits
+from chatd.worker.turn_limits import ToolLimits, TurnLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +37,18 @@ class RuntimeConfig:
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
     loop_blocked_seconds: float
+    tool_client: ToolHttpClient
+    """Connections of the tools. No reload replaces them."""
 
     @classmethod
-    def from_settings(cls, settings: Settings, catalog: Catalog) -> "RuntimeConfig":
+    def from_settings(
+        cls, settings: Settings, catalog: Catalog, tool_client: ToolHttpClient
+    ) -> "RuntimeConfig":
         """Return the reloadable part of ``settings``; ``catalog`` has the providers and models of it."""
         return cls(
             catalog=catalog,
-            turn=_turn_config(settings.turn, catalog),
+            turn=_turn_config(settings, catalog, tools_from_settings(settings, tool_client)),
+            tool_client=tool_client,
             max_chats=settings.worker.max_chats,
             api=_api_config(settings, catalog),
             chat_limits=ChatLimits(**keywords_for(ChatLimits, settings.worker, settings.limits)),
@@ -89,9 +97,12 @@ class RuntimeConfigHolder:
         return self.current.loop_blocked_seconds
 
 
-def _turn_config(turn: TurnSettings, catalog: Catalog) -> TurnConfig:
+def _turn_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> TurnConfig:
+    turn = settings.turn
     return TurnConfig(
         catalog=catalog,
+        tools=tools,
+        tool_limits=ToolLimits(**keywords_for(ToolLimits, settings.tools)),
         limits=TurnLimits(**keywords_for(TurnLimits, turn)),
         retry=RetryPolicy(**keywords_for(RetryPolicy, turn)),
     )
@@ -101,7 +112,10 @@ def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
     limits = settings.limits
     return ApiConfig(
         catalog=catalog,
-        request=RequestLimits(**keywords_for(RequestLimits, limits, settings.turn)),
+        request=RequestLimits(
+            server_tools=frozenset(settings.http_tools),
+            **keywords_for(RequestLimits, limits, settings.turn),
+        ),
         max_requests_per_owner=limits.max_requests,
         max_streams_per_owner=limits.max_streams,
         max_searches_per_owner=limits.max_searches,

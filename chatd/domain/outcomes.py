@@ -66,3 +66,19 @@ class StreamEndReason(StrEnum):
     """The chat has data that this process cannot read."""
     ABORTED = "aborted"
     """The next journal entries were pruned, or the database was unavailable."""
+
+
+class ToolOutcomeKind(StrEnum):
+    """Outcome of a tool call."""
+
+    ASKED = "asked"
+    """The client was asked for its result."""
+    DONE = "done"
+    ERROR = "error"
+    """The tool, or its arguments, failed."""
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    PANICKED = "panicked"
+    UNKNOWN = "unknown"
+    """A dead worker started it, and it may not start again."""
+    NO_SUCH_TOOL = "no_such_tool"

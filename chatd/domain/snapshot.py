@@ -22,6 +22,8 @@ class ChatSnapshot:
     parts: Sequence[Part]
     has_older: bool = False
     """True if there are messages before these."""
+    asked_call_ids: frozenset[str] = frozenset()
+    """The tool calls that the client is asked for."""
 
     @property
     def action_required(self) -> Mapping[str, Any] | None:
@@ -29,7 +31,11 @@ class ChatSnapshot:
         deadline = self.chat.action_deadline
         if deadline is None:
             return None
-        calls = client_tool_calls(call.part for call in pending_tool_calls(self.messages))
+        calls = client_tool_calls(
+            call.part
+            for call in pending_tool_calls(self.messages)
+            if call.id in self.asked_call_ids
+        )
         return {"calls": calls, "deadline": deadline}
 
 

@@ -33,6 +33,7 @@ class StreamEventType(StrEnum):
     RETRY = "retry"
     ERROR = "error"
     ACTION_REQUIRED = "action_required"
+    TOOL_CALLS = "tool_calls"
     CHAT = "chat"
     DELETED = "deleted"
     RESET = "reset"
@@ -63,24 +64,18 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     data, rule = entry.data, entry.transition.rule
     if "reset_from" in data:
         yield StreamEvent(StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]})
-    commits_preview = rule.commits_preview or (
-        not entry.transition.is_known and "settled_part" in data
-    )
-    if rule.discards_preview or (
-        commits_preview and not any(message.role is not Role.USER for message in entry.messages)
-    ):
+    if _resets_preview(entry):
         yield StreamEvent(StreamEventType.PREVIEW_RESET, {})
     for message in entry.messages:
         yield StreamEvent(StreamEventType.MESSAGE, message)
     if _QUEUE_KEYS & data.keys():
         yield StreamEvent(StreamEventType.QUEUE_UPDATE, _queue_update(data))
+    yield from _tool_call_events(entry)
     if entry.transition in {Transition.RECORD_RETRY, Transition.DEFER}:
         yield StreamEvent(
             StreamEventType.RETRY,
             _select(data, "attempt", "delay_seconds", "next_attempt_at", "failure"),
         )
-    if entry.transition is Transition.REQUIRE_ACTION:
-        yield StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))
     if rule.changes_description:
         yield StreamEvent(StreamEventType.CHAT, _select(data, "title", "labels", "archived"))
     if rule.keeps_status:
@@ -88,6 +83,17 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     if entry.status is Status.ERROR:
         yield StreamEvent(StreamEventType.ERROR, _select(data, "last_error", "last_error_detail"))
     yield StreamEvent(StreamEventType.STATUS, {"status": entry.status, "epoch": entry.epoch})
+
+
+def _resets_preview(entry: JournalEntry) -> bool:
+    """Return whether no message replaces the live parts, which are void."""
+    rule = entry.transition.rule
+    commits_preview = rule.commits_preview or (
+        not entry.transition.is_known and "settled_part" in entry.data
+    )
+    return rule.discards_preview or (
+        commits_preview and not any(message.role is not Role.USER for message in entry.messages)
+    )
 
 
 def _select(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
@@ -105,10 +111,19 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
+def _tool_call_events(entry: JournalEntry) -> Iterator[StreamEvent]:
+    """Yield which calls the client is to run, or which of the server's have ended or were started."""
+    if entry.transition is Transition.REQUIRE_ACTION:
+        yield StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))
+    elif entry.transition is Transition.CLOSE_CALLS:
+        calls = {key: entry.data.get(key, []) for key in ("closed", "started")}
+        yield StreamEvent(StreamEventType.TOOL_CALLS, calls)
+
+
 def _action_required(entry: JournalEntry) -> Mapping[str, Any]:
     """Return the tool calls that the client is to run.
 
-    Their arguments are in the message alone. The entry has ids and names.
+    Their arguments are in the message, unless that is older than the entry. Then the entry has them.
     """
     calls_by_id = {
         part["tool_call_id"]: part

@@ -33,6 +33,7 @@ class Transition(StoredWord):
     UNARCHIVE = "unarchive"
     CLAIM = "claim"
     COMMIT_STEP = "commit_step"
+    CLOSE_CALLS = "close_calls"
     RECORD_RETRY = "record_retry"
     DEFER = "defer"
     REQUIRE_ACTION = "require_action"
@@ -176,6 +177,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
     Transition.COMMIT_STEP: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True
     ),
+    Transition.CLOSE_CALLS: Rule(Actor.WORKER, {_R: Target(_R)}, keeps_status=True),
     Transition.RECORD_RETRY: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True
     ),

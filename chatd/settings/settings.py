@@ -18,6 +18,7 @@ from chatd.settings.sections import (
     TurnSettings,
     WorkerSettings,
 )
+from chatd.settings.tools import HttpToolSettings, ToolName, ToolsSettings
 from chatd.settings.types import KeyPath, Reloadable, TableName, check_rules, is_loopback
 
 
@@ -35,6 +36,8 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     log: Reloadable[LogSettings] = Field(default_factory=LogSettings)
     providers: Reloadable[dict[TableName, ProviderSettings]] = Field(default_factory=dict)
     models: Reloadable[dict[TableName, ModelSettings]] = Field(default_factory=dict)
+    tools: Reloadable[ToolsSettings] = Field(default_factory=ToolsSettings)
+    http_tools: Reloadable[dict[ToolName, HttpToolSettings]] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(

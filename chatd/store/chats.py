@@ -10,6 +10,7 @@ from chatd.domain.files import File
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.tool_call_errors import CANCELLED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend
@@ -147,6 +148,7 @@ class Chats:
             chat_id=chat_id,
             **message,
             busy_behavior=busy_behavior.value,
+            words=CANCELLED,
             max_queued=self._limits().max_queued_messages or None,
         )
 
@@ -166,6 +168,7 @@ class Chats:
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
+            words=CANCELLED,
             limits=self._limits().of_owner,
         )
 

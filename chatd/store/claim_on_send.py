@@ -206,6 +206,6 @@ class ClaimOnSend:
     ) -> TransitionResult:
         """Start the turn of a chat with this history before the transition. Return the latter's result."""
         result, claim = await self._claims.committed_with_claim(row, transition)
-        history = before and before.with_messages(result.model_messages)
+        history = before and before.with_messages(result.model_messages).with_ledger(())
         slot.start(Claim(claim, None, 0.0, history))
         return result

@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, ClassVar, Final
 
 from chatd.domain.chat import Chat, Status
-from chatd.domain.message import NewMessage, PendingToolCall
+from chatd.domain.message import NewMessage
 from chatd.domain.sanitize import replace_unstorable_json
+from chatd.domain.tool_call import NewToolCall, ToolResult
+from chatd.domain.tool_call_errors import CANCELLED, TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.files import FILE_PARAMETERS, file_parameters
@@ -29,21 +31,13 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def _tool_call_rows(calls: Sequence[PendingToolCall]) -> list[dict[str, Any]]:
-    """Return pending calls in the shape that ``require_action`` reads."""
-    return [
-        {
-            "tool_call_id": call.id,
-            "tool_name": call.part["tool_name"],
-            "message_id": call.message_id,
-        }
-        for call in calls
-    ]
+def _each_to_json(values: Sequence[NewToolCall | ToolResult]) -> list[Mapping[str, Any]]:
+    return [value.to_json() for value in values]
 
 
 _NO_PARAMETER: Final = {"is_parameter": False}
 _MESSAGES: Final = {"encode": message_rows}
-_TOOL_CALL_ROWS: Final = {"encode": _tool_call_rows}
+_TO_JSON: Final = {"encode": _each_to_json}
 _JSON: Final = {"encode": replace_unstorable_json}
 
 
@@ -59,6 +53,8 @@ class WorkerCommand(ABC):
     """Parameters that are the same for every command of this class."""
     ends_lease: ClassVar[bool] = False
     """Another chat of the owner may run then, up to ``limits``, which is a parameter of the query."""
+    closes_all_calls: ClassVar[bool] = False
+    """No tool call of the chat is open then."""
 
     step: int
 
@@ -96,6 +92,7 @@ def _finish_constants(
         "transition": transition.value,
         "from_status": status.value,
         "keep_lease": keep_lease,
+        "words": CANCELLED,
     }
 
 
@@ -119,15 +116,35 @@ class _StoreMessages(WorkerCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitStep(_StoreMessages):
-    """Command that stores one step and lets the turn go on."""
+    """Command that stores one step and lets the turn go on. It opens ``calls``."""
 
     transition = Transition.COMMIT_STEP
     query = _TURNS["commit_step"]
 
+    calls: Sequence[NewToolCall] = field(default=(), metadata=_TO_JSON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseCalls(WorkerCommand):
+    """Command that stores ``results`` of started calls, and starts those of ``start_ids``.
+
+    The result of the last open call also stores the message with all of them, which is a step.
+    """
+
+    transition = Transition.CLOSE_CALLS
+    query = _TOOL_CALLS["close_calls"]
+
+    results: Sequence[ToolResult] = field(metadata=_TO_JSON)
+    start_ids: Sequence[str] = ()
+
+    def is_applied(self, chat: Chat) -> bool:
+        # Only the last result makes the next try match no row. Any other try finds it stored.
+        return chat.committed_steps > self.step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequireAction(_StoreMessages):
-    """Command that stores one step and waits for the client to run ``calls``.
+    """Command that stores one step and waits for the client to run those of ``calls`` that are asked.
 
     The client has ``timeout_seconds``. A call without a ``message_id`` belongs to the assistant's message
     among ``messages``.
@@ -137,32 +154,39 @@ class RequireAction(_StoreMessages):
     transition = Transition.REQUIRE_ACTION
     query = _TOOL_CALLS["require_action"]
 
-    calls: Sequence[PendingToolCall] = field(metadata=_TOOL_CALL_ROWS)
+    calls: Sequence[NewToolCall] = field(metadata=_TO_JSON)
     timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinishTurn(_StoreMessages):
-    """Command that ends the turn with its last step. The head of the queue becomes the next turn."""
+class _Finish(_StoreMessages):
+    """Base of the commands that end a turn. Open tool calls get their ``results``, else an error."""
 
     ends_lease = True
-    transition = Transition.FINISH_TURN
+    closes_all_calls = True
     query = _TURNS["finish"]
+
+    results: Sequence[ToolResult] = field(default=(), metadata=_TO_JSON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishTurn(_Finish):
+    """Command that ends the turn with its last step. The head of the queue becomes the next turn."""
+
+    transition = Transition.FINISH_TURN
     ends_with_others = True
     constants = _finish_constants(transition, Status.RUNNING, keep_lease=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinishInterrupt(_StoreMessages):
+class FinishInterrupt(_Finish):
     """Command that stores the answer up to the interrupt, and ends the turn.
 
     The head of the queue becomes the next turn. A chat that turns out not to be interrupting stays
     running.
     """
 
-    ends_lease = True
     transition = Transition.FINISH_INTERRUPT
-    query = _TURNS["finish"]
     constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=True)
 
     def is_applied(self, chat: Chat) -> bool:
@@ -170,12 +194,10 @@ class FinishInterrupt(_StoreMessages):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReapInterrupt(_StoreMessages):
+class ReapInterrupt(_Finish):
     """Command that finishes the interrupt of a dead worker. No worker holds the chat afterwards."""
 
-    ends_lease = True
     transition = Transition.REAP_INTERRUPT
-    query = _TURNS["finish"]
     constants = _finish_constants(transition, Status.INTERRUPTING, keep_lease=False)
 
 
@@ -216,15 +238,18 @@ class Defer(_RecordAttempt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail(WorkerCommand):
-    """Command that ends the turn with an error."""
+    """Command that ends the turn with an error. Open tool calls get their ``results``, else an error."""
 
     ends_lease = True
+    closes_all_calls = True
+    constants: ClassVar[Mapping[str, object]] = {"words": TURN_FAILED}
     transition = Transition.FAIL
     query = _TURNS["fail"]
 
     last_error: str
     last_error_detail: Mapping[str, Any] = field(metadata=_JSON)
     settled_part: int
+    results: Sequence[ToolResult] = field(default=(), metadata=_TO_JSON)
 
     def is_applied(self, chat: Chat) -> bool:
         # The commit of the turn's end may have succeeded although its response was lost.
@@ -248,6 +273,7 @@ class Release(WorkerCommand):
 
 WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
     CommitStep,
+    CloseCalls,
     RequireAction,
     FinishTurn,
     FinishInterrupt,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.message import Message
+from chatd.domain.tool_call import ToolCall
 
 _MESSAGE_BYTES: Final = 1000
 """Memory that a message takes besides its content, about."""
@@ -23,18 +24,24 @@ class ChatHistory:
     """Messages that the model is shown, oldest first, and the tools that the chat's client runs.
 
     A tool is an object of ``name``, ``description`` and ``parameters``, a JSON schema.
+    ``ledger`` are the tool calls that have no result yet and are in the ledger.
     """
 
     messages: tuple[Message, ...] = ()
     tools: Sequence[Mapping[str, Any]] = ()
+    ledger: tuple[ToolCall, ...] = ()
 
     def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
         """Return the history with further messages."""
-        return ChatHistory((*self.messages, *messages), self.tools)
+        return ChatHistory((*self.messages, *messages), self.tools, self.ledger)
 
     def before(self, message_id: int) -> "ChatHistory":
         """Return the history of the messages before this one."""
         return ChatHistory(tuple([one for one in self.messages if one.id < message_id]), self.tools)
+
+    def with_ledger(self, calls: tuple[ToolCall, ...]) -> "ChatHistory":
+        """Return the history with these open calls."""
+        return ChatHistory(self.messages, self.tools, calls)
 
     @property
     def size(self) -> int:

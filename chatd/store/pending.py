@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.errors import ChatdError
+from chatd.domain.tool_call_errors import TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -78,6 +79,7 @@ class PendingChats:
                 limit=limit,
                 excluded=self._containment.cut_keys,
                 only=only,
+                words=TURN_FAILED,
             )
 
         async def pending() -> Sequence[UUID]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from chatd.domain.request_actor import RequestActor
+from chatd.domain.tool_call_errors import CANCELLED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -68,5 +69,6 @@ class Queue:
             chat_id=chat_id,
             owner_id=owner_id,
             queued_id=queued_id,
+            words=CANCELLED,
             limits=self._limits().of_owner,
         )

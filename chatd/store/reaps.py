@@ -10,6 +10,7 @@ import asyncpg
 
 from chatd.domain.message import fold, interrupted_message
 from chatd.domain.outcomes import ReapReason
+from chatd.domain.tool_call_errors import TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import ReapInterrupt
@@ -112,6 +113,7 @@ class Reaps:
                 **_columns(chosen),
                 reasons=[each.reason.value for each in chosen],
                 max_recoveries=max_recoveries,
+                words=TURN_FAILED,
                 limit=limit,
                 excluded=self.containment.cut_keys,
             )

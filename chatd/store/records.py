@@ -26,6 +26,7 @@ from chatd.domain.message import (
 )
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
+from chatd.domain.tool_call import CallPolicy, CallState, ToolCall
 from chatd.domain.transitions import Actor, Transition
 from chatd.store.columns import MESSAGE_COLUMNS, PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 
@@ -47,6 +48,8 @@ class TransitionResult:
     queued_message: QueuedMessage | None = None
     model_messages: tuple[Message, ...] = ()
     """The stored messages that the model is shown."""
+    ledger: tuple[ToolCall, ...] | None = None
+    """The tool calls that are open now. None: the statement does not tell."""
     replayed: bool = field(default=False, compare=False)
     """True for a repeated request."""
 
@@ -209,4 +212,20 @@ def journal_entry_with_actor(row: Row) -> JournalEntry:
         entry,
         actor=RequestActor(acting_owner_id or row["owner_id"], row["actor_token_id"]),
         acted_for=acting_owner_id is not None,
+    )
+
+
+def ledger(rows: Iterable[Row] | None) -> tuple[ToolCall, ...]:
+    """Return open rows of ``chat_tool_calls``, objects of ``to_jsonb``, as values."""
+    return tuple(
+        ToolCall(
+            id=row["tool_call_id"],
+            name=row["tool_name"],
+            message_id=row["message_id"],
+            state=CallState.read(row["state"]),
+            policy=CallPolicy.read(row["policy"]),
+            tries=row["tries"],
+            epoch=row["epoch"],
+        )
+        for row in rows or ()
     )

@@ -4,7 +4,7 @@ Those of a turn that is claimed on send cost some 40 us, since each row becomes 
 benchmark ``turns`` watches it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from chatd.store.records import (
     TransitionResult,
     chat,
     chat_fields,
+    ledger,
     message,
     queued_message,
     timestamp,
@@ -40,7 +41,7 @@ def transition_result(
 ) -> TransitionResult:
     """Return a row of a transition's statement as a value."""
     queued = row.get("queued")
-    return _result(
+    result = _result(
         chat(row),
         (row["entry_created_at"], row["entry_data"]),
         transition,
@@ -48,6 +49,7 @@ def transition_result(
         _stored_messages(row),
         queued_message(queued) if queued else None,
     )
+    return replace(result, ledger=ledger(row["ledger"])) if "ledger" in row else result
 
 
 def results_with_claim(

@@ -107,6 +107,7 @@ class StreamStore:
             queue=tuple(map(records.queued_message, row["queue"] or ())),
             parts=records.parts_after(row["settled_part"], row["batches"] or ()),
             has_older=row["has_older"],
+            asked_call_ids=frozenset(row["asked_call_ids"] or ()),
         )
 
     async def updates_after(

@@ -1,15 +1,14 @@
 """Transitions that end the wait for a client's tools: its results, or its time-out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from chatd.domain.request_actor import RequestActor
-from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.tool_call import ToolResult
+from chatd.domain.tool_call_errors import TIMED_OUT
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claim_on_send import ClaimOnSend
@@ -24,22 +23,6 @@ from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
 
 _Q = sql.load("tool_calls")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult:
-    """The result of one tool call. ``result`` is any JSON value."""
-
-    tool_call_id: str
-    result: Any
-    is_error: bool = False
-
-    def to_json(self) -> Mapping[str, Any]:
-        return {
-            "tool_call_id": replace_unstorable(self.tool_call_id),
-            "result": replace_unstorable_json(self.result),
-            "is_error": self.is_error,
-        }
 
 
 class ToolCalls:
@@ -94,6 +77,7 @@ class ToolCalls:
             return await self._database.fetch(
                 _Q["expire_action"],
                 limit=limit,
+                words=TIMED_OUT,
                 limits=self._limits().of_owner,
                 excluded=self._containment.cut_keys,
                 only=only,

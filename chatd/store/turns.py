@@ -126,8 +126,12 @@ class Turns:
     async def history(self, chat_id: UUID) -> ChatHistory:
         """Return what the model is shown."""
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
-        tools = rows[0]["tools"] if rows else None
-        return ChatHistory(tuple(map(records.message, rows)), tools or ())
+        first = rows[0] if rows else {"tools": None, "ledger": None}
+        return ChatHistory(
+            tuple(map(records.message, rows)),
+            first["tools"] or (),
+            records.ledger(first["ledger"]),
+        )
 
     def keep_history(self, chat: Chat, history: ChatHistory) -> None:
         """Know the history of ``chat`` as it is now, for its next turn."""

@@ -6,80 +6,19 @@ from typing import Final
 from chatd import __version__
 from chatd.domain.chat import Status
 from chatd.domain.failure import FailureKind
-from chatd.domain.outcomes import LossReason, ReapReason, StreamEndReason, TurnOutcome
+from chatd.domain.outcomes import (
+    LossReason,
+    ReapReason,
+    StreamEndReason,
+)
 from chatd.domain.transitions import WORKER_TRANSITIONS, Transition
 from chatd.telemetry.instruments import Counter, Histogram, Instrument, ObservableMetric
+from chatd.telemetry.turn_metrics import TurnMetrics
 
-PHASES: Final = ("pending", "first_part", "streaming", "client", "storing", "backoff")
-"""Phases of a turn's time: pending before the claim; until the first part; while parts stream; while the
-client runs its tools; while history is read and steps are stored; between two attempts."""
-
-TOKEN_KINDS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 STREAM_KINDS: Final = ("chat", "list")
 HTTP_METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 _FAILURE_KINDS: Final = tuple(FailureKind)
 _FENCED_TRANSITIONS: Final = (*sorted(WORKER_TRANSITIONS), Transition.REAP_INTERRUPT)
-
-
-class TurnMetrics:
-    """Outcomes and costs of turns."""
-
-    def __init__(self) -> None:
-        self.claims = Counter("chatd_claims_total", "Chats claimed by this process.")
-        self.claims_on_send = Counter(
-            "chatd_claims_on_send_total",
-            "Chats claimed by the statement that made them pending. They count as claims, too.",
-        )
-        self.takeovers = Counter(
-            "chatd_takeovers_total", "Claimed chats whose previous worker did not finish the turn."
-        )
-        self.claim_wait = Histogram(
-            "chatd_claim_wait_seconds", "Time a chat was pending before this process claimed it."
-        )
-        self.notification_to_claim = Histogram(
-            "chatd_notification_to_claim_seconds",
-            "Time from the notification of a pending chat to the claim that it triggered.",
-        )
-        self.ended = Counter(
-            "chatd_turns_total", "Ended turns, by outcome.", outcome=tuple(TurnOutcome)
-        )
-        self.duration = Histogram("chatd_turn_seconds", "Duration of turns, from claim to end.")
-        self.phase_seconds = Counter(
-            "chatd_turn_phase_seconds_total", "Time spent in turns, by phase.", phase=PHASES
-        )
-        self.first_part = Histogram(
-            "chatd_first_part_seconds",
-            "Time from the start of a turn to the first part of its answer.",
-            model=None,
-        )
-        self.steps = Counter("chatd_steps_total", "Committed steps of turns.")
-        self.provider_calls = Counter("chatd_provider_calls_total", "Calls to a model.", model=None)
-        self.provider_errors = Counter(
-            "chatd_provider_errors_total",
-            "Calls to a model that failed, whether retried or not.",
-            model=None,
-            kind=_FAILURE_KINDS,
-        )
-        self.retries = Counter(
-            "chatd_retries_total", "Failed calls that are retried.", kind=_FAILURE_KINDS
-        )
-        self.failures = Counter(
-            "chatd_turn_failures_total",
-            "Turns that ended with last_error set.",
-            kind=_FAILURE_KINDS,
-        )
-        self.tokens = Counter(
-            "chatd_tokens_total",
-            "Tokens, as counted by the providers.",
-            model=None,
-            kind=TOKEN_KINDS,
-        )
-        self.tool_calls = Counter(
-            "chatd_tool_calls_total",
-            "Tool calls, by executor. The executor is unknown if the chat has no tool of that name.",
-            executor=("client", "unknown"),
-        )
-        self.parts_streamed = Counter("chatd_parts_streamed_total", "Parts streamed by models.")
 
 
 class LeaseMetrics:

@@ -6,6 +6,7 @@
     └─ turn                               on the worker that claimed it; linked to the first claim
        ├─ client tools                    the time in which the client ran its tools
        ├─ store history | commit_step …   the time of reading and storing
+       ├─ execute_tool NAME               one call of a tool that the server runs
        └─ chat MODEL                      one model call
 
 The turn of a takeover is in the same trace and linked to the claim of the worker that died, whose own turn
@@ -147,6 +148,19 @@ def model_call_span(
     if max_tokens is not None:
         attributes["gen_ai.request.max_tokens"] = max_tokens
     return _span(f"chat {model}", SpanKind.CLIENT, attributes)
+
+
+def tool_span(chat: Chat, *, tool: str, call_id: str) -> AbstractContextManager[Span]:
+    """Return the span of one call of a tool that the server runs."""
+    if _tracer is None:
+        return _NOOP_SPAN
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool,
+        "gen_ai.tool.call.id": call_id,
+        _CONVERSATION_ID: str(chat.id),
+    }
+    return _span(f"execute_tool {tool}", SpanKind.INTERNAL, attributes)
 
 
 def record_response(span: Span, *, reason: str, usage: Usage) -> None:

@@ -3,9 +3,10 @@
 Starting a task costs some 20 us, and a leased chat 40 kB. The benchmarks ``turns`` and ``memory`` watch it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -66,6 +67,8 @@ class ChatTaskPool:
         self._metrics = metrics or LeaseMetrics()
         self._leases: dict[UUID, Lease] = {}
         self._group: anyio.abc.TaskGroup | None = None
+        self._tool_group: anyio.abc.TaskGroup | None = None
+        """The same group, also while the tasks in it stop."""
         self._context = Context()
         """Context of the tasks, so that none has that of the request whose message it answers."""
         self._watched_at = boottime()
@@ -150,6 +153,7 @@ class ChatTaskPool:
                 lease,
                 history=claim.history,
                 config=self._config,
+                start_task=self._start_task,
                 draining=lambda: self._draining,
             )
             await runner.run(turn_seconds_left=claim.turn_seconds_left)
@@ -158,6 +162,11 @@ class ChatTaskPool:
             unstored = ReapReason.ABANDONED  # so that a chat that always ends like this fails
         finally:
             self._remove(lease, unstored)
+
+    def _start_task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task for a chat, which runs as one of this pool. It has the caller's context."""
+        assert self._tool_group is not None  # noqa: S101 - the caller is a task of the group
+        self._tool_group.start_soon(function)
 
     def _remove(self, lease: Lease, reason: ReapReason) -> None:
         """Free the slot of ``lease``. If the database still has it leased, it is given back."""
@@ -234,7 +243,8 @@ class ChatTaskPool:
     async def run(self, child: ChildHandle) -> None:
         """Run the tasks until the stop, and then drain them."""
         async with anyio.create_task_group() as group:
-            self._group, self._context = group, copy_context()
+            self._group = self._tool_group = group
+            self._context = copy_context()
             try:
                 child.ready()
                 await child.stopping.wait()

@@ -16,7 +16,8 @@ from chatd.store.slots import Slot
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 from chatd.telemetry import tracing
-from chatd.telemetry.metrics import NotificationMetrics, TurnMetrics
+from chatd.telemetry.metrics import NotificationMetrics
+from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 from chatd.worker.low_water_mark import LowWaterMark

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from chatd.llm.catalog import Catalog
+from chatd.tools.registry import ToolRegistry
 from chatd.worker.retry import RetryPolicy
-from chatd.worker.turn_limits import TurnLimits
+from chatd.worker.turn_limits import ToolLimits, TurnLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +15,5 @@ class TurnConfig:
     catalog: Catalog
     limits: TurnLimits
     retry: RetryPolicy
+    tools: ToolRegistry
+    tool_limits: ToolLimits

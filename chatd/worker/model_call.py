@@ -28,6 +28,8 @@ from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
+from chatd.tools.registry import ToolRegistry
+from chatd.tools.tool import Tool
 from chatd.worker.answers import reason_to_reject, storable_content
 from chatd.worker.clock import loop_time
 from chatd.worker.flusher import Flusher
@@ -65,6 +67,7 @@ class ModelCall:
         limits: TurnLimits,
         lease: Lease,
         model: ModelConfig,
+        tools: ToolRegistry,
         read_files: ReadFiles,
     ) -> None:
         self._provider = catalog.provider_of(model)
@@ -73,6 +76,7 @@ class ModelCall:
         self._limits = limits
         self._lease = lease
         self._model = model
+        self._tools = tools
         self._read_files = read_files
         self._read_error: Exception | None = None
         self._files: dict[str, File] = {}
@@ -101,7 +105,7 @@ class ModelCall:
             messages=history.messages,
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
-            tools=tuple(map(_tool_spec, history.tools)),
+            tools=self._tool_specs(history),
             read_files=self._read_for_provider,
         )
         with tracing.model_call_span(
@@ -117,6 +121,12 @@ class ModelCall:
                 finished = outcome.finished
                 tracing.record_response(span, reason=finished.reason, usage=finished.usage)
         return outcome
+
+    def _tool_specs(self, history: ChatHistory) -> tuple[ToolSpec, ...]:
+        """Return the server's tools and the client's. Of two with one name, the chat has its client's."""
+        own = tuple(map(_tool_spec, history.tools))
+        names = {spec.name for spec in own}
+        return (*(_server_spec(tool) for tool in self._tools.tools if tool.name not in names), *own)
 
     async def _call_provider(self, request: ModelRequest) -> ModelResponse | Failure:
         try:
@@ -199,6 +209,10 @@ def _tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
     return ToolSpec(
         name=tool["name"], description=tool["description"], parameters=tool["parameters"]
     )
+
+
+def _server_spec(tool: Tool) -> ToolSpec:
+    return ToolSpec(name=tool.name, description=tool.description, parameters=tool.parameters)
 
 
 _TIMEOUT_KINDS = {"model call": FailureKind.TIMEOUT, "model stream": FailureKind.STREAM_IDLE}

@@ -1,10 +1,10 @@
-"""Next step of a turn, decided from the stored history alone.
+"""Next step of a turn, decided from the stored history and the ledger of tool calls alone.
 
 Because nothing else is read, a turn resumes at the right step after a crash.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from chatd.domain.message import (
     Message,
@@ -15,6 +15,15 @@ from chatd.domain.message import (
     error_results,
     pending_tool_calls,
 )
+from chatd.domain.tool_call import (
+    MAX_TRIES,
+    CallPolicy,
+    CallState,
+    Executor,
+    NewToolCall,
+    ToolCall,
+)
+from chatd.domain.tool_call_errors import CANCELLED, no_such_tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +32,39 @@ class CallModel:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectUnknownTools:
-    """Answer calls of tools that do not exist with errors."""
+class OpenCalls:
+    """Store how each call of the last message begins. None of them is in the ledger yet."""
 
-    calls: tuple[Part, ...]
+    calls: tuple[NewToolCall, ...]
+
+    @property
+    def server_runs(self) -> bool:
+        """True if the server is to run one of them. It does so before anything is asked of the client."""
+        return any(call.state in {CallState.READY, CallState.STARTED} for call in self.calls)
+
+    @property
+    def all_closed(self) -> bool:
+        """True if all of them have a result at once."""
+        return all(call.state is CallState.CLOSED for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCalls:
+    """Run server tools: ``run`` was started for this worker, and ``start`` is to be started.
+
+    The outcome of ``unknown`` is: an earlier worker started them, and they may not start again.
+    """
+
+    run: tuple[ToolCall, ...] = ()
+    start: tuple[ToolCall, ...] = ()
+    unknown: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitClientTools:
-    """Wait for the client to run ``calls``. Answer ``unknown_calls`` with errors."""
+    """Wait for the client to run ``calls``, which are in the ledger."""
 
-    calls: tuple[PendingToolCall, ...]
-    unknown_calls: tuple[Part, ...] = ()
+    calls: tuple[NewToolCall, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +72,87 @@ class Finish:
     """End the turn: the model's response is complete."""
 
 
-NextStep = CallModel | RejectUnknownTools | AwaitClientTools | Finish
+NextStep = CallModel | OpenCalls | RunCalls | AwaitClientTools | Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolNames:
+    """The tools that a turn may call. A name that both sides have is the client's."""
+
+    client: Collection[str] = ()
+    server: Mapping[str, CallPolicy] = field(default_factory=dict)
+    parallel: int = 8
+    """Calls of server tools that one message starts at once. Further ones are ready."""
 
 
 def next_step(
-    history: Sequence[Message | NewMessage], *, client_tools: Collection[str] = ()
+    history: Sequence[Message | NewMessage],
+    ledger: Sequence[ToolCall] = (),
+    *,
+    tools: ToolNames,
+    epoch: int = 0,
 ) -> NextStep:
-    """Return what to do after ``history``. ``client_tools`` names the tools that the client runs."""
-    if calls := pending_tool_calls(history):
-        unknown = tuple(call.part for call in calls if call.part["tool_name"] not in client_tools)
-        known = tuple(call for call in calls if call.part["tool_name"] in client_tools)
-        return AwaitClientTools(known, unknown) if known else RejectUnknownTools(unknown)
+    """Return what to do after ``history``, for the worker of this ``epoch``."""
+    pending = pending_tool_calls(history)
+    if ledger:
+        return _continue(ledger, pending, epoch)
+    if pending:
+        return OpenCalls(tuple(_opened(pending, tools)))
     last = next((m.role for m in reversed(history) if m.role is not Role.SYSTEM), None)
     return CallModel() if last in {Role.USER, Role.TOOL} else Finish()
+
+
+def _continue(
+    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], epoch: int
+) -> RunCalls | AwaitClientTools:
+    """Return how calls that are in the ledger go on: those that the server runs come first."""
+    run, start, unknown = [], [], []
+    for call in ledger:
+        if call.state is CallState.READY:
+            start.append(call)
+        elif call.state is CallState.STARTED:
+            if call.epoch == epoch:
+                run.append(call)
+            elif call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES:
+                start.append(call)
+            else:
+                unknown.append(call)
+    if run or start or unknown:
+        return RunCalls(tuple(run), tuple(start), tuple(unknown))
+    asked = {call.id for call in ledger}
+    return AwaitClientTools(tuple(_asked(call) for call in pending if call.id in asked))
+
+
+def _opened(pending: Iterable[PendingToolCall], tools: ToolNames) -> Iterable[NewToolCall]:
+    started = 0
+    for call in pending:
+        name = call.part["tool_name"]
+        if name in tools.client:
+            yield _asked(call)
+        elif name in tools.server:
+            started += 1
+            yield NewToolCall(
+                part=call.part,
+                message_id=call.message_id,
+                policy=tools.server[name],
+                state=CallState.STARTED if started <= tools.parallel else CallState.READY,
+            )
+        else:
+            yield NewToolCall(
+                part=call.part,
+                message_id=call.message_id,
+                state=CallState.CLOSED,
+                error=no_such_tool(name),
+            )
+
+
+def _asked(call: PendingToolCall) -> NewToolCall:
+    return NewToolCall(
+        part=call.part,
+        message_id=call.message_id,
+        executor=Executor.CLIENT,
+        state=CallState.ASKED,
+    )
 
 
 def steps_taken(history: Sequence[Message]) -> int:
@@ -67,8 +165,23 @@ def steps_taken(history: Sequence[Message]) -> int:
     return steps
 
 
-def unknown_tool_errors(calls: Sequence[Part]) -> list[NewMessage]:
-    """Return the error results of calls of tools that do not exist, as a message if there are any."""
-    if not calls:
-        return []
-    return [error_results(calls, lambda call: f"There is no tool named {call['tool_name']}.")]
+def errors_of(calls: Sequence[NewToolCall]) -> NewMessage:
+    """Return the message that answers ``calls``, all of which are closed with an error."""
+    errors = {call.id: call.error or "" for call in calls}
+    return error_results([call.part for call in calls], lambda part: errors[part["tool_call_id"]])
+
+
+def cancelled_calls(calls: Sequence[PendingToolCall], tools: ToolNames) -> NewMessage:
+    """Return the message that answers ``calls``, which were interrupted before they were stored."""
+
+    def text(part: Part) -> str:
+        of_server = part["tool_name"] in tools.server and part["tool_name"] not in tools.client
+        return CANCELLED[CallState.READY if of_server else CallState.ASKED]
+
+    return error_results([call.part for call in calls], text)
+
+
+def unknown_ledger_word(calls: Iterable[ToolCall]) -> str | None:
+    """Return the first state or policy that this version does not know. None: it knows all of them."""
+    words = (word for call in calls for word in (call.state, call.policy))
+    return next((str(word) for word in words if not word.is_known), None)

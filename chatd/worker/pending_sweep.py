@@ -9,7 +9,7 @@ from chatd.domain.failure import FailureKind
 from chatd.store.pending import PendingChats
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
-from chatd.telemetry.metrics import TurnMetrics
+from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.worker.clock import boottime
 
 _log = structlog.get_logger()

@@ -23,6 +23,7 @@ from chatd.supervision.child_run import is_being_cancelled
 from chatd.telemetry import tracing
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
+from chatd.worker.tool_run import StartTask
 from chatd.worker.turn import Turn
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.writer import Interrupted, Writer
@@ -37,6 +38,7 @@ class Runner:
     """Runner of the turns of one leased chat.
 
     ``config`` is called once per turn, so that a reload applies. A ``history`` of None is read.
+    ``start_task`` starts a task of the pool, for a tool.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Runner:
         *,
         history: ChatHistory | None = None,
         config: Callable[[], TurnConfig],
+        start_task: StartTask,
         draining: Callable[[], bool],
     ) -> None:
         self._services = services
         self._config = config
+        self._start_task = start_task
         self._lease = lease
         self._draining = draining
         self._writer = Writer(services.turns, services.change_bus, lease, history=history)
@@ -72,7 +76,7 @@ class Runner:
 
     async def _run_turn(self, config: TurnConfig, seconds_left: float | None) -> bool:
         """Run one turn, and count, log and trace it. Return False if the lease was lost."""
-        turn = Turn(self._services, config, self._lease, self._writer)
+        turn = Turn(self._services, config, self._lease, self._writer, self._start_task)
         with config.catalog.in_use(), tracing.turn_span(self._lease.chat) as span:
             try:
                 await self._guard(turn, seconds_left)

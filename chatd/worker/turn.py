@@ -18,18 +18,15 @@ from anyio.lowlevel import checkpoint
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.failure import Failure, FailureKind, unknown_word_failure
 from chatd.domain.message import (
-    Message,
     NewMessage,
     Role,
-    error_results,
     interrupted_message,
-    pending_tool_calls,
     unknown_word,
 )
 from chatd.domain.outcomes import TurnOutcome
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
-    CommitStep,
+    CloseCalls,
     Defer,
     Fail,
     FinishInterrupt,
@@ -40,6 +37,7 @@ from chatd.store.commands import (
 )
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
+from chatd.worker.call_steps import CallSteps, StepValues
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
@@ -47,26 +45,18 @@ from chatd.worker.next_step import (
     AwaitClientTools,
     CallModel,
     Finish,
-    NextStep,
-    RejectUnknownTools,
-    next_step,
+    OpenCalls,
+    RunCalls,
     steps_taken,
-    unknown_tool_errors,
+    unknown_ledger_word,
 )
 from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
+from chatd.worker.tool_run import StartTask
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
 from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
-
-
-class _StepValues(TypedDict):
-    """Fields that all commands have that end a step."""
-
-    step: int
-    messages: Sequence[NewMessage]
-    settled_part: int
 
 
 class _AttemptValues(TypedDict):
@@ -83,7 +73,12 @@ class Turn:
     """One turn of a leased chat. ``stats`` records its cost and its outcome."""
 
     def __init__(
-        self, services: TurnServices, config: TurnConfig, lease: Lease, writer: Writer
+        self,
+        services: TurnServices,
+        config: TurnConfig,
+        lease: Lease,
+        writer: Writer,
+        start_task: StartTask,
     ) -> None:
         self._services = services
         self._config = config
@@ -92,6 +87,13 @@ class Turn:
         self._call: ModelCall | None = None
         self._response: NewMessage | None = None
         self._history = ChatHistory()
+        self._calls = CallSteps(
+            config=config,
+            lease=lease,
+            writer=writer,
+            metrics=services.metrics.turns,
+            start_task=start_task,
+        )
         self.stats = TurnStats(lease.chat)
 
     async def run(self, *, seconds_left: float | None = None) -> None:
@@ -110,22 +112,26 @@ class Turn:
             await self.fail(Failure(kind=FailureKind.TIMEOUT, message=str(error)))
 
     async def finish_interrupt(self) -> None:
-        """Store the response, whole or as far as it was streamed, and close all open tool calls."""
+        """Store the response, whole or as far as it was streamed, and close all open tool calls.
+
+        Results that are there are kept, those of tools that end within a moment included.
+        """
+        results = await self._calls.stop()
         messages = [self._response] if self._response else []
         if self._response is None and self._call is not None:
             model_id = self._lease.chat.last_model_config_id
             messages += interrupted_message(self._call.content, model_config_id=model_id)
         self.stats.outcome = TurnOutcome.INTERRUPTED
-        if calls := [
-            call.part for call in pending_tool_calls([*self._history.messages, *messages])
-        ]:
-            messages.append(error_results(calls, lambda _: "cancelled"))
-        await self._writer.apply(FinishInterrupt(**self._step_values(messages)))
+        messages += self._calls.cancelled(self._history, messages)
+        await self._writer.apply(FinishInterrupt(**self._step_values(messages), results=results))
 
     async def release(self, *, reason: str) -> None:
         """Release the chat, or finish the interrupt that was requested meanwhile."""
         self.stats.outcome = TurnOutcome.RELEASED
+        results = await self._calls.stop()
         try:
+            if results:
+                await self._writer.apply(CloseCalls(step=self._committed_steps, results=results))
             await self._writer.apply(Release(step=self._committed_steps, reason=reason))
         except Interrupted:
             await self.finish_interrupt()
@@ -143,12 +149,14 @@ class Turn:
             attempts=attempts_made,
             reason=failure.loggable,
         )
+        results = await self._calls.stop()
         await self._writer.apply(
             Fail(
                 step=self._committed_steps,
                 last_error=failure.message,
                 last_error_detail=failure.detail(attempts=attempts_made, at=datetime.now(UTC)),
                 settled_part=self._settled_part(),
+                results=results,
             )
         )
 
@@ -159,43 +167,32 @@ class Turn:
         self.stats.steps += 1
         if self.stats.steps == 1:
             self.stats.record_client_tools(history.messages)
-        if word := unknown_word(history.messages):
+        if word := unknown_word(history.messages) or unknown_ledger_word(history.ledger):
             await self.fail(unknown_word_failure(word))
             return False
-        step = self._next_step(history.messages)
-        if isinstance(step, CallModel):
-            return await self._call_model(history)
+        step = self._calls.next_step(history)
+        match step:
+            case CallModel():
+                return await self._call_model(history)
+            case RunCalls():
+                await self._calls.run(step, history)
+                return True
         return await self._end_step(step, [])
 
-    def _next_step(self, history: Sequence[Message | NewMessage]) -> NextStep:
-        tools = {tool["name"] for tool in self._history.tools}
-        return next_step(history, client_tools=tools)
-
     async def _end_step(
-        self, step: RejectUnknownTools | AwaitClientTools | Finish, messages: list[NewMessage]
+        self, step: OpenCalls | AwaitClientTools | Finish, messages: list[NewMessage]
     ) -> bool:
-        """Store ``messages`` with the results of unknown tools. Return False if the turn is over."""
+        """Store ``messages`` and the calls in them. Return False if the turn is over."""
         match step:
-            case RejectUnknownTools(calls):
-                self._services.metrics.turns.tool_calls.add("unknown", amount=len(calls))
-                await self._writer.apply(
-                    CommitStep(**self._step_values([*messages, *unknown_tool_errors(calls)]))
-                )
+            case OpenCalls() | AwaitClientTools():
+                command = self._calls.command(step, self._step_values(messages))
+                await self._writer.apply(command)
+                if isinstance(command, RequireAction):
+                    self.stats.outcome = TurnOutcome.REQUIRES_ACTION
+                    return False
                 self._call = self._response = None
                 self._history = ChatHistory()
                 return True
-            case AwaitClientTools(calls, unknown):
-                self._services.metrics.turns.tool_calls.add("unknown", amount=len(unknown))
-                self._services.metrics.turns.tool_calls.add("client", amount=len(calls))
-                await self._writer.apply(
-                    RequireAction(
-                        **self._step_values([*messages, *unknown_tool_errors(unknown)]),
-                        calls=calls,
-                        timeout_seconds=self._config.limits.client_tool_timeout_seconds,
-                    )
-                )
-                self.stats.outcome = TurnOutcome.REQUIRES_ACTION
-                return False
             case Finish():
                 await self._writer.apply(FinishTurn(**self._step_values(messages)))
                 self.stats.outcome = TurnOutcome.FINISHED
@@ -233,6 +230,7 @@ class Turn:
             limits=self._config.limits,
             lease=self._lease,
             model=model,
+            tools=self._config.tools,
             read_files=self._writer.read_files,
         ) as call:
             self._call = call
@@ -260,8 +258,8 @@ class Turn:
                 self._services.metrics.turns.tokens.add(
                     model.name, kind.removesuffix("_tokens"), amount=tokens
                 )
-        step = self._next_step([message])
-        assert not isinstance(step, CallModel)  # noqa: S101 - a response needs no further model call
+        step = self._calls.next_step(self._history, message)
+        assert not isinstance(step, CallModel | RunCalls)  # noqa: S101 - nothing of it is stored yet
         return await self._end_step(step, [message])
 
     async def _retry_or_fail(self, failure: Failure) -> bool:
@@ -311,9 +309,9 @@ class Turn:
     def _committed_steps(self) -> int:
         return self._lease.chat.committed_steps
 
-    def _step_values(self, messages: Sequence[NewMessage]) -> _StepValues:
+    def _step_values(self, messages: Sequence[NewMessage]) -> StepValues:
         """Return the fields of a command that stores ``messages`` as the end of the current step."""
-        return _StepValues(
+        return StepValues(
             step=self._committed_steps, messages=messages, settled_part=self._settled_part()
         )
 

@@ -1,4 +1,4 @@
-"""Limits of a turn."""
+"""Limits of a turn, and of the tools that it runs."""
 
 from dataclasses import dataclass
 
@@ -17,3 +17,13 @@ class TurnLimits:
     """Time that a client has to run its tools."""
     max_steps: int
     """Model calls that one turn may make."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolLimits:
+    """Limits of the tools that the server runs."""
+
+    parallel: int
+    """Calls of one message that run at once."""
+    output_bytes: int
+    """Bytes of a result. The middle of a longer one is left out."""

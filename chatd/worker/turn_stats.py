@@ -15,7 +15,7 @@ from chatd.domain.message import Message, Role
 from chatd.domain.outcomes import TurnOutcome
 from chatd.telemetry import tracing
 from chatd.telemetry.instruments import OTHER
-from chatd.telemetry.metrics import TurnMetrics
+from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.worker.clock import loop_time
 from chatd.worker.model_call import ModelCall
 
@@ -38,7 +38,7 @@ class TurnStats:
     output_tokens: int = 0
     failure: Failure | None = None
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds spent per phase. See ``telemetry.metrics.PHASES``."""
+    """Seconds spent per phase. See ``telemetry.turn_metrics.PHASES``."""
 
     def add_time(self, phase: str, seconds: float) -> None:
         """Add ``seconds`` to a phase."""

@@ -118,7 +118,10 @@ class Writer:
             )
         else:
             self._lease.chat = result.chat
-            self._history = history and history.with_messages(result.model_messages)
+            if history is not None:
+                history = history.with_messages(result.model_messages)
+                calls = () if command.closes_all_calls else result.ledger
+                self._history = history if calls is None else history.with_ledger(calls)
         finally:
             self._lease.transition_in_flight = False
 

@@ -7,6 +7,7 @@ enough here to have every event sent, and to see that a wrong one is noticed.
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import httpx2
@@ -25,9 +26,12 @@ from support.sse_client import SseEvent
 from support.streams import available_events, background_subscriber, stream_events
 
 from chatd.domain.stream_events import StreamEventType
+from chatd.domain.tool_call import CallPolicy
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
 from chatd.store.database import Database
+from chatd.tools.registry import ToolRegistry
+from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 
 MARKS = {"name": "vendor", "id": "a-mark-of-the-vendor"}
 """Data that the provider wants back with a part."""
@@ -92,6 +96,33 @@ async def require_action(chatd: InProcessDaemon) -> list[SseEvent]:
         return [*viewer.events, late]
 
 
+async def run_server_tool(chatd: InProcessDaemon) -> list[SseEvent]:
+    """Have the model call a tool of the server. Return the events."""
+
+    async def run(_: ToolRequest) -> ToolOutcome:
+        return ToolOutcome(text="seen")
+
+    tool = Tool(
+        name="look",
+        description="",
+        parameters={"type": "object"},
+        policy=CallPolicy.AT_MOST_ONCE,
+        timeout_seconds=60,
+        run=run,
+    )
+    config = chatd.daemon.config
+    before = config.current
+    config.current = replace(before, turn=replace(before.turn, tools=ToolRegistry([tool])))
+    chat_id = (await chatd.api.create())["id"]
+    async with background_subscriber(chatd, chat_id) as viewer:
+        await chatd.api.send(chat_id, "look at it")
+        await eventually(lambda: any(e.event == "tool_calls" for e in viewer.events))
+        await chatd.api.interrupt(chat_id)
+        await chatd.api.wait_for_status(chat_id, "waiting")
+    config.current = before
+    return viewer.events
+
+
 async def edit_and_delete(chatd: InProcessDaemon) -> list[SseEvent]:
     """Edit a message, then delete the chat. Return the events."""
     chat_id = (await chatd.api.create("fail"))["id"]
@@ -116,7 +147,7 @@ async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> No
         dsn, FunctionProvider(model.act), http={"sse_keepalive_seconds": 0.2}
     ) as chatd:
         edited = await edit_and_delete(chatd)
-        required = await require_action(chatd)
+        required = await require_action(chatd) + await run_server_tool(chatd)
         chat_id, received = await run_scenario(chatd, model)
         received += edited + required
     assert {event.event for event in received} == declared_events("ChatEvent"), (

@@ -8,6 +8,7 @@ from support.factories import OTHER_MODEL, chat_with_status, insert_models
 from support.in_process import running_daemon, running_daemons
 from support.metrics import MetricsObserver, final_samples
 from support.providers import FunctionProvider, finished, scripted, text_delta, tool_call_delta
+from support.tool_endpoint import tool_endpoint, tools
 
 from chatd.domain.chat import Status, Usage
 from chatd.llm.errors import ProviderError
@@ -128,6 +129,27 @@ async def test_panic_is_not_a_provider_error(dsn: str) -> None:
         assert await meter.increase("chatd_provider_errors_total") == 0
 
 
+async def test_calls_of_server_tools_and_their_seconds(dsn: str) -> None:
+    turns = [[tool_call_delta("look", "a"), tool_call_delta("look", "b", "[]", index=1)]]
+
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        for call in turns.pop(0) if turns else [text_delta("well")]:
+            yield call
+        yield finished()
+
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(dsn, FunctionProvider(act), **tools(endpoint)) as chatd,
+    ):
+        meter = await MetricsObserver.start(chatd)
+        await chatd.api.create("go")
+        await meter.wait_for_increase("chatd_turns_total", outcome="finished")
+        for outcome in ("done", "error"):
+            labels = {"executor": "server", "outcome": outcome}
+            assert await meter.increase("chatd_tool_calls_total", **labels) == 1
+        assert await meter.increase("chatd_tool_seconds_count", tool="look") == 2
+
+
 async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
     turns = [
         [
@@ -148,14 +170,28 @@ async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
         chat = await chatd.api.create("go", tools=[TOOL])
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         await meter.wait_for_increase("chatd_turns_total", outcome="requires_action")
-        assert await meter.increase("chatd_tool_calls_total", executor="client") == 2
-        assert await meter.increase("chatd_tool_calls_total", executor="unknown") == 1
+        assert (
+            await meter.increase("chatd_tool_calls_total", executor="client", outcome="asked") == 2
+        )
+        assert (
+            await meter.increase(
+                "chatd_tool_calls_total", executor="server", outcome="no_such_tool"
+            )
+            == 1
+        )
         assert await meter.increase("chatd_turn_phase_seconds_total", phase="client") == 0
         await chatd.api.submit_tool_results(chat["id"], {"a": 1, "b": 2})
         await chatd.api.wait_for_status(chat["id"], "waiting")
         await meter.wait_for_increase("chatd_turns_total", outcome="finished")
-        assert await meter.increase("chatd_tool_calls_total", executor="client") == 2
-        assert await meter.increase("chatd_tool_calls_total", executor="unknown") == 2
+        assert (
+            await meter.increase("chatd_tool_calls_total", executor="client", outcome="asked") == 2
+        )
+        assert (
+            await meter.increase(
+                "chatd_tool_calls_total", executor="server", outcome="no_such_tool"
+            )
+            == 2
+        )
         assert await meter.increase("chatd_steps_total") == 3
         client_seconds = await meter.increase("chatd_turn_phase_seconds_total", phase="client")
         assert 0 < client_seconds < 30

@@ -1,9 +1,9 @@
 """Journal entries: the one that a transition returns is the one that every replica reads."""
 
 import pytest
-from support.factories import chat_with_status, text_content
+from support.factories import chat_with_status, insert_tool_calls, text_content
 from support.leases import fencing_token_of
-from support.transitions import make_transition, may_queue
+from support.transitions import STARTED_CALL_ID, make_transition, may_queue
 
 from chatd.domain.chat import IDLE, BusyBehavior, Status
 from chatd.domain.cursor import Cursor
@@ -33,6 +33,8 @@ async def test_every_replica_reads_the_same_entry(
     archived = transition is Transition.UNARCHIVE and status in IDLE
     queued = 2 if may_queue(status) and not archived else 0
     chat = await chat_with_status(database, status, queued=queued, archived=archived)
+    if transition is Transition.CLOSE_CALLS:
+        await insert_tool_calls(database, chat.id, STARTED_CALL_ID, state="started")
     result = await make_transition(database, transition, busy, chat)
     (update,) = await StreamStore(database).updates_since([(chat.id, Cursor(1))])
     assert update.entries == (result.entry,)

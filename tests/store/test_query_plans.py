@@ -82,7 +82,7 @@ async def test_leased_chats_are_found_by_their_worker(filled: Connection, generi
     asks: dict[tuple[str, str], dict[str, Any]] = {
         ("leases", "leased_chats"): {"worker_id": WORKER},
         ("leases", "renew"): {"worker_id": WORKER},
-        ("reaps", "reap"): {**reap, "max_recoveries": 3, "limit": 100, "excluded": []},
+        ("reaps", "reap"): {**reap, "max_recoveries": 3, "limit": 100, "excluded": [], "words": {}},
         ("reaps", "orphaned_interrupts"): {**EVIDENCE, "limit": 100, "excluded": []},
     }
     for (file, name), values in asks.items():
@@ -104,6 +104,7 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
         ("tool_calls", "expire_action"): {
             "limit": 100,
             "limits": None,
+            "words": {},
             "excluded": [],
             "only": None,
         },
@@ -165,6 +166,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         "model_config_id": None,
         "busy_behavior": "queue",
         "max_queued": 20,
+        "words": {},
         "limits": {"max_active_chats": 1000, "max_owner_bytes": 10**9},
         **file_parameters([]),
         "request_traceparent": None,
@@ -178,10 +180,12 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         "from_status": "running",
         "keep_lease": True,
         "limits": {"max_running_per_owner": 5},
+        "results": [],
+        "words": {},
     }
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
-        ("chats", "interrupt"): {**caller, "limits": None, **NO_KEY, **NO_ACTOR},
+        ("chats", "interrupt"): {**caller, "limits": None, "words": {}, **NO_KEY, **NO_ACTOR},
         ("tool_calls", "submit_tool_results"): {
             **caller,
             "results": [],
@@ -208,7 +212,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("turns", "history"): {"chat_id": chat_id},
         ("files", "file"): {**caller, "file_id": chat_id},
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
-        ("turns", "commit_step"): step,
+        ("turns", "commit_step"): {**step, "calls": []},
+        ("tool_calls", "close_calls"): {**fence, "step": 0, "results": [], "start_ids": []},
         ("turns", "finish"): {**step, **finished},
         ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},
         ("stream_reads", "updates_since"): cursors,

@@ -51,8 +51,8 @@ async def test_promote_in_a_chat_without_a_turn_stores_the_message(
     assert [part["tool_call_id"] for m in results for part in m.content] == (
         [*PENDING_CALL_IDS] if status is Status.REQUIRES_ACTION else []
     )
-    open_calls = await database.fetch("SELECT FROM chat_tool_calls WHERE completed_at IS NULL")
-    assert open_calls == []
+    ledger = await database.fetch("SELECT FROM chat_tool_calls WHERE completed_at IS NULL")
+    assert ledger == []
 
 
 async def test_promoted_message_is_answered_next(database: Database) -> None:

@@ -6,9 +6,10 @@ import pytest
 from support.claims import claim_chats
 from support.factories import WORKER, chat_with_status, insert_tool_calls, tool_call_content
 from support.tool_results import stored_tool_calls, submit_results, tool_results
+from support.transitions import asked_calls
 
 from chatd.domain.chat import Status
-from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.domain.message import NewMessage, Role
 from chatd.store.commands import RequireAction
 from chatd.store.database import Database
 from chatd.store.turns import FencingToken, Turns
@@ -18,7 +19,7 @@ def require_action_fields(*ids: str) -> dict[str, Any]:
     calls = tool_call_content(*ids)
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=calls)],
-        "calls": [PendingToolCall(part, None) for part in calls],
+        "calls": asked_calls(calls),
         "timeout_seconds": 60.0,
         "settled_part": 1,
     }
@@ -72,14 +73,15 @@ async def test_call_id_may_repeat_in_a_later_message(database: Database) -> None
 
 
 @pytest.mark.parametrize("in_ledger", [False, True])
-async def test_chat_claimed_with_open_calls_requires_action_again(
+async def test_chat_claimed_with_ledger_requires_action_again(
     database: Database, in_ledger: bool
 ) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     message_id = await insert_tool_calls(database, chat.id, "c1")
     if in_ledger:
         await database.fetch(
-            "UPDATE chat_tool_calls SET completed_at = started_at, is_error = true"
+            "UPDATE chat_tool_calls SET state = 'closed', completed_at = started_at,"
+            " is_error = true, answer = '{}'"
         )
     else:
         await database.fetch("DELETE FROM chat_tool_calls")
@@ -91,7 +93,7 @@ async def test_chat_claimed_with_open_calls_requires_action_again(
             **{
                 **require_action_fields(),
                 "messages": [],
-                "calls": [PendingToolCall(part, message_id)],
+                "calls": asked_calls([part], message_id),
             },
         ),
     )

@@ -15,11 +15,12 @@ from support.factories import (
     tool_call_content,
 )
 from support.stored_messages import queued_ids
+from support.transitions import asked_calls
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatFull, StorageFull
 from chatd.domain.files import File, new_file
-from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.commands import CommitStep, FinishTurn, RequireAction
 from chatd.store.database import Database
@@ -102,7 +103,7 @@ async def test_calls_of_a_client_and_their_results_count(database: Database) -> 
     asked = RequireAction(
         step=0,
         messages=[NewMessage(role=Role.ASSISTANT, content=(*text_content("z" * KIB), call))],
-        calls=[PendingToolCall(call, None)],
+        calls=asked_calls([call]),
         timeout_seconds=60.0,
         settled_part=0,
     )

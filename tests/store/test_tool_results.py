@@ -106,15 +106,16 @@ async def test_submission_that_waited_is_checked_against_the_present_calls(
         )
         await wait_until_blocked(other)
         await other.execute(
-            "UPDATE chat_tool_calls SET completed_at = clock_timestamp(), is_error = true"
+            "UPDATE chat_tool_calls SET state = 'closed', completed_at = clock_timestamp(),"
+            " is_error = true, answer = '{}'"
             " WHERE chat_id = $1 AND completed_at IS NULL",
             chat.id,
         )
         await other.execute("UPDATE chats SET version = version + 2 WHERE id = $1", chat.id)
         await other.execute(
             "INSERT INTO chat_tool_calls"
-            " (chat_id, message_id, tool_call_id, tool_name, position, executor, epoch)"
-            " SELECT chat_id, id, 'other', 'weather', 9, 'client', 0 FROM chat_messages"
+            " (chat_id, message_id, tool_call_id, tool_name, position, executor, state, epoch)"
+            " SELECT chat_id, id, 'other', 'weather', 9, 'client', 'asked', 0 FROM chat_messages"
             " WHERE chat_id = $1 AND role = 'assistant'",
             chat.id,
         )

@@ -16,15 +16,18 @@ from support.factories import (
     WORKER,
     chat_with_status,
     insert_models,
+    insert_tool_calls,
     stored_rows,
     text_content,
 )
 from support.invariants import check_calls
 from support.stored_parts import check_parts_are_deleted, flush_texts
 from support.transitions import (
+    CLOSE_STARTED_CALL,
     FAILED_ATTEMPT,
     REAPER,
     REQUIRED_ACTION,
+    STARTED_CALL_ID,
     STEP,
     NoChatFound,
     make_transition,
@@ -122,6 +125,8 @@ async def check_cell(
     target = target_status(transition, status, busy=busy, has_queue=queued > 0)
     if transition in {Transition.REMOVE_QUEUED, Transition.PROMOTE} and not queued:
         target = None  # there is no queued message to remove or promote
+    if transition is Transition.CLOSE_CALLS and status in {*LEASED, Status.PENDING}:
+        await insert_tool_calls(database, chat.id, STARTED_CALL_ID, state="started")
     if status in LEASED:
         await flush_texts(database, chat, chat.settled_part + 1, "a part", epoch=chat.epoch)
     before = await stored_rows(database, chat)
@@ -256,6 +261,7 @@ STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
     command.transition: command
     for command in (
         CommitStep(**STEP),
+        CLOSE_STARTED_CALL,
         RecordRetry(**FAILED_ATTEMPT),
         Defer(**FAILED_ATTEMPT, remaining_seconds=60.0),
         RequireAction(**REQUIRED_ACTION),
@@ -277,6 +283,8 @@ async def test_stale_fencing_token_changes_nothing(
             continue
         with subtests.test(part=part):
             chat = await chat_with_status(database, status, **columns)
+            if transition is Transition.CLOSE_CALLS:
+                await insert_tool_calls(database, chat.id, STARTED_CALL_ID, state="started")
             before = await stored_rows(database, chat)
             with pytest.raises(LeaseLost):
                 await Turns(database).apply(

@@ -173,6 +173,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "limit": 100,
         "max_chats": 10,
         "max_recoveries": 3,
+        "words": {},
         "models": [MODEL],
         "next_page": 26,
         "owner_id": "owner 1",

@@ -93,8 +93,13 @@ PENDING_CALL_IDS = ("c2", "c1", "c3")
 """Ids of the calls that a chat of ``chat_with_status`` waits for, in their order."""
 
 
-async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int:
-    """Insert a message with open tool calls. Return its id. The ledger is filled from its end."""
+async def insert_tool_calls(
+    database: Database, chat_id: UUID, *ids: str, state: str = "asked", policy: str = "at_most_once"
+) -> int:
+    """Insert a message with open tool calls. Return its id. The ledger is filled from its end.
+
+    Calls that are asked are of the client, others of the server.
+    """
     message_id: int = (
         await database.fetch(
             "INSERT INTO chat_messages (chat_id, id, version, role, content)"
@@ -107,12 +112,17 @@ async def insert_tool_calls(database: Database, chat_id: UUID, *ids: str) -> int
     for position, call_id in reversed(list(enumerate(ids, 1))):
         await database.fetch(
             "INSERT INTO chat_tool_calls"
-            " (chat_id, message_id, tool_call_id, tool_name, position, executor, epoch)"
-            " VALUES ($1, $2, $3, 'weather', $4, 'client', 0)",
+            " (chat_id, message_id, tool_call_id, tool_name, position, executor, policy, state,"
+            "  tries, epoch)"
+            " VALUES ($1, $2, $3, 'weather', $4, $5, $6, $7, $8, 0)",
             chat_id,
             message_id,
             call_id,
             position,
+            "client" if state == "asked" else "server",
+            policy,
+            state,
+            int(state == "started"),
         )
     return message_id
 

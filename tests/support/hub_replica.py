@@ -18,6 +18,7 @@ Action = tuple[str, int, int]
 
 FREQUENCIES = {
     "claim": 20, "stream": 40, "flush": 15, "next_step": 10, "end_turn": 4, "end_runner": 3,
+    "close_calls": 5,
     "reap": 3, "stream_fenced": 6, "describe": 3, "send": 12, "interrupt": 2, "edit": 3,
     "publish_entry": 9, "deliver_hint": 24, "deliver_wrong_hint": 1, "resync": 1, "read": 24,
     "apply_read": 24, "prune_journal": 1, "open": 15, "finish_open": 15, "pull": 40, "disconnect": 4,

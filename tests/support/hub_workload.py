@@ -119,6 +119,14 @@ class HubWorkload:
         self._publish_worker_transition(entry, database.worker_id, has_response=b > 1)
         self._start_step()
 
+    def close_calls(self, _: int, b: int) -> None:
+        """Store the result of a server tool. No model call runs meanwhile, so there are no parts."""
+        database, running = self.database, self.database.running
+        if running is None or database.status is not Status.RUNNING or running.words:
+            return
+        entry = database.apply(Transition.CLOSE_CALLS, Status.RUNNING, closed=[])
+        self._publish_worker_transition(entry, database.worker_id, has_response=b > 1)
+
     def end_turn(self, a: int, b: int) -> None:
         database, running, worker_id = self.database, self.database.running, self.database.worker_id
         if running is None:

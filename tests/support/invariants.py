@@ -1,10 +1,11 @@
 """Invariants of every chat that only transitions have changed, checked on the stored rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from chatd.domain.chat import Status
+from chatd.domain.chat import IDLE, Status
 from chatd.domain.transitions import TABLE, Transition
 from chatd.store.database import Database
 
@@ -154,10 +155,32 @@ def check_calls(chat: Row, messages: Sequence[Row], ledger: Sequence[Row]) -> No
         )
         for call_id in answered:
             del waiting[call_id]
-    assert bool(waiting) == (chat["status"] == Status.REQUIRES_ACTION)
-    rows = [row for row in ledger if row["completed_at"] is None]
-    assert [(row["tool_call_id"], row["message_id"]) for row in rows] == list(waiting.items())
-    assert all((row["completed_at"] is None) == (row["is_error"] is None) for row in ledger)
+    check_ledger(chat, waiting, messages, ledger)
+
+
+def check_ledger(
+    chat: Row, waiting: Mapping[str, int], messages: Sequence[Row], ledger: Sequence[Row]
+) -> None:
+    """Check the rows of the ledger: those of ``waiting``, which have no result in a message, and others."""
+    unanswered = [row for row in ledger if row["message_id"] in waiting.values()]
+    states = [row["state"] for row in unanswered]
+    assert [row["tool_call_id"] for row in unanswered] == list(waiting), "each call has its row"
+    assert all(row["state"] == "closed" for row in ledger if row not in unanswered)
+    if waiting:
+        assert chat["status"] not in IDLE, "a call is open and nobody is to answer it"
+        assert set(states) != {"closed"}, "all have their results, but there is no message of them"
+    if chat["status"] == Status.REQUIRES_ACTION:
+        assert "asked" in states
+        assert set(states) <= {"asked", "closed"}
+    answers = {
+        (previous["id"], part["tool_call_id"]): part
+        for previous, message in pairwise(messages)
+        if message["role"] == "tool"
+        for part in message["content"]
+    }
+    for row in ledger:
+        answer = answers.get((row["message_id"], row["tool_call_id"]))
+        assert answer is None or row["answer"] == answer, "the message has what was stored first"
 
 
 def texts(messages: Sequence[Row], role: str = "user") -> list[str]:

@@ -22,7 +22,7 @@ from chatd.domain.message import (
 )
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition, target_status
-from chatd.worker.next_step import AwaitClientTools, CallModel, Finish, next_step
+from chatd.worker.next_step import CallModel, Finish, OpenCalls, ToolNames, errors_of, next_step
 from chatd.worker.tool_call_ids import ToolCallIds
 from support.files import file_part
 from support.provider_cases import message
@@ -105,6 +105,9 @@ _FILES = (
 _FINISH_REASONS = ("stop", "stop", "stop", "length", "content_filter", "odd", "refusal")
 
 
+_TOOLS = ToolNames(client={"weather"})
+
+
 class RandomChat:
     """A chat that random transitions lead through. ``history`` is what a worker would be given."""
 
@@ -126,7 +129,7 @@ class RandomChat:
             self._random.choice((self._send, self._send, self._work, self._work, self._disturb))()
 
     def _calls_model(self) -> bool:
-        return isinstance(next_step(self.history, client_tools={"weather"}), CallModel)
+        return isinstance(next_step(self.history, tools=_TOOLS), CallModel)
 
     def _move(self, transition: Transition, **facts: Any) -> bool:
         to = target_status(transition, self.status, has_queue=bool(self.queue), **facts)
@@ -247,18 +250,19 @@ class RandomChat:
         self._go_on()
 
     def _go_on(self) -> None:
-        match next_step(self.history, client_tools={"weather"}):
-            case AwaitClientTools(_, unknown):
-                if unknown:
-                    self._store_new([error_results(unknown, lambda _: "There is no such tool.")])
-                self._move(Transition.REQUIRE_ACTION)
+        match next_step(self.history, tools=_TOOLS):
+            case OpenCalls(calls) as step:
+                if step.all_closed:
+                    self._store_new([errors_of(calls)])
+                else:
+                    self._move(Transition.REQUIRE_ACTION)
             case Finish():
                 self._move(Transition.FINISH_TURN)
                 self._promote()
             case CallModel():
                 pass
-            case rejected:
-                self._store_new([error_results(rejected.calls, lambda _: "There is no such tool.")])
+            case step:
+                raise AssertionError(step)
 
     # What a model and a user write
 

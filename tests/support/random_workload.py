@@ -10,7 +10,7 @@ from uuid import UUID
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
 from chatd.domain.files import new_file
-from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.commands import (
     CommitStep,
@@ -36,6 +36,7 @@ from support.concurrency import fencing_token
 from support.factories import MODEL, OWNER, text_content, tool_call_content
 from support.leases import orphaned_interrupts, reap
 from support.sweeps import delete_expired
+from support.transitions import asked_calls
 
 Request = Callable[..., Awaitable[object]]
 
@@ -163,13 +164,13 @@ class RandomWorkload:
 
     async def random_tool_results(self) -> Request | None:
         """Return, once in three calls, a request with the results that a chat waits for."""
-        open_calls = await self.database.fetch(
+        ledger = await self.database.fetch(
             "SELECT chat_id, tool_call_id FROM chat_tool_calls WHERE completed_at IS NULL"
         )
-        if not open_calls or self.random.randrange(3):
+        if not ledger or self.random.randrange(3):
             return None
-        chat_id = self.random.choice(open_calls)["chat_id"]
-        ids = [row["tool_call_id"] for row in open_calls if row["chat_id"] == chat_id]
+        chat_id = self.random.choice(ledger)["chat_id"]
+        ids = [row["tool_call_id"] for row in ledger if row["chat_id"] == chat_id]
         self.random.shuffle(ids)
         results = [ToolResult(tool_call_id=call_id, result=1) for call_id in ids]
         return partial(self.tool_calls.submit, chat_id, results=results)
@@ -237,7 +238,7 @@ class RandomWorkload:
                 transition = self.turns.apply(
                     fence,
                     RequireAction(
-                        calls=[PendingToolCall(part, None) for part in calls],
+                        calls=asked_calls(calls),
                         timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
                         **stored,
                     ),

@@ -1,14 +1,16 @@
 """One call of the store for every transition of the table."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
-from chatd.domain.message import NewMessage, PendingToolCall, Role
+from chatd.domain.message import NewMessage, Part, Role
+from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
 from chatd.store.commands import (
+    CloseCalls,
     CommitStep,
     Defer,
     Fail,
@@ -25,7 +27,7 @@ from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
 from chatd.store.records import TransitionResult
-from chatd.store.tool_calls import ToolCalls, ToolResult
+from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import FencingToken, Turns
 from support.claims import claim_chats
 from support.factories import (
@@ -55,10 +57,27 @@ FAILED_ATTEMPT: dict[str, Any] = {
     "failure": {"kind": "server"},
 }
 CALLS = tool_call_content("z", "a")
+
+
+def asked_calls(parts: Iterable[Part], message_id: int | None = None) -> list[NewToolCall]:
+    """Return calls that the client is asked for."""
+    return [
+        NewToolCall(
+            part=part, message_id=message_id, state=CallState.ASKED, executor=Executor.CLIENT
+        )
+        for part in parts
+    ]
+
+
+STARTED_CALL_ID = "t1"
+CLOSE_STARTED_CALL = CloseCalls(
+    step=0, results=[ToolResult(tool_call_id=STARTED_CALL_ID, result="sunny")]
+)
+"""The result of a call that has to be inserted before."""
 REQUIRED_ACTION = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLS)],
-    "calls": [PendingToolCall(part, None) for part in CALLS],
+    "calls": asked_calls(CALLS),
     "timeout_seconds": 60.0,
     "settled_part": 7,
 }
@@ -104,6 +123,7 @@ async def make_transition(
         Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
         Transition.CLAIM: lambda: claim_chats(database, 10, listener=listener),
         Transition.COMMIT_STEP: lambda: turns.apply(fence, CommitStep(**STEP)),
+        Transition.CLOSE_CALLS: lambda: turns.apply(fence, CLOSE_STARTED_CALL),
         Transition.RECORD_RETRY: lambda: turns.apply(fence, RecordRetry(**FAILED_ATTEMPT)),
         Transition.DEFER: lambda: turns.apply(
             fence, Defer(**FAILED_ATTEMPT, remaining_seconds=60.0)

@@ -24,6 +24,7 @@ from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.store.histories import ChatHistory
 from chatd.store.leases import Renewal
 from chatd.supervision.child import ChildHandle
+from chatd.tools.registry import ToolRegistry
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
 from chatd.worker.flusher import Flusher
@@ -86,6 +87,7 @@ async def model_call(held: Lease) -> AsyncIterator[tuple[ModelCall, ScriptedProv
         lease=held,
         read_files=UNUSED,
         model=models.default,
+        tools=ToolRegistry(),
     ) as call:
         yield call, provider
 

@@ -6,12 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.message import NewMessage, Part, PendingToolCall, Role
+from chatd.domain.message import NewMessage, Part, Role
+from chatd.domain.tool_call import (
+    CallPolicy,
+    CallState,
+    Executor,
+    NewToolCall,
+    ToolCall,
+)
 from chatd.worker.next_step import (
     AwaitClientTools,
     CallModel,
     Finish,
-    RejectUnknownTools,
+    NextStep,
+    OpenCalls,
+    RunCalls,
+    ToolNames,
+    errors_of,
     next_step,
     steps_taken,
 )
@@ -21,8 +32,8 @@ def text(words: str = "x") -> Part:
     return {"type": "text", "text": words}
 
 
-def call(name: str) -> Part:
-    return {"type": "tool-call", "tool_call_id": name, "tool_name": "f", "args": "{}"}
+def call(name: str, tool: str = "f") -> Part:
+    return {"type": "tool-call", "tool_call_id": name, "tool_name": tool, "args": "{}"}
 
 
 def result(name: str) -> Part:
@@ -38,6 +49,38 @@ USER = stored(Role.USER, text())
 ANSWER = stored(Role.ASSISTANT, text())
 CALLS = stored(Role.ASSISTANT, text(), call("a"), call("b"))
 
+NO_TOOLS, THE_CLIENTS = ToolNames(), ToolNames(client={"f", "g"})
+THE_SERVERS = ToolNames(server={"f": CallPolicy.IDEMPOTENT}, parallel=2)
+MIXED = ToolNames(client={"g"}, server={"f": CallPolicy.AT_MOST_ONCE, "g": CallPolicy.IDEMPOTENT})
+
+
+def unknown(*calls: Part) -> OpenCalls:
+    """Return the step that answers calls of tools that do not exist."""
+    return OpenCalls(
+        tuple(
+            NewToolCall(
+                part=part,
+                message_id=None,
+                state=CallState.CLOSED,
+                error=f"There is no tool named {part['tool_name']}.",
+            )
+            for part in calls
+        )
+    )
+
+
+def asked(part: Part) -> NewToolCall:
+    return NewToolCall(part=part, message_id=None, state=CallState.ASKED, executor=Executor.CLIENT)
+
+
+def of_server(
+    part: Part,
+    state: CallState = CallState.STARTED,
+    policy: CallPolicy = CallPolicy.IDEMPOTENT,
+) -> NewToolCall:
+    return NewToolCall(part=part, message_id=None, state=state, policy=policy)
+
+
 CASES: dict[str, tuple[list[NewMessage], Any]] = {
     "empty history": ([], Finish()),
     "only a prompt": ([SYSTEM], Finish()),
@@ -46,10 +89,10 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
     "answered": ([USER, ANSWER], Finish()),
     "empty response": ([USER, stored(Role.ASSISTANT)], Finish()),
     "second user message": ([USER, ANSWER, USER], CallModel()),
-    "tools were called": ([USER, CALLS], RejectUnknownTools((call("a"), call("b")))),
+    "tools were called": ([USER, CALLS], unknown(call("a"), call("b"))),
     "one tool has answered": (
         [USER, CALLS, stored(Role.TOOL, result("a"))],
-        RejectUnknownTools((call("b"),)),
+        unknown(call("b")),
     ),
     "all tools have answered": (
         [USER, CALLS, stored(Role.TOOL, result("b")), stored(Role.TOOL, result("a"))],
@@ -61,7 +104,7 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
     ),
     "a tool was called again": (
         [USER, CALLS, stored(Role.TOOL, result("a"), result("b")), CALLS],
-        RejectUnknownTools((call("a"), call("b"))),
+        unknown(call("a"), call("b")),
     ),
     "the model has seen the results": (
         [USER, CALLS, stored(Role.TOOL, result("a"), result("b")), ANSWER],
@@ -78,68 +121,121 @@ CASES: dict[str, tuple[list[NewMessage], Any]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_next_step_without_client_tools(name: str) -> None:
+def test_next_step_without_tools(name: str) -> None:
     history, expected = CASES[name]
-    assert next_step(history) == expected
+    assert next_step(history, tools=NO_TOOLS) == expected
 
 
-THE_CLIENTS: dict[str, tuple[list[NewMessage], Any]] = {
+WITH_TOOLS: dict[str, tuple[ToolNames, list[NewMessage], NextStep]] = {
     "calls of the client": (
+        THE_CLIENTS,
         [USER, CALLS],
-        AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
+        OpenCalls((asked(call("a")), asked(call("b")))),
     ),
     "the client has answered one": (
+        THE_CLIENTS,
         [USER, CALLS, stored(Role.TOOL, result("b"))],
-        AwaitClientTools((PendingToolCall(call("a"), None),)),
+        OpenCalls((asked(call("a")),)),
     ),
     "the client has answered": (
+        THE_CLIENTS,
         [USER, CALLS, stored(Role.TOOL, result("a"), result("b"))],
         CallModel(),
     ),
-    "calls of the client that were not stored as pending": (
-        [USER, ANSWER, USER, CALLS],
-        AwaitClientTools((PendingToolCall(call("a"), None), PendingToolCall(call("b"), None))),
-    ),
     "the same id once more is a call of its own": (
+        THE_CLIENTS,
         [
             USER,
             CALLS,
             stored(Role.TOOL, result("a"), result("b")),
             stored(Role.ASSISTANT, call("a")),
         ],
-        AwaitClientTools((PendingToolCall(call("a"), None),)),
+        OpenCalls((asked(call("a")),)),
     ),
-    "user message after open calls": ([USER, CALLS, USER], CallModel()),
+    "user message after open calls": (THE_CLIENTS, [USER, CALLS, USER], CallModel()),
+    "calls of the server, more than run at once": (
+        THE_SERVERS,
+        [USER, stored(Role.ASSISTANT, call("a"), call("b"), call("c"))],
+        OpenCalls(
+            (of_server(call("a")), of_server(call("b")), of_server(call("c"), CallState.READY))
+        ),
+    ),
+    "calls of both and of nobody": (
+        MIXED,
+        [USER, stored(Role.ASSISTANT, call("a"), call("b", "g"), call("c", "no such"))],
+        OpenCalls(
+            (
+                of_server(call("a"), policy=CallPolicy.AT_MOST_ONCE),
+                asked(call("b", "g")),
+                *unknown(call("c", "no such")).calls,
+            )
+        ),
+    ),
 }
 
 
-@pytest.mark.parametrize("name", THE_CLIENTS)
-def test_next_step_with_a_client_tool(name: str) -> None:
-    history, expected = THE_CLIENTS[name]
-    assert next_step(history, client_tools={"f", "g"}) == expected
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_next_step_with_tools(name: str) -> None:
+    tools, history, expected = WITH_TOOLS[name]
+    assert next_step(history, tools=tools) == expected
 
 
-def test_unknown_tools_are_not_requested_of_the_client() -> None:
-    other = {**call("b"), "tool_name": "no such"}
-    history = [USER, stored(Role.ASSISTANT, call("a"), other)]
-    assert next_step(history, client_tools={"f"}) == AwaitClientTools(
-        (PendingToolCall(call("a"), None),), unknown_calls=(other,)
+def row(
+    name: str,
+    state: CallState,
+    *,
+    policy: CallPolicy = CallPolicy.AT_MOST_ONCE,
+    tries: int = 1,
+    epoch: int = 5,
+) -> ToolCall:
+    return ToolCall(
+        id=name, name="f", message_id=1, state=state, policy=policy, tries=tries, epoch=epoch
     )
-    assert next_step(history, client_tools={"g"}) == RejectUnknownTools((call("a"), other))
+
+
+STARTED, READY, ASKED = CallState.STARTED, CallState.READY, CallState.ASKED
+IDEMPOTENT = CallPolicy.IDEMPOTENT
+OWN = row("a", STARTED)
+OTHERS = row("a", STARTED, epoch=4)
+AGAIN = row("a", STARTED, policy=IDEMPOTENT, tries=2, epoch=4)
+WORN_OUT = row("a", STARTED, policy=IDEMPOTENT, tries=3, epoch=4)
+WAITS = row("b", READY, tries=0)
+CLIENTS = row("b", ASKED, tries=0)
+
+LEDGERS: dict[str, tuple[list[ToolCall], NextStep]] = {
+    "started for this worker": ([OWN], RunCalls(run=(OWN,))),
+    "started by an earlier worker": ([OTHERS], RunCalls(unknown=(OTHERS,))),
+    "idempotent, started by an earlier worker": ([AGAIN], RunCalls(start=(AGAIN,))),
+    "idempotent, started too often": ([WORN_OUT], RunCalls(unknown=(WORN_OUT,))),
+    "ready": ([WAITS], RunCalls(start=(WAITS,))),
+    "the server's calls come first": ([OWN, CLIENTS], RunCalls(run=(OWN,))),
+    "an unknown outcome is stored before the client is asked": (
+        [OTHERS, CLIENTS],
+        RunCalls(unknown=(OTHERS,)),
+    ),
+    "asked": ([CLIENTS], AwaitClientTools((asked(call("b")),))),
+}
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_next_step_with_calls_in_the_ledger(name: str) -> None:
+    """The configured tools of today do not matter any more."""
+    ledger, expected = LEDGERS[name]
+    for tools in (NO_TOOLS, THE_CLIENTS, MIXED):
+        assert next_step([USER, CALLS], ledger, tools=tools, epoch=5) == expected
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:
     """Continue a turn in which the model calls this many tools at each step, and then answers."""
     for _ in range(100):
-        match next_step(history):
+        match next_step(history, tools=NO_TOOLS):
             case CallModel():
                 step = steps_taken(history)
                 wanted = calls[step] if step < len(calls) else 0
                 parts = [call(f"{len(history)}-{n}") for n in range(wanted)]
                 history = [*history, stored(Role.ASSISTANT, text(), *parts)]
-            case RejectUnknownTools(open_calls):
-                (one, *_) = open_calls
-                history = [*history, stored(Role.TOOL, result(one["tool_call_id"]))]
+            case OpenCalls(opened):
+                history = [*history, errors_of(opened[:1])]
             case Finish():
                 return history
     raise AssertionError("the turn does not end")

@@ -10,21 +10,24 @@ from chatd.daemon.catalog import catalog_from_settings, model_configs, provider_
 from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
 from chatd.settings import Settings
 from chatd.settings.keys import Key, known_keys, sections
+from chatd.tools.http.client import ToolHttpClient
 
 SETTINGS = Settings.model_validate(
     {
         "providers": {"p": {"kind": "scripted"}},
         "models": {"m": {"provider": "p", "model": "scripted"}},
+        "http_tools": {"t": {"description": "A tool.", "url": "https://example.com/"}},
     }
 )
 CATALOG = catalog_from_settings(SETTINGS)
-NAMES = {"providers": "p", "models": "m"}
+CLIENT = ToolHttpClient()
+NAMES = {"providers": "p", "models": "m", "http_tools": "t"}
 
 
 def replaced_by_reload(settings: Settings) -> tuple[object, ...]:
     """Return everything that a reload puts in force; the catalog as what it is built from."""
     return (
-        RuntimeConfig.from_settings(settings, CATALOG),
+        RuntimeConfig.from_settings(settings, CATALOG, CLIENT),
         provider_configs(settings.providers),
         model_configs(settings.models),
     )
@@ -62,7 +65,7 @@ def walk_types(annotation: Any) -> Iterator[Any]:
         yield from walk_types(argument)
 
 
-EMPTY: dict[type, Any] = {int: 0, str: "", list: [], SecretStr: SecretStr("")}
+EMPTY: dict[type, Any] = {int: 0, float: 0.0, str: "", list: [], SecretStr: SecretStr("")}
 
 
 def with_other_value(key: Key) -> Settings:
@@ -92,9 +95,9 @@ def test_other_key_is_not_in_runtime_config(key: Key) -> None:
 
 
 def test_replaced_config_is_in_force_before_listeners_run() -> None:
-    holder = RuntimeConfigHolder(RuntimeConfig.from_settings(SETTINGS, CATALOG))
+    holder = RuntimeConfigHolder(RuntimeConfig.from_settings(SETTINGS, CATALOG, CLIENT))
     max_chats = next(key for key in known_keys().values() if key.field == "max_chats")
-    new = RuntimeConfig.from_settings(with_other_value(max_chats), CATALOG)
+    new = RuntimeConfig.from_settings(with_other_value(max_chats), CATALOG, CLIENT)
     seen = []
     holder.on_replace(lambda config: seen.append((config, holder.max_chats())))
     holder.replace(new)

@@ -71,6 +71,9 @@ CALLS: Mapping[str, Any] = {
     "deadline": "2026-01-01T00:05:00Z",
 }
 
+CLOSED = {"tool_call_id": "c1", "tool_name": "search", "is_error": False}
+TOOL_CALLS = StreamEventType.TOOL_CALLS
+
 CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "create with a message": (entry_of(Transition.CREATE, P, Role.SYSTEM, USER), [M, M, S]),
     "create without a message": (entry_of(Transition.CREATE, W), [S]),
@@ -79,6 +82,11 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "send after an error with a queue": (
         entry_of(Transition.SEND, P, USER, queued=5, promoted=4, queue_length=1),
         [M, Q, S],
+    ),
+    "close_calls, some": (entry_of(Transition.CLOSE_CALLS, R, started=["c2"]), [TOOL_CALLS]),
+    "close_calls, the last": (
+        entry_of(Transition.CLOSE_CALLS, R, TOOL, closed=[CLOSED]),
+        [M, TOOL_CALLS],
     ),
     "interrupt, running": (entry_of(Transition.INTERRUPT, I), [S]),
     "interrupt, waiting for the client": (entry_of(Transition.INTERRUPT, W, TOOL), [M, S]),
@@ -238,6 +246,11 @@ def test_events_of_an_entry(name: str) -> None:
     if StreamEventType.RETRY in data:
         assert data[StreamEventType.RETRY] == {
             k: v for k, v in RETRY.items() if k != "settled_part"
+        }
+    if TOOL_CALLS in data:
+        assert data[TOOL_CALLS] == {
+            "closed": entry.data.get("closed", []),
+            "started": entry.data.get("started", []),
         }
     if StreamEventType.CHAT in data:
         assert data[StreamEventType.CHAT] == DESCRIPTION

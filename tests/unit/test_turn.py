@@ -9,11 +9,13 @@ from support.virtual_clock import on_virtual_time
 
 from chatd.domain.failure import FailureKind
 from chatd.store.commands import Fail, WorkerCommand
+from chatd.tools.registry import ToolRegistry
 from chatd.worker.clock import boottime
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.turn import Turn
-from chatd.worker.turn_limits import TurnLimits
+from chatd.worker.turn_limits import ToolLimits, TurnLimits
+from chatd.worker.turn_services import TurnServices
 from chatd.worker.worker_lease import WorkerLease
 
 UNUSED = cast("Any", None)
@@ -46,9 +48,16 @@ def turn(writer: SilentWriter) -> Turn:
         client_tool_timeout_seconds=1,
         max_steps=1,
     )
-    config = TurnConfig(catalog=UNUSED, limits=limits, retry=UNUSED)
+    config = TurnConfig(
+        catalog=UNUSED,
+        limits=limits,
+        retry=UNUSED,
+        tools=ToolRegistry(),
+        tool_limits=ToolLimits(parallel=1, output_bytes=1),
+    )
+    services = TurnServices(turns=UNUSED, change_bus=UNUSED, hub=UNUSED, flusher=UNUSED)
     lease = Lease(leased_chat(), worker_lease=worker_lease)
-    return Turn(UNUSED, config, lease, cast("Any", writer))
+    return Turn(services, config, lease, cast("Any", writer), UNUSED)
 
 
 @pytest.mark.parametrize(

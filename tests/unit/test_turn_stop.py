@@ -33,7 +33,7 @@ class SlowTurn:
 
 def runner(held: Lease) -> Runner:
     services = cast("Any", type("Services", (), {"turns": None, "change_bus": None}))
-    return Runner(services, held, config=UNUSED, draining=lambda: False)
+    return Runner(services, held, config=UNUSED, start_task=UNUSED, draining=lambda: False)
 
 
 async def stop_slowly(held: Lease, cause: Cause, *, needs: float) -> float | None:

@@ -18,26 +18,32 @@ class RequestLimits:
     max_content_parts: int
     max_labels: int
     max_tools: int
+    server_tools: frozenset[str]
+    """Names of the tools that the server runs."""
 
     def check_content(self, content: Content) -> Content:
         """Check the number of parts of a message."""
         if self.max_content_parts and len(content) > self.max_content_parts:
             message = f"at most {self.max_content_parts} parts (limits.max_content_parts)"
-            raise _too_many("too_many_parts", "body.content", message)
+            raise _refused("too_many_parts", "body.content", message)
         return content
 
     def check_labels(self, labels: Mapping[str, str] | None) -> Mapping[str, str] | None:
         """Check the number of labels of a chat."""
         if labels is not None and self.max_labels and len(labels) > self.max_labels:
             message = f"at most {self.max_labels} labels (limits.max_labels)"
-            raise _too_many("too_many_labels", "body.labels", message)
+            raise _refused("too_many_labels", "body.labels", message)
         return labels
 
     def check_tools(self, tools: Sequence[Tool]) -> Sequence[Tool]:
-        """Check the number of tools of a chat."""
+        """Check the number of tools of a chat, and that none has the name of a tool of the server."""
         if self.max_tools and len(tools) > self.max_tools:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
-            raise _too_many("too_many_tools", "body.tools", message)
+            raise _refused("too_many_tools", "body.tools", message)
+        for number, tool in enumerate(tools):
+            if tool.name in self.server_tools:
+                message = f"{tool.name} is a tool of this server; give yours another name"
+                raise _refused("invalid_request", f"body.tools.{number}.name", message)
         return tools
 
 
@@ -55,7 +61,7 @@ def check_files(content: Content, file_refusal: Callable[[Part], str | None]) ->
         raise HttpProblem("unsupported_file", f"{detail}.", errors=errors[:MAX_NAMED_MISTAKES])
 
 
-def _too_many(code: str, where: str, message: str) -> HttpProblem:
+def _refused(code: str, where: str, message: str) -> HttpProblem:
     return HttpProblem(
         code,
         f"{where}: {message}.",

@@ -38,6 +38,25 @@ class ActionRequiredData(BaseModel):
     deadline: datetime
 
 
+class ClosedToolCall(BaseModel):
+    """A call of a server tool that has its result."""
+
+    tool_call_id: str = Field(examples=["call_1"])
+    tool_name: str = Field(examples=["search"])
+    is_error: bool
+
+
+class ToolCallsChangedData(BaseModel):
+    """Server tools have ended or were started. When all have ended, one message has all their results."""
+
+    closed: list[ClosedToolCall] = Field(description="The calls that have ended.")
+    started: list[str] = Field(
+        description="The ids of calls that were started after the message with them was stored: because "
+        "others had to end before, or by another worker once more.",
+        examples=[[]],
+    )
+
+
 class SnapshotData(BaseModel):
     """The chat as it is. It replaces everything shown of the chat before."""
 
@@ -194,6 +213,7 @@ ChatEvent = _stream(
     _event(_E.HISTORY_RESET, HistoryResetData),
     _event(_E.QUEUE_UPDATE, QueueChangedData),
     _event(_E.ACTION_REQUIRED, ActionRequiredData),
+    _event(_E.TOOL_CALLS, ToolCallsChangedData),
     _event(_E.RETRY, RetryScheduledData),
     _event(_E.ERROR, TurnFailedData),
     _event(_E.CHAT, ChatUpdatedData),

@@ -15,7 +15,7 @@ from chatd.api.schema.types import (
     Sanitized,
     ToolCallId,
 )
-from chatd.store.tool_calls import ToolResult
+from chatd.domain.tool_call import ToolResult
 
 ToolParameters = Annotated[
     dict[Annotated[str, Sanitized], JsonValue],

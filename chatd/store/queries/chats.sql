@@ -21,6 +21,9 @@
 -- pending, for `:worker_id`: if its model is one of `:models` and it is not held. They then leave
 -- every table as the transition and `claim` would: two versions, two journal entries (the response
 -- has that of the transition first), and a row that is updated once.
+--
+-- A transition that ends a message early closes its open tool calls (chat_close_calls). `:words`
+-- are the errors that those get which have no result.
 
 -- name: create
 -- Create a chat: pending when its messages start a turn, else waiting. A pending chat of one of
@@ -155,13 +158,11 @@ WITH snapshot AS MATERIALIZED (
            END, :content, decision.model_config_id, :request_traceparent, added.content_bytes
     FROM decision, added WHERE decision.plan IN ('enqueue', 'interrupt', 'append_and_dequeue')
     RETURNING *
-), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
-    FROM decision
-    WHERE decision.plan IN ('append', 'append_and_dequeue') AND t.chat_id = decision.id
-      AND t.completed_at IS NULL
-    RETURNING t.message_id, t.position,
-              chat_tool_result(t.tool_call_id, t.tool_name, '"cancelled"', true) AS part
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, '[]', :words) AS content FROM decision
+    WHERE decision.plan IN ('append', 'append_and_dequeue')
+      AND EXISTS (SELECT FROM chat_tool_calls t
+                  WHERE t.chat_id = decision.id AND t.completed_at IS NULL)
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -195,8 +196,8 @@ WITH snapshot AS MATERIALIZED (
             WHEN 'append' THEN decision.model_config_id
             WHEN 'append_and_dequeue' THEN (SELECT model_config_id FROM queue_head)
             ELSE c.last_model_config_id END,
-        stored_bytes = c.stored_bytes + added.bytes
-            + (SELECT COALESCE(sum(pg_column_size(part)), 0) FROM closed_tool_calls)
+        stored_bytes = c.stored_bytes + added.bytes + (
+            SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     FROM decision, added
     WHERE c.id = decision.id
       AND decision.plan IN ('append', 'append_and_dequeue', 'enqueue', 'interrupt')
@@ -212,9 +213,8 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
     FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, jsonb_agg(part ORDER BY message_id, position) AS content,
-               NULL::uuid AS model_config_id
-        FROM closed_tool_calls HAVING count(*) > 0
+        SELECT 1 AS n, 'tool' AS role, content, NULL::uuid AS model_config_id
+        FROM closed_calls WHERE content IS NOT NULL
         UNION ALL
         SELECT 2, 'user', :content, decision.model_config_id
         FROM decision WHERE decision.plan = 'append'
@@ -278,12 +278,9 @@ WITH snapshot AS MATERIALIZED (
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING queue_head
     WHERE q.chat_id = queue_head.chat_id AND q.id = queue_head.id
-), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
-    FROM decision
-    WHERE decision.plan = 'stop' AND t.chat_id = decision.id AND t.completed_at IS NULL
-    RETURNING t.message_id, t.position,
-              chat_tool_result(t.tool_call_id, t.tool_name, '"cancelled"', true) AS part
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, '[]', :words) AS content FROM decision
+    WHERE decision.plan = 'stop'
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -311,8 +308,8 @@ WITH snapshot AS MATERIALIZED (
                                    ELSE c.request_traceparent END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM queue_head),
                                         c.last_model_config_id),
-        stored_bytes = c.stored_bytes
-            + (SELECT COALESCE(sum(pg_column_size(part)), 0) FROM closed_tool_calls)
+        stored_bytes = c.stored_bytes + (
+            SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     FROM decision
     WHERE c.id = decision.id AND decision.plan IN ('request_interrupt', 'stop')
     RETURNING c.*
@@ -321,9 +318,8 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
     FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, jsonb_agg(part ORDER BY message_id, position) AS content,
-               NULL::uuid AS model_config_id
-        FROM closed_tool_calls HAVING count(*) > 0
+        SELECT 1 AS n, 'tool' AS role, content, NULL::uuid AS model_config_id
+        FROM closed_calls WHERE content IS NOT NULL
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
     ) m

@@ -49,7 +49,11 @@ WITH snapshot AS MATERIALIZED (
     WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.id >= :message_id
       AND m.superseded_version IS NULL
 ), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
+    UPDATE chat_tool_calls t SET
+        state = 'closed',
+        completed_at = clock_timestamp(),
+        is_error = true,
+        answer = chat_tool_result(t.tool_call_id, t.tool_name, '"superseded"', true)
     FROM decision
     WHERE decision.outcome = 'done' AND t.chat_id = decision.id AND t.completed_at IS NULL
 ), dequeued AS (

@@ -24,7 +24,8 @@ WHERE NOT EXISTS (
 
 -- name: fail_unserved
 -- End the turns of chats that have been pending for `:grace_seconds` for a model that no living
--- worker has, and keep the reason. Queued messages stay in the queue.
+-- worker has, and keep the reason. Queued messages stay in the queue. Open tool calls, which a dead
+-- worker left, are closed with `:words`.
 WITH models AS MATERIALIZED (
     SELECT m.id, 'no running worker has the model ' || m.name AS reason
     FROM chat_model_configs m
@@ -56,6 +57,8 @@ WITH models AS MATERIALIZED (
           AND id <> ALL(:excluded::uuid[]) AND (:only::uuid[] IS NULL OR id = ANY(:only))
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
+), closed_calls AS MATERIALIZED (
+    SELECT id, chat_close_calls(id, '[]', :words) AS content FROM locked
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -70,19 +73,31 @@ WITH models AS MATERIALIZED (
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
-        turn_deadline_at = NULL
+        turn_deadline_at = NULL,
+        stored_bytes = c.stored_bytes + COALESCE((
+            SELECT pg_column_size(content) FROM closed_calls WHERE closed_calls.id = c.id), 0)
     FROM locked WHERE c.id = locked.id
     RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
+    FROM updated JOIN closed_calls ON closed_calls.id = updated.id
+    WHERE content IS NOT NULL
+    RETURNING *
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
     SELECT id, version, 'fail_unserved', status, epoch, :worker_id, jsonb_build_object(
         'last_error', last_error, 'last_error_detail', last_error_detail)
+        || jsonb_strip_nulls(jsonb_build_object(
+            'messages', (SELECT jsonb_agg(inserted.id) FROM inserted
+                         WHERE inserted.chat_id = updated.id)))
     FROM updated
     RETURNING chat_id, created_at, data
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted
+        WHERE inserted.chat_id = updated.id) AS messages
 FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 
 -- name: pending_for

@@ -73,12 +73,9 @@ WITH snapshot AS MATERIALIZED (
                     WHERE chat_id = :chat_id) front
     WHERE decision.plan IN ('interrupt', 'move_to_front') AND q.chat_id = decision.id
       AND q.id = :queued_id
-), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
-    FROM decision
-    WHERE decision.plan = 'append_queued' AND t.chat_id = decision.id AND t.completed_at IS NULL
-    RETURNING t.message_id, t.position,
-              chat_tool_result(t.tool_call_id, t.tool_name, '"cancelled"', true) AS part
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, '[]', :words) AS content FROM decision
+    WHERE decision.plan = 'append_queued'
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -101,8 +98,8 @@ WITH snapshot AS MATERIALIZED (
                                    ELSE c.request_traceparent END,
         last_model_config_id = COALESCE((SELECT model_config_id FROM queue_head),
                                         c.last_model_config_id),
-        stored_bytes = c.stored_bytes
-            + (SELECT COALESCE(sum(pg_column_size(part)), 0) FROM closed_tool_calls)
+        stored_bytes = c.stored_bytes + (
+            SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     FROM decision
     WHERE c.id = decision.id AND decision.plan IN ('append_queued', 'interrupt', 'move_to_front')
     RETURNING c.*
@@ -111,9 +108,8 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
     FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, jsonb_agg(part ORDER BY message_id, position) AS content,
-               NULL::uuid AS model_config_id
-        FROM closed_tool_calls HAVING count(*) > 0
+        SELECT 1 AS n, 'tool' AS role, content, NULL::uuid AS model_config_id
+        FROM closed_calls WHERE content IS NOT NULL
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
     ) m

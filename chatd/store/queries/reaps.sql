@@ -34,7 +34,8 @@ FROM (SELECT) one_row LEFT JOIN looks ON looks.expired OR looks.lock_free;
 -- A death counts as a recovery when it is proved. An expired lease proves nothing yet: the worker
 -- is kept in `lapsed_worker_id`, and counts at the next reap unless it is alive then or the chat
 -- has made progress. A chat that was reclaimed more than `:max_recoveries` times without
--- progress fails with the kind crash_loop instead.
+-- progress fails with the kind crash_loop instead. Its open tool calls are closed with `:words`.
+-- Those of other chats are left to the next worker.
 WITH targets AS MATERIALIZED (
     SELECT t.worker_id, t.reason, t.chat_id, t.epoch
     FROM unnest(:worker_ids::uuid[], :heartbeats::timestamptz[], :reasons::text[],
@@ -63,6 +64,9 @@ WITH targets AS MATERIALIZED (
                'chat given up: its worker died ' || recoveries || ' times without progress'
            END AS crash_loop_error
     FROM locked
+), closed_calls AS MATERIALIZED (
+    SELECT id, chat_close_calls(id, '[]', :words) AS content FROM reclaimed
+    WHERE crash_loop_error IS NOT NULL
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -83,17 +87,27 @@ WITH targets AS MATERIALIZED (
         lapsed_worker_id = CASE WHEN reclaimed.reason = 'lease_expired' THEN c.worker_id END,
         lapsed_step = CASE WHEN reclaimed.reason = 'lease_expired' THEN c.committed_steps END,
         settled_part = c.settled_part + 1,
+        stored_bytes = c.stored_bytes + COALESCE((
+            SELECT pg_column_size(content) FROM closed_calls WHERE closed_calls.id = c.id), 0),
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL
     FROM reclaimed WHERE c.id = reclaimed.id
     RETURNING c.*, reclaimed.reason
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
+    FROM updated JOIN closed_calls ON closed_calls.id = updated.id
+    WHERE content IS NOT NULL
+    RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
     SELECT id, version, 'reap', status, epoch, :worker_id, jsonb_strip_nulls(jsonb_build_object(
-        'reason', reason, 'recoveries', recoveries, 'settled_part', settled_part))
+        'reason', reason, 'recoveries', recoveries, 'settled_part', settled_part,
+        'messages', (SELECT jsonb_agg(inserted.id) FROM inserted
+                     WHERE inserted.chat_id = updated.id)))
         || CASE WHEN last_error IS NULL THEN '{}' ELSE jsonb_build_object(
             'last_error', last_error, 'last_error_detail', last_error_detail) END
     FROM updated
@@ -101,7 +115,8 @@ WITH targets AS MATERIALIZED (
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted
+        WHERE inserted.chat_id = updated.id) AS messages
 FROM updated JOIN journal_entry ON journal_entry.chat_id = updated.id;
 
 -- name: orphaned_interrupts

@@ -1,14 +1,17 @@
--- Tools that the client runs: requesting their results and receiving them.
+-- The ledger of tool calls: asking the client for results, receiving them, and storing those of the
+-- server's own tools.
 --
--- A chat has open rows in chat_tool_calls when and only when its status is 'requires_action'.
--- The transition into that status opens them. Every transition out of it closes them and stores
--- a result of each in the history.
+-- A chat has open rows in chat_tool_calls only while it is busy. The statement that stores a
+-- message with calls opens them (`require_action`, turns.commit_step), and the one that closes the
+-- last of them stores the message with the results of all. A chat in 'requires_action' has calls
+-- that are asked of the client, and none that was started and has no result.
 
 -- name: require_action
 -- Store one step whose tools the client is to run, and give up the lease until it has. Fenced by
 -- worker, epoch and step like the transitions of turns.sql. Queued messages stay in the queue.
--- `:calls` are objects of tool_call_id, tool_name, and message_id (null: of the message stored
--- here).
+-- `:calls` are the tool calls of the message, as of chat_tool_call_rows. Those that are in the
+-- ledger already are as they were. The journal has the arguments of a call (`args`) only if its
+-- message is older than the entry. Else they are in the message.
 WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -50,16 +53,20 @@ WITH updated AS (
            m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
     FROM updated, chat_message_rows(:messages) m
     RETURNING *
-), opened_tool_calls AS (
+), opened_calls AS (
     INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, position, executor,
-                                 epoch)
+                                 policy, state, tries, epoch, completed_at, is_error, answer)
     SELECT updated.id,
-           COALESCE((call->>'message_id')::bigint,
+           COALESCE(call.message_id,
                     (SELECT id FROM inserted WHERE role = 'assistant' ORDER BY id LIMIT 1)),
-           call->>'tool_call_id', call->>'tool_name', n, 'client', updated.epoch
-    FROM updated, jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)
-    ON CONFLICT (chat_id, message_id, tool_call_id)
-        DO UPDATE SET completed_at = NULL, is_error = NULL
+           call.tool_call_id, call.tool_name, call.n, call.executor, call.policy, call.state,
+           call.tries, updated.epoch, call.completed_at, call.is_error, call.answer
+    FROM updated, chat_tool_call_rows(:calls) call
+    ON CONFLICT (chat_id, message_id, tool_call_id) DO UPDATE SET
+        executor = excluded.executor, policy = excluded.policy, state = excluded.state,
+        tries = excluded.tries, epoch = excluded.epoch, completed_at = excluded.completed_at,
+        is_error = excluded.is_error, answer = excluded.answer
+    RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
 ), journal_entry AS (
@@ -67,8 +74,11 @@ WITH updated AS (
     SELECT updated.id, updated.version, 'require_action', updated.status, updated.epoch, :worker_id,
            jsonb_build_object(
                'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted),
-               'calls', (SELECT jsonb_agg(call - 'message_id' ORDER BY n)
-                         FROM jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)),
+               'calls', (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                             'tool_call_id', call->'tool_call_id', 'tool_name', call->'tool_name',
+                             'args', call->'args')) ORDER BY n)
+                         FROM jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)
+                         WHERE call->>'state' = 'asked'),
                'deadline', updated.action_deadline,
                'settled_part', updated.settled_part)
     FROM updated
@@ -82,6 +92,94 @@ SELECT 'done' AS outcome, chat_columns(updated),
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
        admitted.id AS admitted_id, admitted.version AS admitted_version
 FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
+
+-- name: close_calls
+-- Store results of started calls, and start further ones. The result of the last open call also
+-- stores the message with the results of all, which is a step and progress.
+--
+-- `:results` are objects of tool_call_id, result, is_error. Calls of `:start_ids` may start if they
+-- are ready, or idempotent and started by an earlier worker. What an earlier try of this statement
+-- did is not done again: then nothing changes, and there is no journal entry. About 'stale', see
+-- chats.sql.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats
+    WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
+      AND committed_steps = :step AND status = 'running'
+    FOR NO KEY UPDATE
+), decision AS MATERIALIZED (
+    SELECT locked.id,
+           CASE WHEN locked.version <> snapshot.version THEN 'stale' ELSE 'done' END AS outcome
+    FROM locked, snapshot
+), open_calls AS MATERIALIZED (
+    SELECT t.*, given.item->'is_error' AS given_error FROM decision
+    JOIN chat_tool_calls t ON t.chat_id = decision.id AND t.completed_at IS NULL
+    LEFT JOIN jsonb_array_elements(:results) AS given (item)
+        ON given.item->>'tool_call_id' = t.tool_call_id
+    WHERE decision.outcome = 'done'
+), started AS (
+    UPDATE chat_tool_calls t SET
+        state = 'started',
+        tries = t.tries + 1,
+        epoch = :epoch,
+        started_at = clock_timestamp()
+    FROM open_calls o
+    WHERE o.chat_id = t.chat_id AND o.message_id = t.message_id
+      AND o.tool_call_id = t.tool_call_id AND t.tool_call_id = ANY(:start_ids::text[])
+      AND (t.state = 'ready'
+           OR t.state = 'started' AND t.policy = 'idempotent' AND t.epoch < :epoch)
+    RETURNING t.*
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, :results, '{}') AS content FROM decision
+    WHERE EXISTS (SELECT FROM open_calls WHERE given_error IS NOT NULL)
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = CASE WHEN content IS NULL THEN c.updated_at ELSE clock_timestamp() END,
+        committed_steps = c.committed_steps + (content IS NOT NULL)::integer,
+        recoveries = CASE WHEN content IS NULL THEN c.recoveries ELSE 0 END,
+        attempts = CASE WHEN content IS NULL THEN c.attempts ELSE 0 END,
+        next_attempt_at = CASE WHEN content IS NULL THEN c.next_attempt_at END,
+        stored_bytes = c.stored_bytes + COALESCE(pg_column_size(content), 0)
+    FROM decision LEFT JOIN closed_calls ON true
+    WHERE c.id = decision.id
+      AND (EXISTS (SELECT FROM closed_calls) OR EXISTS (SELECT FROM started))
+    RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
+    FROM updated, closed_calls WHERE content IS NOT NULL
+    RETURNING *
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'close_calls', updated.status, updated.epoch,
+           updated.worker_id,
+           jsonb_strip_nulls(jsonb_build_object(
+               'messages', (SELECT jsonb_agg(id) FROM inserted),
+               'closed', (SELECT jsonb_agg(jsonb_build_object(
+                              'tool_call_id', tool_call_id, 'tool_name', tool_name,
+                              'is_error', given_error) ORDER BY position)
+                          FROM open_calls WHERE given_error IS NOT NULL),
+               'started', (SELECT jsonb_agg(tool_call_id ORDER BY position) FROM started)))
+    FROM updated
+    RETURNING created_at, data
+), chat AS (
+    SELECT * FROM updated
+    UNION ALL
+    SELECT * FROM locked WHERE NOT EXISTS (SELECT FROM updated)
+)
+SELECT decision.outcome, chat_columns(chat),
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
+       (SELECT jsonb_agg(call ORDER BY call->'position') FROM (
+            SELECT to_jsonb(started) AS call FROM started
+            UNION ALL
+            SELECT to_jsonb(o) FROM open_calls o
+            WHERE o.given_error IS NULL
+              AND NOT EXISTS (SELECT FROM started s WHERE s.tool_call_id = o.tool_call_id)
+        ) still_open) AS ledger
+FROM decision JOIN chat ON true LEFT JOIN journal_entry ON true;
 
 -- name: submit_tool_results
 -- Store the client's results as one message, in the order of the calls, and make the chat pending.
@@ -98,15 +196,15 @@ WITH snapshot AS MATERIALIZED (
            (item->'is_error')::boolean AS is_error, n,
            row_number() OVER (PARTITION BY item->>'tool_call_id' ORDER BY n) AS occurrence
     FROM jsonb_array_elements(:results) WITH ORDINALITY AS results (item, n)
-), open_tool_calls AS MATERIALIZED (
+), open_calls AS MATERIALIZED (
     SELECT t.* FROM chat_tool_calls t, locked
-    WHERE t.chat_id = locked.id AND t.completed_at IS NULL
+    WHERE t.chat_id = locked.id AND t.state = 'asked' AND t.completed_at IS NULL
 ), mismatches AS MATERIALIZED (
     SELECT array_agg(i.tool_call_id ORDER BY i.n)
                FILTER (WHERE o.tool_call_id IS NULL OR i.occurrence > 1) AS unknown,
            array_agg(o.tool_call_id ORDER BY o.message_id, o.position)
                FILTER (WHERE i.tool_call_id IS NULL) AS missing
-    FROM open_tool_calls o FULL JOIN input i ON i.tool_call_id = o.tool_call_id
+    FROM open_calls o FULL JOIN input i ON i.tool_call_id = o.tool_call_id
 ), decision AS MATERIALIZED (
     SELECT locked.id,
            CASE
@@ -120,13 +218,9 @@ WITH snapshot AS MATERIALIZED (
            CASE WHEN locked.status = 'requires_action'
                 THEN COALESCE(mismatches.unknown, mismatches.missing) END AS tool_call_ids
     FROM locked, snapshot, mismatches
-), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = i.is_error
-    FROM decision, input i
-    WHERE decision.outcome = 'done' AND t.chat_id = decision.id AND t.completed_at IS NULL
-      AND t.tool_call_id = i.tool_call_id
-    RETURNING t.message_id, t.position,
-              chat_tool_result(t.tool_call_id, t.tool_name, i.result, i.is_error) AS part
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, :results, '{}') AS content FROM decision
+    WHERE decision.outcome = 'done'
 ), pending AS MATERIALIZED (
     SELECT held, NOT held AND model_config_id = ANY(:models::uuid[]) AS claimed
     FROM (SELECT chat_must_hold(locked.owner_id, :limits) AS held,
@@ -154,9 +248,10 @@ WITH snapshot AS MATERIALIZED (
     RETURNING c.*
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
-    SELECT id, chat_message_id(answered, 1), answered, 'tool',
-           (SELECT jsonb_agg(part ORDER BY message_id, position) FROM closed_tool_calls)
-    FROM (SELECT id, version - claimed::integer AS answered FROM updated, pending) chat
+    SELECT id, chat_message_id(answered, 1), answered, 'tool', content
+    FROM (SELECT id, version - claimed::integer AS answered FROM updated, pending) chat,
+         closed_calls
+    WHERE content IS NOT NULL
     RETURNING *
 ), entries AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
@@ -165,7 +260,8 @@ WITH snapshot AS MATERIALIZED (
     FROM updated, pending, LATERAL (
         SELECT version - claimed::integer, 'submit_tool_results', 'pending',
                epoch - claimed::integer, NULL::uuid, :actor_owner_id, :actor_token_id::uuid,
-               jsonb_build_object('messages', (SELECT jsonb_agg(id) FROM inserted))
+               jsonb_build_object('messages', (
+                   SELECT COALESCE(jsonb_agg(id), '[]') FROM inserted))
         UNION ALL
         SELECT version, 'claim', 'running', epoch, worker_id, NULL, NULL, '{}' WHERE claimed
     ) entry
@@ -206,11 +302,8 @@ WITH overdue AS MATERIALIZED (
     SELECT c.id FROM chats c JOIN overdue o ON o.id = c.id AND o.version = c.version
     WHERE c.status = 'requires_action'
     FOR NO KEY UPDATE OF c SKIP LOCKED
-), closed_tool_calls AS (
-    UPDATE chat_tool_calls t SET completed_at = clock_timestamp(), is_error = true
-    FROM locked WHERE t.chat_id = locked.id AND t.completed_at IS NULL
-    RETURNING t.chat_id, t.message_id, t.position,
-              chat_tool_result(t.tool_call_id, t.tool_name, '"timed out"', true) AS part
+), closed_calls AS MATERIALIZED (
+    SELECT locked.id, chat_close_calls(locked.id, '[]', :words) AS content FROM locked
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -220,16 +313,14 @@ WITH overdue AS MATERIALIZED (
         round = chat_front_round(),
         held = chat_must_hold(c.owner_id, :limits),
         action_deadline = NULL,
-        stored_bytes = c.stored_bytes + (SELECT COALESCE(sum(pg_column_size(t.part)), 0)
-                                         FROM closed_tool_calls t WHERE t.chat_id = c.id)
-    FROM locked WHERE c.id = locked.id
+        stored_bytes = c.stored_bytes + COALESCE(pg_column_size(closed_calls.content), 0)
+    FROM closed_calls WHERE c.id = closed_calls.id
     RETURNING c.*
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
-    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool',
-           jsonb_agg(t.part ORDER BY t.message_id, t.position)
-    FROM updated JOIN closed_tool_calls t ON t.chat_id = updated.id
-    GROUP BY updated.id, updated.version
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
+    FROM updated JOIN closed_calls ON closed_calls.id = updated.id
+    WHERE content IS NOT NULL
     RETURNING *
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)

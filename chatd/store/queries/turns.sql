@@ -7,12 +7,16 @@
 -- reader takes the parts of the next attempt for parts of this one.
 
 -- name: history
--- Read what the model is shown, oldest first. The first row has the tools of the chat.
+-- Read what the model is shown, oldest first. The first row has the tools of the chat and its open
+-- tool calls, in their order.
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at,
        page_bytes,
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
-            THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools
+            THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools,
+       CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
+            THEN (SELECT jsonb_agg(to_jsonb(t) ORDER BY t.position) FROM chat_tool_calls t
+                  WHERE t.chat_id = :chat_id AND t.completed_at IS NULL) END AS ledger
 FROM chat_messages
 WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted
   AND visibility IN ('both', 'model')
@@ -34,7 +38,7 @@ SELECT EXISTS (SELECT FROM chats WHERE id = :chat_id) AS found,
 
 -- name: commit_step
 -- Store one step of a running turn and go on. It is progress, so attempts and recoveries start
--- over.
+-- over. `:calls` are the tool calls that the step opens, as of chat_tool_call_rows.
 WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -70,6 +74,20 @@ WITH updated AS (
            m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
     FROM updated, chat_message_rows(:messages) m
     RETURNING *
+), opened_calls AS (
+    INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, position, executor,
+                                 policy, state, tries, epoch, completed_at, is_error, answer)
+    SELECT updated.id,
+           COALESCE(call.message_id,
+                    (SELECT id FROM inserted WHERE role = 'assistant' ORDER BY id LIMIT 1)),
+           call.tool_call_id, call.tool_name, call.n, call.executor, call.policy, call.state,
+           call.tries, updated.epoch, call.completed_at, call.is_error, call.answer
+    FROM updated, chat_tool_call_rows(:calls) call
+    ON CONFLICT (chat_id, message_id, tool_call_id) DO UPDATE SET
+        executor = excluded.executor, policy = excluded.policy, state = excluded.state,
+        tries = excluded.tries, epoch = excluded.epoch, completed_at = excluded.completed_at,
+        is_error = excluded.is_error, answer = excluded.answer
+    RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
 ), journal_entry AS (
@@ -84,7 +102,9 @@ WITH updated AS (
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
+       (SELECT jsonb_agg(to_jsonb(o) ORDER BY o.position) FROM opened_calls o
+        WHERE o.completed_at IS NULL) AS ledger
 FROM updated, journal_entry;
 
 -- name: finish_turn
@@ -188,7 +208,8 @@ LEFT JOIN admitted ON admitted.chat_id = updated.id AND (admitted.chat).version 
 -- name: finish
 -- Store the last step and end the turn. `:transition` says which end it is and `:from_status`
 -- from which status. The head of the queue becomes the next turn: of the same worker if
--- `:keep_lease`, else of the worker that claims it.
+-- `:keep_lease`, else of the worker that claims it. Open tool calls are closed: with their
+-- `:results`, else with `:words`.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -212,6 +233,11 @@ WITH snapshot AS MATERIALIZED (
                 WHEN :keep_lease THEN 'running'
                 ELSE 'pending' END AS status,
            EXISTS (SELECT FROM queue_head) AND :keep_lease AS leased
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(decision.id, :results, :words) AS content FROM decision
+    WHERE decision.outcome = 'done'
+      AND EXISTS (SELECT FROM chat_tool_calls t
+                  WHERE t.chat_id = decision.id AND t.completed_at IS NULL)
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -241,6 +267,7 @@ WITH snapshot AS MATERIALIZED (
         reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
         stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
+            + (SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     FROM decision, next_turn, chat_messages_usage(:messages) used
     WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
@@ -260,7 +287,11 @@ WITH snapshot AS MATERIALIZED (
     FROM updated, (
         SELECT * FROM chat_message_rows(:messages)
         UNION ALL
-        SELECT jsonb_array_length(:messages) + 1, 'user', queue_head.content, 'both',
+        SELECT jsonb_array_length(:messages) + 1, 'tool', content, 'both', NULL, NULL, NULL, NULL,
+               NULL, NULL, NULL
+        FROM closed_calls WHERE content IS NOT NULL
+        UNION ALL
+        SELECT jsonb_array_length(:messages) + 2, 'user', queue_head.content, 'both',
                queue_head.model_config_id, NULL, NULL, NULL, NULL, NULL, NULL
         FROM queue_head
     ) m
@@ -367,8 +398,16 @@ SELECT 'done' AS outcome, chat_columns(updated),
 FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 
 -- name: fail
--- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue.
-WITH updated AS (
+-- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue. Open tool
+-- calls are closed: with their `:results`, else with `:words`.
+WITH locked AS MATERIALIZED (
+    SELECT id FROM chats
+    WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
+      AND committed_steps = :step AND status = 'running'
+    FOR NO KEY UPDATE
+), closed_calls AS MATERIALIZED (
+    SELECT chat_close_calls(locked.id, :results, :words) AS content FROM locked
+), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
@@ -382,10 +421,17 @@ WITH updated AS (
         recoveries = 0,
         attempts = 0,
         next_attempt_at = NULL,
-        turn_deadline_at = NULL
+        turn_deadline_at = NULL,
+        stored_bytes = c.stored_bytes
+            + (SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
+    FROM updated, closed_calls WHERE content IS NOT NULL
+    RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
 ), journal_entry AS (
@@ -394,6 +440,8 @@ WITH updated AS (
            jsonb_build_object('last_error', updated.last_error,
                               'last_error_detail', updated.last_error_detail,
                               'settled_part', updated.settled_part)
+           || jsonb_strip_nulls(jsonb_build_object(
+               'messages', (SELECT jsonb_agg(id) FROM inserted)))
     FROM updated
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (
@@ -402,7 +450,7 @@ WITH updated AS (
 )
 SELECT 'done' AS outcome, chat_columns(updated),
        journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       NULL::jsonb AS messages,
+       (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
        admitted.id AS admitted_id, admitted.version AS admitted_version
 FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 

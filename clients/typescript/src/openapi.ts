@@ -851,7 +851,7 @@ export interface components {
          * ChatEvent
          * @description An event of one chat's stream.
          */
-        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * ChatListEvent
          * @description An event of the stream of all your chats.
@@ -1064,6 +1064,29 @@ export interface components {
              * @example The sky
              */
             title: string;
+        };
+        /**
+         * ClosedToolCall
+         * @description A call of a server tool that has its result.
+         * @example {
+         *       "is_error": false,
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "search"
+         *     }
+         */
+        ClosedToolCall: {
+            /** Is Error */
+            is_error: boolean;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example search
+             */
+            tool_name: string;
         };
         /**
          * Content
@@ -3232,6 +3255,65 @@ export interface components {
              * @enum {string}
              */
             type: "tool-call";
+        };
+        /**
+         * ToolCallsChanged
+         * @description Server tools have ended or were started. When all have ended, one message has all their results.
+         * @example {
+         *       "data": {
+         *         "closed": [
+         *           {
+         *             "is_error": false,
+         *             "tool_call_id": "call_1",
+         *             "tool_name": "search"
+         *           }
+         *         ],
+         *         "started": []
+         *       },
+         *       "event": "tool_calls",
+         *       "id": "3.1.4~1"
+         *     }
+         */
+        ToolCallsChanged: {
+            data: components["schemas"]["ToolCallsChangedData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "tool_calls";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4~1
+             */
+            id: string;
+        };
+        /**
+         * ToolCallsChangedData
+         * @description Server tools have ended or were started. When all have ended, one message has all their results.
+         * @example {
+         *       "closed": [
+         *         {
+         *           "is_error": false,
+         *           "tool_call_id": "call_1",
+         *           "tool_name": "search"
+         *         }
+         *       ],
+         *       "started": []
+         *     }
+         */
+        ToolCallsChangedData: {
+            /**
+             * Closed
+             * @description The calls that have ended.
+             */
+            closed: components["schemas"]["ClosedToolCall"][];
+            /**
+             * Started
+             * @description The ids of calls that were started after the message with them was stored: because others had to end before, or by another worker once more.
+             * @example []
+             */
+            started: string[];
         };
         /**
          * ToolResultInput

@@ -1,0 +1,116 @@
+"""Tool calls as the ledger has them, and their results.
+
+A row of the ledger is stored with the message that makes the call. It outlives the worker, so the next
+worker of the chat knows which calls were started and have no result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from chatd.domain.message import Part
+from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.stored_word import StoredWord
+
+
+class CallState(StoredWord):
+    """State of a tool call.
+
+    * `asked`: the client is to answer it.
+    * `ready`: it may start.
+    * `started`: it runs, or did when its worker died.
+    * `closed`: it has its result.
+    """
+
+    ASKED = "asked"
+    READY = "ready"
+    STARTED = "started"
+    CLOSED = "closed"
+
+
+class CallPolicy(StoredWord):
+    """Rule for a call that one worker started and did not close.
+
+    * `at_most_once`: it never starts again. Its result says that its outcome is unknown.
+    * `idempotent`: it starts again, at most ``MAX_TRIES`` times in all.
+    """
+
+    AT_MOST_ONCE = "at_most_once"
+    IDEMPOTENT = "idempotent"
+
+
+MAX_TRIES: Final = 3
+"""Starts of an idempotent call, one for each worker that it loses. A CHECK of the ledger holds it, too."""
+
+
+class Executor(StrEnum):
+    """The side that runs a tool. The server also answers calls of tools that do not exist."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """An open row of the ledger. ``epoch`` is that of the worker that opened or last started it."""
+
+    id: str
+    name: str
+    message_id: int
+    state: CallState
+    policy: CallPolicy
+    tries: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToolCall:
+    """A tool call that enters the ledger, or that the client is asked for now.
+
+    A call without a ``message_id`` belongs to a message that is stored by the same statement.
+    """
+
+    part: Part
+    message_id: int | None
+    state: CallState
+    executor: Executor = Executor.SERVER
+    policy: CallPolicy = CallPolicy.AT_MOST_ONCE
+    error: str | None = None
+    """The result of a call that is closed at once."""
+
+    @property
+    def id(self) -> str:
+        """The id that a result refers to, unique among the chat's open calls."""
+        call_id: str = self.part["tool_call_id"]
+        return call_id
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the call in the shape that ``chat_tool_call_rows`` reads."""
+        return {
+            "tool_call_id": self.id,
+            "tool_name": self.part["tool_name"],
+            "message_id": self.message_id,
+            "executor": self.executor.value,
+            "policy": self.policy.value,
+            "state": self.state.value,
+            "error": self.error,
+            "args": None if self.message_id is None else self.part.get("args"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """The result of one tool call. ``result`` is any JSON value."""
+
+    tool_call_id: str
+    result: Any
+    is_error: bool = False
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the result in the shape that ``chat_close_calls`` reads, without unstorable text."""
+        return {
+            "tool_call_id": replace_unstorable(self.tool_call_id),
+            "result": replace_unstorable_json(self.result),
+            "is_error": self.is_error,
+        }

@@ -1,0 +1,54 @@
+"""The words of tool results that are not the tool's own. A model reads them, so they are an interface."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chatd.domain.tool_call import CallState
+
+OUTCOME_UNKNOWN: Final = (
+    "The server stopped while this ran. It may or may not have had its effect; it was not run again. "
+    "Check before you repeat it."
+)
+"""Result of a call that another worker started and did not close."""
+
+CANCELLED_BEFORE_START: Final = "Cancelled by the user before it started."
+
+CANCELLED: Final[Mapping[str, str]] = {
+    CallState.ASKED.value: "cancelled",
+    CallState.READY.value: CANCELLED_BEFORE_START,
+    "other": "Cancelled by the user while it ran; it may have had effects.",
+}
+"""Results of calls that are open when their turn is interrupted, by state."""
+
+TIMED_OUT: Final[Mapping[str, str]] = {"other": "timed out"}
+"""Results of calls that the client did not answer in time."""
+
+TURN_FAILED: Final[Mapping[str, str]] = {
+    CallState.ASKED.value: "The turn failed before this was answered.",
+    CallState.READY.value: "The turn failed before this started.",
+    "other": (
+        "The turn failed while this ran. It may or may not have had its effect; it was not run again. "
+        "Check before you repeat it."
+    ),
+}
+"""Results of calls that are open when their turn fails, by state."""
+
+
+def no_such_tool(name: str) -> str:
+    """Return the result of a call of a tool that does not exist."""
+    return f"There is no tool named {name}."
+
+
+def bad_arguments(complaint: str) -> str:
+    """Return the result of a call whose arguments do not fit the tool's schema."""
+    return f"The arguments do not fit the tool: {complaint}"
+
+
+def too_slow(seconds: float) -> str:
+    """Return the result of a call that was stopped because its time was over."""
+    return f"Stopped after {seconds:g} s. It may have had effects."
+
+
+def tool_panicked(error: BaseException) -> str:
+    """Return the result of a call that raised what no tool should raise."""
+    return f"The tool failed: {type(error).__name__}. It may have had effects."

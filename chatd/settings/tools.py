@@ -1,0 +1,87 @@
+"""Sections of the tools that the server runs."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from chatd.settings.http_types import Headers
+from chatd.settings.json_types import JsonTable
+from chatd.settings.types import NonEmptyText, Section, check_rules
+from chatd.tools.arguments import InvalidSchema, argument_check
+from chatd.tools.http.url_template import placeholders, template_problem
+
+_MAX_DESCRIPTION_LENGTH = 20_000
+"""As much as a client may say of a tool."""
+
+
+def _check_template(url: str) -> str:
+    if reason := template_problem(url):
+        raise ValueError(f"must be an address such as https://api.example.com/{{city}}: {reason}")
+    return url
+
+
+def _check_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        argument_check(schema)
+    except InvalidSchema as error:
+        raise ValueError(f"must be a JSON schema: {error}") from None
+    return schema
+
+
+UrlTemplate = Annotated[str, AfterValidator(_check_template)]
+ToolParameters = Annotated[JsonTable, AfterValidator(_check_parameters)]
+ToolName = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$", max_length=64)]
+"""Name that every provider takes."""
+
+
+class ToolsSettings(Section):
+    """Tools that chatd runs itself when a model calls them."""
+
+    parallel: PositiveInt = Field(8, le=100)
+    """Maximum calls of one answer that run at once. The others follow as these end."""
+    timeout_seconds: PositiveFloat = 120
+    """Time limit for one call, of a tool that has none of its own."""
+    output_bytes: PositiveInt = Field(64 * 1024, ge=1024, le=1024 * 1024)
+    """Maximum size of a result. The middle of a longer one is left out."""
+
+
+class HttpToolSettings(Section):
+    """A tool that is an HTTP endpoint. Every chat has it."""
+
+    description: Annotated[NonEmptyText, StringConstraints(max_length=_MAX_DESCRIPTION_LENGTH)]
+    """Purpose of the tool, for the model."""
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    """Method of the request."""
+    url: UrlTemplate
+    """Address. {NAME} in its path or query stands for an argument, which is quoted. Other arguments are the
+    query of a GET or DELETE, and else the JSON body."""
+    parameters: ToolParameters = Field({"type": "object", "properties": {}})
+    """JSON schema of the arguments, an object. Others are refused."""
+    headers: Headers = Field({})
+    """Additional HTTP headers. As a file: a JSON object."""
+    policy: Literal["at_most_once", "idempotent"] = "at_most_once"
+    """Rule for a call whose worker died. "at_most_once": it is not repeated, and its result says
+    that its outcome is unknown; "idempotent": it is made again, at most 3 times in all. Each try has the
+    same Idempotency-Key header."""
+    timeout_seconds: PositiveFloat | None = Field(None, examples=[10.0])
+    """Time limit for one call. Not set: tools.timeout_seconds."""
+
+    @model_validator(mode="after")
+    def _check_placeholders(self) -> Self:
+        properties = self.parameters.get("properties", {})
+        missing = [name for name in placeholders(self.url) if name not in properties]
+        required = self.parameters.get("required", [])
+        optional = [name for name in placeholders(self.url) if name not in required]
+        if missing:
+            check_rules([(("url",), f"parameters has no property {missing[0]!r}")])
+        if optional:
+            reason = f"its argument {optional[0]!r} must be among the required ones of parameters"
+            check_rules([(("url",), reason)])
+        return self

@@ -1,0 +1,129 @@
+"""A tool that is an HTTP endpoint.
+
+Arguments that the URL does not take become query parameters of a GET, HEAD or DELETE, and else a JSON body.
+``Idempotency-Key`` is the key of the call: an endpoint that honours it sees each call at most once, however
+often it is sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_call_errors import bad_arguments
+from chatd.tools.http.client import ToolHttpClient
+from chatd.tools.http.url_template import BadUrlArgument, expand, placeholders
+from chatd.tools.output import CappedOutput
+from chatd.tools.registry import json_text
+from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+METHODS_WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
+MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a response that are read for its tail. The rest is not read, and the connection is closed."""
+_READ_BYTES: Final = 64 * 1024
+_UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
+"""Header that asks for what it is. A few compressed bytes may be any number of bytes of memory."""
+_ERROR_STATUS, _REDIRECT_STATUS = 400, 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpToolConfig:
+    """Configuration of a tool that is an HTTP endpoint."""
+
+    name: str
+    description: str
+    method: str
+    url: str
+    """A template of ``url_template``."""
+    parameters: Mapping[str, Any]
+    headers: Mapping[str, str] = field(repr=False)
+    policy: CallPolicy
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The function of an HTTP tool. Two of the same configuration are equal."""
+
+    config: HttpToolConfig
+    client: ToolHttpClient
+
+    async def __call__(self, request: ToolRequest) -> ToolOutcome:
+        """Send one request. What goes wrong with it is an outcome."""
+        config = self.config
+        try:
+            url = expand(config.url, request.args)
+        except BadUrlArgument as error:
+            return _failed(bad_arguments(str(error)))
+        http = await self.client.get()
+        import httpx2  # noqa: PLC0415 - it is imported by now
+
+        try:
+            async with http.stream(
+                config.method,
+                url,
+                headers={**_UNCOMPRESSED, **config.headers, "Idempotency-Key": str(request.key)},
+                **_arguments_sent(config, request.args),
+            ) as response:
+                return await _outcome(response, request.output_bytes)
+        except httpx2.ConnectError:
+            return _failed("The endpoint could not be reached, so it was not called.")
+        except httpx2.ConnectTimeout:
+            return _failed("The endpoint could not be reached in time, so it was not called.")
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            return _failed(
+                f"The endpoint did not answer properly ({type(error).__name__}). "
+                "The call may have had its effect."
+            )
+
+
+def http_tool(config: HttpToolConfig, client: ToolHttpClient) -> Tool:
+    """Return the tool of a configuration."""
+    return Tool(
+        name=config.name,
+        description=config.description,
+        parameters=config.parameters,
+        policy=config.policy,
+        timeout_seconds=config.timeout_seconds,
+        run=_Endpoint(config, client),
+    )
+
+
+def _arguments_sent(config: HttpToolConfig, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords that send the arguments which the URL does not take."""
+    in_url = placeholders(config.url)
+    rest = {name: value for name, value in args.items() if name not in in_url}
+    if config.method not in METHODS_WITHOUT_BODY:
+        return {"json": rest}
+    if not rest:
+        return {}  # an empty mapping would take away the query of the URL
+    return {"params": {name: _as_text(value) for name, value in rest.items()}}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+async def _outcome(response: "httpx2.Response", output_bytes: int) -> ToolOutcome:
+    status = response.status_code
+    if _REDIRECT_STATUS <= status < _ERROR_STATUS:
+        return _failed(
+            f"The endpoint answered {status}: it points to another address, which is not followed."
+        )
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return _failed(f"The endpoint answered {status} with a compressed body, which is not read.")
+    output = CappedOutput(output_bytes)
+    async for data in response.aiter_raw(_READ_BYTES):
+        output.add(data)
+        if output.total > MAX_RESPONSE_BYTES:
+            break
+    if status >= _ERROR_STATUS:
+        return _failed(f"The endpoint answered {status}: {output.text()}")
+    return ToolOutcome(text=output.text())
+
+
+def _failed(text: str) -> ToolOutcome:
+    return ToolOutcome(text=text, is_error=True)

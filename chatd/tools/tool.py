@@ -1,0 +1,43 @@
+"""A tool, one call of it, and what came of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from chatd.domain.tool_call import CallPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRequest:
+    """One call of a tool. ``args`` fit the schema of its parameters."""
+
+    args: Mapping[str, Any]
+    key: UUID
+    """The same for each start of this call, and for no other call."""
+    output_bytes: int
+    """Bytes of output that are kept. A tool that reads more from elsewhere keeps no more in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutcome:
+    """Result of a call. A tool that failed says why in ``text``, for the model."""
+
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool that the server runs.
+
+    ``run`` is cancelled when its time is over, or when the turn stops. What it raises is a bug.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """A JSON schema of type ``object``."""
+    policy: CallPolicy
+    timeout_seconds: float
+    run: Callable[[ToolRequest], Awaitable[ToolOutcome]]

@@ -1,0 +1,120 @@
+"""The steps of a turn that open tool calls, run them, or wait for the client to."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from chatd.domain.message import Message, NewMessage, pending_tool_calls
+from chatd.domain.outcomes import ToolOutcomeKind
+from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
+from chatd.store.commands import CommitStep, RequireAction
+from chatd.store.histories import ChatHistory
+from chatd.telemetry.turn_metrics import TurnMetrics
+from chatd.worker.config import TurnConfig
+from chatd.worker.lease import Lease
+from chatd.worker.next_step import (
+    AwaitClientTools,
+    NextStep,
+    OpenCalls,
+    RunCalls,
+    ToolNames,
+    cancelled_calls,
+    errors_of,
+    next_step,
+)
+from chatd.worker.tool_run import StartTask, ToolRun
+from chatd.worker.writer import Writer
+
+
+class StepValues(TypedDict):
+    """Fields that all commands have that end a step."""
+
+    step: int
+    messages: Sequence[NewMessage]
+    settled_part: int
+
+
+class CallSteps:
+    """The tool calls of one turn."""
+
+    def __init__(
+        self,
+        *,
+        config: TurnConfig,
+        lease: Lease,
+        writer: Writer,
+        metrics: TurnMetrics,
+        start_task: StartTask,
+    ) -> None:
+        self._config = config
+        self._lease = lease
+        self._metrics = metrics
+        self._run = ToolRun(
+            tools=config.tools,
+            limits=config.tool_limits,
+            lease=lease,
+            writer=writer,
+            metrics=metrics,
+            start_task=start_task,
+        )
+
+    def next_step(self, history: ChatHistory, response: NewMessage | None = None) -> NextStep:
+        """Return what to do after ``history``, or after a response to it that is not stored yet."""
+        names = self._names(history)
+        if response is not None:
+            return next_step([response], tools=names)
+        epoch = self._lease.fence.epoch
+        return next_step(history.messages, history.ledger, tools=names, epoch=epoch)
+
+    async def run(self, step: RunCalls, history: ChatHistory) -> None:
+        """Run server tools until the result of each is stored. Raise ``Interrupted`` or ``LeaseLost``."""
+        calls = pending_tool_calls(history.messages)
+        args = {call.id: call.part.get("args") or "" for call in calls}
+        await self._run.run(step, args)
+
+    def command(
+        self, step: OpenCalls | AwaitClientTools, values: StepValues
+    ) -> CommitStep | RequireAction:
+        """Return the command that stores the messages of ``values`` and how their calls begin."""
+        if isinstance(step, OpenCalls):
+            self._count(step.calls)
+            if step.all_closed:
+                values["messages"] = [*values["messages"], errors_of(step.calls)]
+                return CommitStep(**values)
+            if step.server_runs:
+                return CommitStep(**values, calls=step.calls)
+        return RequireAction(
+            **values,
+            calls=step.calls,
+            timeout_seconds=self._config.limits.client_tool_timeout_seconds,
+        )
+
+    async def stop(self) -> Sequence[ToolResult]:
+        """Cancel the tools that run. Return the results that are there and not stored."""
+        await self._run.stop()
+        return self._run.unstored
+
+    def cancelled(
+        self, history: ChatHistory, messages: Sequence[Message | NewMessage]
+    ) -> list[NewMessage]:
+        """Return the answer to calls of ``messages``, which are not stored yet and end the turn.
+
+        Calls in the ledger are answered by the statement that closes them.
+        """
+        if history.ledger:
+            return []
+        calls = pending_tool_calls([*history.messages, *messages])
+        return [cancelled_calls(calls, self._names(history))] if calls else []
+
+    def _names(self, history: ChatHistory) -> ToolNames:
+        return ToolNames(
+            client={tool["name"] for tool in history.tools},
+            server=self._config.tools.policies,
+            parallel=self._config.tool_limits.parallel,
+        )
+
+    def _count(self, calls: Sequence[NewToolCall]) -> None:
+        for call in calls:
+            if call.state is CallState.ASKED:
+                self._metrics.tool_calls.add(Executor.CLIENT, ToolOutcomeKind.ASKED)
+            elif call.state is CallState.CLOSED:
+                self._metrics.tool_calls.add(Executor.SERVER, ToolOutcomeKind.NO_SUCH_TOOL)

@@ -1,0 +1,117 @@
+"""One tool call that runs in a task of its own.
+
+The chat's task never waits for it without a bound: whatever a tool does when it is cancelled, the chat goes
+on. The task belongs to the pool of chat tasks, which ends with it.
+"""
+
+from collections.abc import Callable
+from uuid import UUID, uuid5
+
+import anyio
+import structlog
+
+from chatd.domain.errors import LeaseLost
+from chatd.domain.outcomes import ToolOutcomeKind
+from chatd.domain.tool_call import Executor, ToolCall, ToolResult
+from chatd.domain.tool_call_errors import too_slow, tool_panicked
+from chatd.telemetry import tracing
+from chatd.telemetry.turn_metrics import TurnMetrics
+from chatd.tools.registry import ToolRegistry
+from chatd.tools.tool import ToolOutcome
+from chatd.worker.lease import Lease
+
+_log = structlog.get_logger()
+
+
+class ToolExecution:
+    """One start of a tool call. ``result`` is None while it runs, and after it was cancelled.
+
+    ``on_end`` is called when it has ended.
+    """
+
+    def __init__(
+        self,
+        call: ToolCall,
+        args: str,
+        *,
+        tools: ToolRegistry,
+        lease: Lease,
+        output_bytes: int,
+        metrics: TurnMetrics,
+        on_end: Callable[["ToolExecution"], None],
+    ) -> None:
+        self.call = call
+        self.seconds = tools.timeout_seconds(call.name)
+        self.stage = lease.progress.stage(f"tool {call.name}", self.seconds)
+        self.result: ToolResult | None = None
+        self.lost = False
+        """The lease was over before the tool could start, so it did not."""
+        self._args = args
+        self._tools = tools
+        self._lease = lease
+        self._output_bytes = output_bytes
+        self._metrics = metrics
+        self._on_end = on_end
+        self._scope = anyio.CancelScope()
+        self._is_cancelled = False
+
+    @property
+    def key(self) -> UUID:
+        """The key of the call: the same for each start of it, and for no other call."""
+        return uuid5(self._lease.chat.id, f"{self.call.message_id}/{self.call.id}")
+
+    @property
+    def overdue_at(self) -> float:
+        """The moment at which the time of the call is over, on the clock of the event loop."""
+        return self.stage.started_at + self.seconds
+
+    def cancel(self) -> None:
+        """Cancel the tool. It may take as long as it likes to end."""
+        self._is_cancelled = True
+        self._scope.cancel()
+
+    def give_up(self) -> None:
+        """Take the call for too slow, whether its tool ends or not."""
+        if self.result is None:
+            self._end(too_slow(self.seconds), ToolOutcomeKind.TIMEOUT)
+        self.cancel()
+
+    async def run(self) -> None:
+        """Run the tool. This raises nothing: a tool that does is logged, and its result says so."""
+        with tracing.tool_span(self._lease.chat, tool=self.call.name, call_id=self.call.id) as span:
+            try:
+                with self._scope:
+                    self._scope.deadline = self.overdue_at
+                    await self._lease.wait_until_held()
+                    self._lease.ensure_valid()
+                    outcome = await self._tools.call(
+                        self.call.name, self._args, key=self.key, output_bytes=self._output_bytes
+                    )
+                    self._end_with(outcome)
+                if self._scope.cancelled_caught and not self._is_cancelled:
+                    self._end(too_slow(self.seconds), ToolOutcomeKind.TIMEOUT)
+            except LeaseLost:
+                self.lost = True
+            except Exception as error:  # noqa: BLE001 - a bug of the tool is a result, and no failed turn
+                _log.error("tool.panicked", tool=self.call.name, exc_info=error)
+                self._end(tool_panicked(error), ToolOutcomeKind.PANICKED)
+            finally:
+                if self.result is None and not self.lost:
+                    self._observe(ToolOutcomeKind.CANCELLED)
+                if self.result is None or self.result.is_error:
+                    tracing.set_error(span, "tool_error" if self.result else "cancelled")
+                self._on_end(self)
+
+    def _end_with(self, outcome: ToolOutcome) -> None:
+        kind = ToolOutcomeKind.ERROR if outcome.is_error else ToolOutcomeKind.DONE
+        self._end(outcome.text, kind, is_error=outcome.is_error)
+
+    def _end(self, text: str, kind: ToolOutcomeKind, *, is_error: bool = True) -> None:
+        if self.result is None:
+            self.result = ToolResult(tool_call_id=self.call.id, result=text, is_error=is_error)
+            self._observe(kind)
+
+    def _observe(self, kind: ToolOutcomeKind) -> None:
+        seconds = anyio.current_time() - self.stage.started_at
+        self._metrics.tool_calls.add(Executor.SERVER, kind)
+        self._metrics.tool_seconds.observe(seconds, self.call.name)

@@ -1,0 +1,28 @@
+"""The words that a model reads of calls without a result of their own: an interface."""
+
+from chatd.domain import tool_call_errors as errors
+
+
+def test_words() -> None:
+    assert errors.OUTCOME_UNKNOWN == (
+        "The server stopped while this ran. It may or may not have had its effect; it was not run "
+        "again. Check before you repeat it."
+    )
+    assert errors.CANCELLED == {
+        "asked": "cancelled",
+        "ready": "Cancelled by the user before it started.",
+        "other": "Cancelled by the user while it ran; it may have had effects.",
+    }
+    assert errors.TIMED_OUT == {"other": "timed out"}
+    assert errors.TURN_FAILED == {
+        "asked": "The turn failed before this was answered.",
+        "ready": "The turn failed before this started.",
+        "other": "The turn failed while this ran. It may or may not have had its effect; it was not "
+        "run again. Check before you repeat it.",
+    }
+    assert errors.no_such_tool("x") == "There is no tool named x."
+    assert errors.bad_arguments("no") == "The arguments do not fit the tool: no"
+    assert errors.too_slow(2.5) == "Stopped after 2.5 s. It may have had effects."
+    assert errors.tool_panicked(KeyError("secret")) == (
+        "The tool failed: KeyError. It may have had effects."
+    )
