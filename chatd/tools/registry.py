@@ -6,7 +6,13 @@ from uuid import UUID
 
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
-from chatd.tools.arguments import ArgumentCheck, BadArguments, argument_check, parse_arguments
+from chatd.tools.arguments import (
+    ArgumentCheck,
+    BadArguments,
+    accept_arguments,
+    argument_check,
+    parse_arguments,
+)
 from chatd.tools.output import capped
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 
@@ -48,6 +54,8 @@ class ToolRegistry:
         return ToolOutcome(text=capped(outcome.text, output_bytes), is_error=outcome.is_error)
 
     def _check_of(self, tool: Tool) -> ArgumentCheck:
+        if tool.checks_arguments:
+            return accept_arguments
         if tool.name not in self._checks:
             self._checks[tool.name] = argument_check(tool.parameters)
         return self._checks[tool.name]

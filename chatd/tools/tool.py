@@ -41,3 +41,5 @@ class Tool:
     policy: CallPolicy
     timeout_seconds: float
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
+    checks_arguments: bool = False
+    """True: ``run`` checks them. A stranger's schema is shown to models, and never evaluated."""

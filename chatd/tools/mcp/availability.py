@@ -1,0 +1,35 @@
+"""Availability of a server: whether it is worth a try now, and since when it is not."""
+
+from collections.abc import Callable
+from typing import Final
+
+FIRST_PAUSE_SECONDS: Final = 30.0
+"""Time for which a server that could not be connected is not tried again. It doubles each time."""
+MAX_PAUSE_SECONDS: Final = 300.0
+
+
+class Availability:
+    """Memory of failures to connect, so that not every turn waits for such a server."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._failures = 0
+        self._retry_at = 0.0
+        self.reason = ""
+        """Why the last try failed, in words. Empty: it did not."""
+
+    @property
+    def away_seconds(self) -> float:
+        """Seconds until the next try. 0: at any time."""
+        return max(self._retry_at - self._now(), 0.0) if self.reason else 0.0
+
+    def fail(self, reason: str) -> float:
+        """Record a failure, and return the seconds until the next try."""
+        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._failures, MAX_PAUSE_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        self.reason, self._retry_at = reason, self._now() + pause
+        return pause
+
+    def reset(self) -> None:
+        """Forget all failures."""
+        self._failures, self.reason, self._retry_at = 0, "", 0.0

@@ -1,0 +1,73 @@
+"""All MCP servers of a process, and the tools that a turn begins with."""
+
+from collections.abc import Iterable, Sequence
+
+import anyio
+import structlog
+
+from chatd.tools.mcp.config import McpServerConfig
+from chatd.tools.mcp.listing import ToolList
+from chatd.tools.mcp.server import McpServer
+from chatd.tools.mcp.tool import server_tool
+from chatd.tools.registry import ToolRegistry
+
+_log = structlog.get_logger()
+
+
+class McpServers:
+    """The configured servers, in the order of their names."""
+
+    def __init__(self, configs: Iterable[McpServerConfig] = ()) -> None:
+        servers = [McpServer(config) for config in configs]
+        self.servers: Sequence[McpServer] = sorted(servers, key=lambda each: each.config.name)
+        self._own = ToolRegistry()
+        self._lists: Sequence[ToolList] = ()
+        self._registry = ToolRegistry()
+        self._noticed: frozenset[str] = frozenset()
+
+    async def snapshot(self, own: ToolRegistry) -> ToolRegistry:
+        """Return ``own`` with the tools of all servers as they are listed now.
+
+        It takes as long as the slowest server may that was never listed, and no time if all were. The
+        registry is the same as before if no list changed.
+        """
+        if not self.servers:
+            return own
+        lists = await self._read_lists()
+        if own is not self._own or lists != self._lists:
+            self._own, self._lists = own, lists
+            self._registry = self._merge(own, lists)
+        return self._registry
+
+    def retry_now(self) -> None:
+        """Try all servers that failed again."""
+        for server in self.servers:
+            server.retry_now()
+
+    async def _read_lists(self) -> Sequence[ToolList]:
+        if all(server.is_listed for server in self.servers):
+            return [server.known_tools() for server in self.servers]
+        lists: dict[str, ToolList] = {}
+
+        async def read(server: McpServer) -> None:
+            lists[server.config.name] = await server.tools()
+
+        async with anyio.create_task_group() as group:
+            for server in self.servers:
+                group.start_soon(read, server)
+        return [lists[server.config.name] for server in self.servers]
+
+    def _merge(self, own: ToolRegistry, lists: Sequence[ToolList]) -> ToolRegistry:
+        """Return all tools. One of the operator's configuration comes before another of its name."""
+        taken = {tool.name for tool in own.tools}
+        offered = [
+            server_tool(server, tool)
+            for server, listed in zip(self.servers, lists, strict=True)
+            for tool in listed.tools
+            if tool.offered_name not in taken
+        ]
+        notices = frozenset(notice for listed in lists for notice in listed.notices)
+        for notice in sorted(notices - self._noticed):
+            _log.warning("mcp.notice", notice=notice)
+        self._noticed = notices
+        return ToolRegistry([*own.tools, *offered])

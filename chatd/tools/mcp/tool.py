@@ -1,0 +1,30 @@
+"""Tools of MCP servers as tools that a turn may call."""
+
+from typing import Final
+
+from chatd.domain.tool_call import CallPolicy
+from chatd.tools.mcp.listing import McpTool
+from chatd.tools.mcp.server import McpServer
+from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+
+_MARGIN_SECONDS: Final = 1.0
+"""Time of a call beyond that of its server, which says more when its own is over."""
+
+
+def server_tool(server: McpServer, tool: McpTool) -> Tool:
+    """Return a tool of a server."""
+    seconds = server.config.call_seconds
+
+    async def run(request: ToolRequest) -> ToolOutcome:
+        result = await server.call(tool.name, request.args, seconds=seconds)
+        return ToolOutcome(text=result.text, is_error=result.is_error)
+
+    return Tool(
+        name=tool.offered_name,
+        description=tool.description,
+        parameters=tool.parameters,
+        policy=CallPolicy.IDEMPOTENT if tool.idempotent else CallPolicy.AT_MOST_ONCE,
+        timeout_seconds=seconds + _MARGIN_SECONDS,
+        run=run,
+        checks_arguments=True,
+    )

@@ -1,0 +1,161 @@
+"""MCP server over standard input and output, in the standard library alone. Run by path.
+
+``mcp_program.py FAULT [FOLDER]`` misbehaves as the fault says. In the folder it writes its process id, and
+each call of ``record`` as a line of ``calls``.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+FAULT = sys.argv[1] if len(sys.argv) > 1 else "none"
+FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+NAMES = (
+    "echo",
+    "record",
+    "sleep",
+    "environment",
+    "content",
+    "large",
+    "large_line",
+    "flood",
+    "fail",
+    "exit",
+)
+PAGE = 1000
+
+
+def write(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def write_without_end(text: str) -> NoReturn:
+    while True:
+        sys.stdout.write(text)
+
+
+def tools() -> list[dict[str, Any]]:
+    if FAULT == "many tools":
+        return [{"name": f"tool{n:05}", "inputSchema": ANY_OBJECT} for n in range(10_000)]
+    listed: list[dict[str, Any]] = [{"name": name, "inputSchema": ANY_OBJECT} for name in NAMES]
+    if FAULT == "large schema":
+        properties = {f"p{n}": {"type": "string", "description": "x" * 1000} for n in range(1000)}
+        listed[0]["inputSchema"] = {"type": "object", "properties": properties}
+    if FAULT == "odd names":
+        listed += [{"name": name, "inputSchema": ANY_OBJECT} for name in ("a.b", "a/b", "x" * 100)]
+    return listed
+
+
+def page(params: dict[str, Any]) -> dict[str, Any]:
+    if FAULT == "pages without end":
+        return {"tools": tools(), "nextCursor": "again"}
+    start = int(params.get("cursor", 0))
+    listed = tools()
+    more = {"nextCursor": str(start + PAGE)} if start + PAGE < len(listed) else {}
+    return {"tools": listed[start : start + PAGE], **more}
+
+
+def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    match name:
+        case "echo":
+            return text(json.dumps(args))
+        case "record":
+            assert FOLDER is not None
+            with (FOLDER / "calls").open("a") as file:
+                file.write(f"{args.get('text', '')}\n")
+            return text("recorded")
+        case "sleep":
+            time.sleep(args.get("seconds", 3600))
+            return text("slept")
+        case "environment":
+            return text(json.dumps(dict(os.environ)))
+        case "content":
+            return args
+        case "large":
+            return text("x" * args["size"])
+        case "large_line":
+            write_without_end("x" * 1_000_000)
+        case "flood":
+            note = {"jsonrpc": "2.0", "method": "notifications/message"}
+            note["params"] = {"level": "info", "data": "x"}  # type: ignore[assignment]
+            write_without_end(json.dumps(note) + "\n")
+        case "exit":
+            os._exit(args.get("code", 3))
+        case _:
+            return {**text("it failed"), "isError": True}
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": value}]}
+
+
+def answer(request: dict[str, Any]) -> None:
+    params = request.get("params") or {}
+    match request["method"]:
+        case "initialize":
+            result: dict[str, Any] = {
+                "protocolVersion": params["protocolVersion"],
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "program", "version": "1"},
+            }
+        case "tools/list":
+            result = page(params)
+        case "tools/call":
+            result = call(params["name"], params.get("arguments") or {})
+        case method:
+            error = {"code": -32601, "message": f"no method {method}"}
+            return write({"id": request["id"], "error": error})
+    return write({"id": request["id"], "result": result})
+
+
+def begin() -> None:
+    """Write the process id, and misbehave as far as that comes before the first message."""
+    if FOLDER is not None:
+        with (FOLDER / "pids").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    match FAULT:
+        case "black hole":
+            time.sleep(3600)
+        case "slow start":
+            time.sleep(1.0)
+        case "early exit":
+            sys.stderr.write("cannot find my configuration\n")
+            sys.exit(3)
+        case "garbage":
+            write_without_end("\x1b[1mbooting…\x00\n")
+        case "endless line":
+            write_without_end("x" * 1_000_000)
+        case "greeting":
+            sys.stdout.write('booting\n{"level":"info"}\n\n[[[[\n')
+        case "stays":
+            stay()
+
+
+def stay() -> None:
+    """Ignore every polite request to end, and start a process that does, too."""
+    assert FOLDER is not None
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    process = subprocess.Popen(["sleep", "3600"])
+    with (FOLDER / "pids").open("a") as file:
+        file.write(f"{process.pid}\n")
+
+
+def main() -> None:
+    begin()
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "id" in request and "method" in request:
+            answer(request)
+    while FAULT == "stays":
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
