@@ -73,6 +73,24 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "timeout_seconds": 10.0,
         }
     },
+    "mcp": {
+        "git": {
+            "command": "mcp-server-git",
+            "args": ["--repository", "/srv/project"],
+            "env_file": "git.env.json",
+            "tools": ["git_status", "git_log", "git_diff*"],
+            "idempotent": ["*"],
+            "idle_seconds": 600.0,
+        },
+        "tracker": {
+            "url": "https://tracker.example.com/mcp",
+            "headers_file": "tracker.headers.json",
+            "max_tools": 64,
+            "connect_seconds": 5.0,
+            "call_seconds": 60.0,
+            "max_calls": 8,
+        },
+    },
 }
 """Named tables of ``config.example.toml``. Together they have every key."""
 _WIDTH = 100

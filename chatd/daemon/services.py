@@ -7,6 +7,7 @@ from uuid import UUID
 from chatd import logs
 from chatd.api.presenter import Presenter
 from chatd.daemon.runtime_config import RuntimeConfigHolder
+from chatd.daemon.tools import mcp_servers_from_settings
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
@@ -19,6 +20,7 @@ from chatd.store.notifications.notifier import Notifier
 from chatd.store.searches import Searches
 from chatd.store.store import Store, build_store
 from chatd.telemetry.metrics import Metrics
+from chatd.tools.mcp.servers import McpServers
 
 _COMMIT_VISIBILITY_SECONDS = 5.0
 """Upper bound on the time between a statement's end, at its timeout, and the visibility of its commit."""
@@ -36,6 +38,7 @@ class Services:
     notifier: Notifier
     change_bus: ChangeBus
     presenter: Presenter
+    mcp: McpServers
 
 
 def build_services(
@@ -94,6 +97,7 @@ def build_services(
         notifier=notifier,
         change_bus=change_bus,
         presenter=Presenter(),
+        mcp=McpServers(mcp_servers_from_settings(settings)),
     )
 
 

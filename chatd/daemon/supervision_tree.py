@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from chatd.daemon.wiring.actors import Actors
 from chatd.settings import Settings
 from chatd.supervision.child import ChildSpec, Restart, StartFunction
+from chatd.tools.mcp.servers import McpServers
 
 _HTTP_SHUTDOWN_SECONDS = 8.0
 """Time for ending streams and answering the last requests, once draining is over."""
 _RELEASE_SECONDS = 10.0
 """Time for releasing chats whose turns did not end within the grace period."""
+_MCP_SHUTDOWN_SECONDS = 6.0
+"""Time for ending a program that ignores its end of input and SIGTERM."""
 _DEFAULT_SHUTDOWN_SECONDS = 5.0
 _RESTARTS_OF_OTHERS = 5
 """Restart budget of each row that is not essential, so that it takes none of the others' share."""
@@ -42,6 +45,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("heartbeat",        worker and worker.heartbeat.run),
         _row("watchdog",         worker and worker.watchdog.run),
         _row("flusher",          worker and worker.flusher.run),
+        *_mcp_rows(worker.mcp if worker else McpServers()),
         _row("chats",            worker and worker.chat_tasks.run, shutdown=grace),
         _row("activity",         worker and worker.activity_reporter.run),
         _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
@@ -61,6 +65,14 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
     ]
     # fmt: on
     return [row for row in rows if row is not None]
+
+
+def _mcp_rows(mcp: McpServers) -> Sequence[ChildSpec | None]:
+    """Return a row for each MCP server. None is essential: without it, its calls fail."""
+    return [
+        _row(f"mcp {each.config.name}", each.run, essential=False, shutdown=_MCP_SHUTDOWN_SECONDS)
+        for each in mcp.servers
+    ]
 
 
 def _row(

@@ -2,8 +2,10 @@
 
 from chatd.domain.tool_call import CallPolicy
 from chatd.settings import Settings
+from chatd.settings.mcp import McpServerSettings
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.tool import HttpToolConfig, http_tool
+from chatd.tools.mcp.config import HttpEndpoint, McpServerConfig, StdioEndpoint
 from chatd.tools.registry import ToolRegistry
 
 
@@ -24,4 +26,30 @@ def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegis
             client,
         )
         for name, tool in settings.http_tools.items()
+    )
+
+
+def mcp_servers_from_settings(settings: Settings) -> list[McpServerConfig]:
+    """Return the configured MCP servers, with their secrets in clear text."""
+    return [_mcp_server(name, server) for name, server in settings.mcp.items()]
+
+
+def _mcp_server(name: str, server: McpServerSettings) -> McpServerConfig:
+    endpoint: StdioEndpoint | HttpEndpoint
+    if server.command is not None:
+        env = {key: value.get_secret_value() for key, value in server.env.items()}
+        endpoint = StdioEndpoint(command=server.command, args=tuple(server.args), env=env)
+    else:
+        headers = {key: value.get_secret_value() for key, value in server.headers.items()}
+        endpoint = HttpEndpoint(url=server.url or "", headers=headers)
+    return McpServerConfig(
+        name=name,
+        endpoint=endpoint,
+        tools=tuple(server.tools),
+        idempotent=tuple(server.idempotent),
+        max_tools=server.max_tools,
+        connect_seconds=server.connect_seconds,
+        call_seconds=server.call_seconds,
+        max_calls=server.max_calls,
+        idle_seconds=server.idle_seconds,
     )

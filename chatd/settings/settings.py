@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from chatd.settings.mcp import McpName, McpServerSettings
 from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.sections import (
     AuthSettings,
@@ -38,6 +39,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     models: Reloadable[dict[TableName, ModelSettings]] = Field(default_factory=dict)
     tools: Reloadable[ToolsSettings] = Field(default_factory=ToolsSettings)
     http_tools: Reloadable[dict[ToolName, HttpToolSettings]] = Field(default_factory=dict)
+    mcp: dict[McpName, McpServerSettings] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(

@@ -8,6 +8,7 @@ watches it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -87,13 +88,8 @@ class Turn:
         self._call: ModelCall | None = None
         self._response: NewMessage | None = None
         self._history = ChatHistory()
-        self._calls = CallSteps(
-            config=config,
-            lease=lease,
-            writer=writer,
-            metrics=services.metrics.turns,
-            start_task=start_task,
-        )
+        self._start_task = start_task
+        self._calls = self._call_steps()
         self.stats = TurnStats(lease.chat)
 
     async def run(self, *, seconds_left: float | None = None) -> None:
@@ -106,6 +102,7 @@ class Turn:
         try:
             with self._lease.progress.stage("turn", timeout, elapsed_seconds=elapsed):
                 await checkpoint()  # where a turn whose time is over ends
+                await self._take_tools()
                 while await self._step():
                     pass
         except StageTimeout as error:
@@ -158,6 +155,25 @@ class Turn:
                 settled_part=self._settled_part(),
                 results=results,
             )
+        )
+
+    async def _take_tools(self) -> None:
+        """Take the tools of MCP servers as they are now, and keep them for the whole turn.
+
+        Tools are the front of the prompt that a provider caches.
+        """
+        tools = await self._services.mcp.snapshot(self._config.tools)
+        if tools is not self._config.tools:
+            self._config = replace(self._config, tools=tools)
+            self._calls = self._call_steps()
+
+    def _call_steps(self) -> CallSteps:
+        return CallSteps(
+            config=self._config,
+            lease=self._lease,
+            writer=self._writer,
+            metrics=self._services.metrics.turns,
+            start_task=self._start_task,
         )
 
     async def _step(self) -> bool:

@@ -8,6 +8,7 @@ from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import Metrics
+from chatd.tools.mcp.servers import McpServers
 from chatd.worker.flusher import Flusher
 
 
@@ -20,4 +21,5 @@ class TurnServices:
     hub: ChatHub
     flusher: Flusher
     metrics: Metrics = field(default_factory=Metrics)
+    mcp: McpServers = field(default_factory=McpServers)
     jitter: Callable[[], float] = random.random

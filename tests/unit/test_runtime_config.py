@@ -17,11 +17,12 @@ SETTINGS = Settings.model_validate(
         "providers": {"p": {"kind": "scripted"}},
         "models": {"m": {"provider": "p", "model": "scripted"}},
         "http_tools": {"t": {"description": "A tool.", "url": "https://example.com/"}},
+        "mcp": {"s": {"command": "server"}},
     }
 )
 CATALOG = catalog_from_settings(SETTINGS)
 CLIENT = ToolHttpClient()
-NAMES = {"providers": "p", "models": "m", "http_tools": "t"}
+NAMES = {"providers": "p", "models": "m", "http_tools": "t", "mcp": "s"}
 
 
 def replaced_by_reload(settings: Settings) -> tuple[object, ...]:

@@ -42,7 +42,8 @@ async def test_drawn_tree_is_the_table() -> None:
     drawn = re.findall(r"^    [├└]── (.+?)  ", chatd.daemon.__doc__ or "", re.MULTILINE)
     page = (DOCS / "architecture" / "supervision.md").read_text().split("```")[1]
     listed = re.findall(r"^(.+?)  ", page, re.MULTILINE)
-    assert drawn == listed == names(daemon(auth={"mode": "token"}))
+    mcp = {"NAME": {"command": "server"}}
+    assert drawn == listed == names(daemon(auth={"mode": "token"}, mcp=mcp))
 
 
 async def test_actors_that_settings_switch_off_are_left_out() -> None:

@@ -10,6 +10,7 @@ from chatd.settings.keywords import keywords_for
 from chatd.store.leases import Leases
 from chatd.supervision.outage import MAX_RETRY_DELAY_SECONDS
 from chatd.supervision.periodic import Periodic
+from chatd.tools.mcp.servers import McpServers
 from chatd.worker.activity import ActivityReporter
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.claimer import Claimer
@@ -40,6 +41,7 @@ class WorkerActors:
     pending_sweep: PendingSweep
     reaper: Reaper
     watchdog: Periodic
+    mcp: McpServers
     max_heartbeat_silence_seconds: float
 
     @property
@@ -99,6 +101,7 @@ def build_worker(
             chat_tasks.watch,
             interval_seconds=min(_WATCHDOG_INTERVAL_SECONDS, worker.heartbeat_seconds / 4),
         ),
+        mcp=services.mcp,
         max_heartbeat_silence_seconds=worker.lease_seconds
         + settings.database.connect_timeout_seconds
         + settings.database.statement_timeout_seconds
@@ -113,6 +116,7 @@ def _turn_services(services: Services, flusher: Flusher) -> TurnServices:
         hub=services.hub,
         flusher=flusher,
         metrics=services.metrics,
+        mcp=services.mcp,
     )
 
 
@@ -193,3 +197,4 @@ def _connect_wakeups(
     # A reload may change max_chats: the heartbeat publishes it, and the claimer fills new slots.
     config.on_replace(lambda _: heartbeat.wake())
     config.on_replace(lambda _: claimer.wake())
+    config.on_replace(lambda _: services.mcp.retry_now())

@@ -1,0 +1,90 @@
+"""Section of the MCP servers, whose tools chatd offers to models."""
+
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+
+from chatd.settings.http_types import BaseUrl, Headers
+from chatd.settings.json_types import MaybeJson
+from chatd.settings.types import NonEmptyText, Section, check_rules
+from chatd.tools.mcp.names import SEPARATOR
+
+_MAX_NAME_LENGTH = 32
+"""Half of a tool's name, so that the tool's own part can be read."""
+
+
+def _check_server_name(name: str) -> str:
+    if SEPARATOR in name or name.endswith("_"):
+        raise ValueError(f"{SEPARATOR} separates the names of a server and of its tool")
+    return name
+
+
+def _check_value(secret: SecretStr) -> SecretStr:
+    if "\0" in secret.get_secret_value():
+        raise ValueError("it has a NUL, so no variable can hold it (its value is not shown)")
+    return secret
+
+
+McpName = Annotated[
+    str,
+    StringConstraints(
+        pattern=f"^[A-Za-z0-9_-]{{1,{_MAX_NAME_LENGTH}}}$", max_length=_MAX_NAME_LENGTH
+    ),
+    AfterValidator(_check_server_name),
+]
+VariableName = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+VariableValue = Annotated[SecretStr, AfterValidator(_check_value)]
+
+
+class McpServerSettings(Section):
+    """An MCP server, by the name that begins the names of its tools: NAME__tool. It needs the extra mcp.
+
+    Either command or url is required. Other keys are the same for both.
+    """
+
+    command: NonEmptyText | None = Field(None, examples=["uvx"])
+    """Program that speaks MCP over its standard input and output. chatd starts it, and stops it with all
+    that it started. Of chatd's environment it has only PATH, HOME and LANG."""
+    args: MaybeJson[list[str]] = Field([], examples=[["mcp-server-time"]])
+    """Arguments of the program."""
+    env: MaybeJson[dict[VariableName, VariableValue]] = Field({})
+    """Further environment variables of the program. As a file: a JSON object."""
+    url: BaseUrl | None = Field(None, examples=["https://mcp.example.com/mcp"])
+    """Address that speaks MCP over streamable HTTP."""
+    headers: Headers = Field({})
+    """Additional HTTP headers. As a file: a JSON object."""
+    tools: MaybeJson[list[NonEmptyText]] = Field(["*"])
+    """Tools that are offered, by the server's own names for them. * and ? match as in file names."""
+    max_tools: PositiveInt = Field(64, le=1000)
+    """Maximum tools that are offered: the first in the order of their names."""
+    idempotent: MaybeJson[list[NonEmptyText]] = Field([], examples=[["read_*", "list_*"]])
+    """Tools whose calls are made again, at most 3 times in all, when their worker died. A call of any
+    other tool is not repeated, and its result says that its outcome is unknown."""
+    connect_seconds: PositiveFloat = 5
+    """Time limit for starting the program or reaching the address, and for the list of tools. A program
+    that is downloaded first takes longer. After a failure, the server is not tried for 30 s, then for
+    twice as long each time, up to 300 s. A reload has it tried at once."""
+    call_seconds: PositiveFloat = 60
+    """Time limit for one call."""
+    max_calls: PositiveInt = Field(8, le=1000)
+    """Maximum calls that run at once. Others wait, within their time limit."""
+    idle_seconds: NonNegativeFloat = 600
+    """Time without a call after which the program is stopped. The next call starts it again."""
+
+    @model_validator(mode="after")
+    def _check_endpoint(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            check_rules([(("command",), "either command or url is required, and not both")])
+        foreign = ("headers",) if self.url is None else ("args", "env")
+        reason = "is for a server with " + ("a url" if self.url is None else "a command")
+        check_rules(((key,), reason) for key in foreign if getattr(self, key))
+        return self
