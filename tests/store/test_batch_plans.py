@@ -55,6 +55,7 @@ async def test_batches_find_each_chat_by_its_id(database: Database, generic: boo
         "models": [MODEL],
         "advance": True,
         "limits": limits,
+        "turns_under_way": 256,
         **file_parameters([]),
     }
     asks = {("turns", "finish_turn"): ends, ("claims", "send_and_claim"): messages}

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 import anyio.lowlevel
+import pytest
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -124,7 +125,12 @@ async def running_daemons(
 async def _assert_no_leaks() -> AsyncIterator[Logs]:
     """Check that no task is left behind, and that no actor failed."""
     before = asyncio.all_tasks()
-    with capture_logs(processors=[merge_contextvars]) as logs:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        capture_logs(processors=[merge_contextvars]) as logs,
+    ):
+        # A reload configures the logs of this process, and loggers keep that.
+        patch.setattr("chatd.logs.configure", lambda **_: None)
         token = _logs.set(logs)
         try:
             yield logs

@@ -16,6 +16,7 @@ from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.settings import Settings
+from chatd.tools.http.client import ToolHttpClient
 
 
 class UncloseableProvider(ScriptedProvider):
@@ -99,7 +100,8 @@ async def test_reloads_go_on_although_an_old_provider_cannot_be_closed() -> None
 
     systemd = SystemdSocket()
     old = catalog(UncloseableProvider())
-    holder = RuntimeConfigHolder(RuntimeConfig.from_settings(configured("one"), old))
+    config = RuntimeConfig.from_settings(configured("one"), old, ToolHttpClient())
+    holder = RuntimeConfigHolder(config)
     names = iter(["two", "three"])
     reloader = Reloader(
         configured("one"),

@@ -109,12 +109,12 @@ async def test_failure_is_stored_when_the_lock_of_the_chat_is_released(
             await check_failed(chatd, chat["id"])
 
 
-async def test_chat_fails_while_its_messages_cannot_be_read(dsn: str, database: Database) -> None:
+async def test_chat_fails_while_its_history_cannot_be_read(dsn: str, database: Database) -> None:
     async with running_daemon(dsn, worker={"enabled": False}) as front:
         chat = await front.api.create("hello")
     provider = FunctionProvider(answer)
     async with database.dedicated_connection() as blocker, blocker.transaction():
-        await blocker.execute("LOCK TABLE chat_messages IN ACCESS EXCLUSIVE MODE")
+        await blocker.execute("LOCK TABLE chat_tools IN ACCESS EXCLUSIVE MODE")
         async with worker(dsn, provider) as chatd:
             await check_failed(chatd, chat["id"])
             assert provider.requests == []
