@@ -7,10 +7,9 @@ A turn of one step costs some 30 us here, besides the model call and the stores.
 watches it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict
 
 import anyio
 import structlog
@@ -32,7 +31,6 @@ from chatd.store.commands import (
     Fail,
     FinishInterrupt,
     FinishTurn,
-    RecordRetry,
     Release,
     RequireAction,
 )
@@ -40,6 +38,7 @@ from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.worker.call_steps import CallSteps, StepValues
 from chatd.worker.config import TurnConfig
+from chatd.worker.failed_attempt import FailedAttempt
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
 from chatd.worker.next_step import (
@@ -51,23 +50,12 @@ from chatd.worker.next_step import (
     steps_taken,
     unknown_ledger_word,
 )
-from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
 from chatd.worker.tool_run import StartTask
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
 from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
-
-
-class _AttemptValues(TypedDict):
-    """Fields that all commands have that record a failed attempt."""
-
-    step: int
-    attempts: int
-    delay_seconds: float
-    settled_part: int
-    failure: Mapping[str, Any]
 
 
 class Turn:
@@ -280,37 +268,29 @@ class Turn:
 
     async def _retry_or_fail(self, failure: Failure) -> bool:
         """Record a retry and wait for it, defer it, or fail. Return True to go on with the turn."""
-        attempts = self._lease.chat.attempts + 1
+        attempts, remaining = self._lease.chat.attempts + 1, self._remaining_seconds()
         delay = self._config.retry.delay(
             failure,
             attempts=attempts,
             jitter=self._services.jitter(),
-            remaining_seconds=self._remaining_seconds(),
+            remaining_seconds=remaining,
         )
         if delay is None:
             await self.fail(failure, attempts=attempts)
             return False
         self._services.metrics.turns.retries.add(failure.kind)
-        _log.info(
-            "chat.retry",
-            attempt=attempts,
-            delay_seconds=round(delay, 3),
-            kind=failure.kind.value,
-            status_code=failure.status_code,
-        )
-        attempt = _AttemptValues(
-            step=self._committed_steps,
-            attempts=attempts,
-            delay_seconds=delay,
-            settled_part=self._settled_part(),
-            failure=failure.detail(attempts=attempts, at=datetime.now(UTC)),
-        )
         self.stats.add_time("backoff", delay)
-        if delay > MAX_WAIT_IN_TASK_SECONDS:
-            await self._writer.apply(Defer(**attempt, remaining_seconds=self._remaining_seconds()))
+        attempt = FailedAttempt(failure=failure, attempts=attempts, delay_seconds=delay)
+        attempt.log()
+        command = attempt.command(
+            step=self._committed_steps,
+            settled_part=self._settled_part(),
+            remaining_seconds=remaining,
+        )
+        await self._writer.apply(command)
+        if isinstance(command, Defer):
             self.stats.outcome = TurnOutcome.DEFERRED
             return False
-        await self._writer.apply(RecordRetry(**attempt))
         self._call = None
         self._writer.ensure_running()
         self._lease.progress.mark("backing off")

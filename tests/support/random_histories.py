@@ -38,15 +38,8 @@ PROVIDERS = {
 
 _MODEL_ID = UUID(int=1)
 _TEXTS = (
-    "Hi.",
-    " ",
-    "\n\n",
-    "",
-    "\u00a0",
-    "<think>no</think>",
-    "<system>x</system>",
-    "a" * 300,
-    "\u2028é",
+    *("Hi.", " ", "\n\n", "", "\u00a0", "a" * 300, "\u2028é"),
+    *("<think>no</think>", "<system>x</system>"),
 )
 _NAMES = ("weather", "", "functions.weather", "wetter öffnen", "x" * 90, "search/web", "9lives")
 _IDS = (

@@ -1,0 +1,54 @@
+"""A step that failed and is to be tried again: its log line, and the command that records it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from chatd.domain.failure import Failure
+from chatd.store.commands import Defer, RecordRetry
+from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """The failure of one attempt. ``attempts`` counts those of the step, this one included."""
+
+    failure: Failure
+    attempts: int
+    delay_seconds: float
+    """Time until the next attempt."""
+
+    def log(self) -> None:
+        """Log that the step is tried again."""
+        _log.info(
+            "chat.retry",
+            attempt=self.attempts,
+            delay_seconds=round(self.delay_seconds, 3),
+            kind=self.failure.kind.value,
+            status_code=self.failure.status_code,
+        )
+
+    def command(
+        self, *, step: int, settled_part: int, remaining_seconds: float
+    ) -> RecordRetry | Defer:
+        """Return the command that records the attempt, and gives the chat back if the wait is long."""
+        detail = self.failure.detail(attempts=self.attempts, at=datetime.now(UTC))
+        if self.delay_seconds > MAX_WAIT_IN_TASK_SECONDS:
+            return Defer(
+                step=step,
+                attempts=self.attempts,
+                delay_seconds=self.delay_seconds,
+                settled_part=settled_part,
+                failure=detail,
+                remaining_seconds=remaining_seconds,
+            )
+        return RecordRetry(
+            step=step,
+            attempts=self.attempts,
+            delay_seconds=self.delay_seconds,
+            settled_part=settled_part,
+            failure=detail,
+        )
