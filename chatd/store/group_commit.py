@@ -38,12 +38,12 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 
 class _Entry(Generic[ItemT]):
-    """An item, and the future of its row. One that the data of another may have failed is ``spoiled``."""
+    """An item, and the future of its row. ``goes_again``: the data of another may have made it fail."""
 
     def __init__(self, item: ItemT) -> None:
         self.item = item
         self.row: asyncio.Future[asyncpg.Record | None] = asyncio.get_running_loop().create_future()
-        self.spoiled = False
+        self.goes_again = False
 
     def set_row(self, row: asyncpg.Record | None) -> None:
         if not self.row.done():
@@ -87,7 +87,7 @@ class GroupCommit(Generic[ItemT]):
             if self._sender is None:
                 self._start_sender()
         row = await entry.row
-        return await self.run(item, alone=True) if entry.spoiled else row
+        return await self.run(item, alone=True) if entry.goes_again else row
 
     def _start_sender(self) -> None:
         self._sender = self._database.start_task(self._send_waiting(), context=Context())
@@ -132,7 +132,7 @@ class GroupCommit(Generic[ItemT]):
         except Exception as error:  # noqa: BLE001 - raised by each caller
             if len(batch) > 1 and (is_caused_by_data(error) or may_be_caused_by_size(error)):
                 for entry in batch:
-                    entry.spoiled = True
+                    entry.goes_again = True
             else:
                 for entry in batch:
                     entry.set_error(error)

@@ -42,4 +42,4 @@ class Tool:
     timeout_seconds: float
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
     checks_arguments: bool = False
-    """True: ``run`` checks them. A stranger's schema is shown to models, and never evaluated."""
+    """True: ``run`` checks them. The schema of another server is shown to models, and never evaluated."""

@@ -37,7 +37,7 @@ async def test_server_that_cannot_be_connected_costs_its_time_once(
             assert not tools.tools
             assert tools.notices == (f"MCP server srv is not available: {reason}",)
             assert server.state is ServerState.FAILED
-            with anyio.fail_after(0.2):  # it is known to be away
+            with anyio.fail_after(0.2):  # it is known to be unavailable
                 result = await server.call("echo", {}, seconds=60)
                 assert (await server.tools()).notices == tools.notices
             assert result.is_error

@@ -55,7 +55,7 @@ async def test_status_of_a_refusal_is_told(status: int) -> None:
     assert notice == f"MCP server srv is not available: it answered with status {status}"
 
 
-async def test_address_without_a_server_is_away() -> None:
+async def test_address_without_a_server_is_unavailable() -> None:
     async with chosen_answers(ordinary) as chosen:
         pass
     async with running_at(chosen.url) as server:

@@ -107,7 +107,7 @@ async def test_schema_of_one_megabyte_costs_its_tool() -> None:
     assert tools.notices[0].startswith("'echo' of MCP server srv cannot be offered")
 
 
-async def test_known_tools_are_offered_while_their_server_is_away(tmp_path: Path) -> None:
+async def test_known_tools_are_offered_while_their_server_is_unavailable(tmp_path: Path) -> None:
     script = tmp_path / "server"
     script.symlink_to(program().command)
     endpoint = StdioEndpoint(command=str(script), args=program("none", tmp_path).args)
@@ -151,7 +151,7 @@ async def test_pause_after_a_failure_doubles_until_a_success(tmp_path: Path) -> 
         for _ in range(6):
             await server.tools()
             assert server.state is ServerState.FAILED
-            pauses.append(server._availability.away_seconds)
+            pauses.append(server._availability.pause_seconds)
             clock[0] += pauses[-1]
         assert pauses == [30, 60, 120, 240, 300, 300]
         script.symlink_to(program().command)
@@ -159,7 +159,7 @@ async def test_pause_after_a_failure_doubles_until_a_success(tmp_path: Path) -> 
         await server.call("exit", {}, seconds=20)
         script.unlink()
         await server.call("echo", {}, seconds=20)
-        assert server._availability.away_seconds == 30
+        assert server._availability.pause_seconds == 30
 
 
 async def test_missing_sdk_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@
 
 Each server has an actor of its own, which alone opens, uses and closes the connection. A caller puts a call
 on the server's list and waits for its outcome with its own time limit. The cancel scope of a caller never
-surrounds code of the SDK, which takes seconds to return when a server is deaf.
+surrounds code of the SDK, which takes seconds to return when a server does not respond.
 
 A server decides what it sends. So everything that arrives is bounded before it is kept: the size of a
 message, the pace of messages, the number and the size of tools, and the text of a result. Its JSON schemas

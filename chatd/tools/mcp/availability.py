@@ -19,7 +19,7 @@ class Availability:
         """Why the last try failed, in words. Empty: it did not."""
 
     @property
-    def away_seconds(self) -> float:
+    def pause_seconds(self) -> float:
         """Seconds until the next try. 0: at any time."""
         return max(self._retry_at - self._now(), 0.0) if self.reason else 0.0
 

@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 STUCK_SECONDS: Final = 5.0
 """Time that the SDK has for leaving a call that was given up. Then the connection is closed."""
 CLOSE_SECONDS: Final = 5.0
-"""Time for taking leave of a server, which may not answer that either."""
+"""Time for closing a connection in order, which needs answers of the server."""
 _MARGIN_SECONDS: Final = 0.5
 """Time that a caller waits for longer than the actor tries to connect, to learn the reason."""
 
@@ -68,14 +68,14 @@ class McpServer:
     @property
     def state(self) -> ServerState:
         """The state. A server that failed is idle again when it is worth a try."""
-        if self._state is ServerState.FAILED and not self._availability.away_seconds:
+        if self._state is ServerState.FAILED and not self._availability.pause_seconds:
             return ServerState.IDLE
         return self._state
 
     async def call(self, tool: str, args: Mapping[str, Any], *, seconds: float) -> McpResult:
         """Call a tool, and wait at most ``seconds`` for it, connecting included."""
         if self.state is ServerState.FAILED:
-            return _failed(_not_called(self._away()))
+            return _failed(_not_called(self._unavailable()))
         if self._queue.is_full:
             return _failed(_not_called(f"MCP server {self.config.name} has too many calls waiting"))
         call = Call(tool, args, on_abandon=self._abandon)
@@ -115,7 +115,7 @@ class McpServer:
             self._want_list()
         tools = known.list or ToolList()
         if self.state is ServerState.FAILED:
-            return ToolList(tools=tools.tools, notices=(self._away(), *tools.notices))
+            return ToolList(tools=tools.tools, notices=(self._unavailable(), *tools.notices))
         if known.list is None:
             return ToolList(notices=(f"MCP server {self.config.name} has not started yet",))
         return tools
@@ -167,7 +167,7 @@ class McpServer:
     async def _wait_for_work(self) -> None:
         while not (self._queue or self._known.wanted) or self.state is ServerState.FAILED:
             self._wake = anyio.Event()
-            with anyio.move_on_after(self._availability.away_seconds or None):
+            with anyio.move_on_after(self._availability.pause_seconds or None):
                 await self._wake.wait()
 
     async def _use_connection(self) -> None:
@@ -187,7 +187,7 @@ class McpServer:
                     self._ready(self._now() - started_at)
                     await self._serve(connection)
                     self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
-            except Exception as raised:  # noqa: BLE001 - whatever a stranger and the SDK make of it
+            except Exception as raised:  # noqa: BLE001 - a server's data may have the SDK raise anything
                 error = raised
             finally:
                 timer.cancel()
@@ -273,7 +273,7 @@ class McpServer:
         self._known.give_up()
         if self._known.list is None:
             self._known.want()  # after the pause, so that no turn has to wait for that try
-        self._queue.fail_all(_not_called(self._away()))
+        self._queue.fail_all(_not_called(self._unavailable()))
         output = self._link.error_output.decode(errors="replace")
         _log.warning(
             "mcp.failed",
@@ -283,7 +283,7 @@ class McpServer:
             retry_seconds=pause,
         )
 
-    def _away(self) -> str:
+    def _unavailable(self) -> str:
         return f"MCP server {self.config.name} is not available: {self._availability.reason}"
 
 
