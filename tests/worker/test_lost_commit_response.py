@@ -58,7 +58,7 @@ async def test_stop_after_a_lost_response_is_heard_before_the_next_model_call(
 
     It is heard before the backoff too, which lasts longer here than the test waits.
     """
-    monkeypatch.setattr("chatd.worker.turn.MAX_WAIT_IN_TASK_SECONDS", 600)
+    monkeypatch.setattr("chatd.worker.failed_attempt.MAX_WAIT_IN_TASK_SECONDS", 600)
     provider = scripted([{"text": "never"}], first=answers)
     turn = {"backoff_seconds": 300, "backoff_max_seconds": 300}
     async with running_daemon(dsn, provider, turn=turn, worker=NO_RENEWALS) as chatd:
