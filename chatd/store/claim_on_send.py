@@ -22,7 +22,7 @@ from chatd.store.codecs import encode_json
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
 from chatd.store.files import FILE_PARAMETERS
-from chatd.store.group_commit import MAX_TEXT_LENGTH, GroupCommit
+from chatd.store.group_commit import GroupCommit, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.records import Row, TransitionResult
 from chatd.store.slots import Slot, SlotSource
@@ -64,12 +64,10 @@ class _Message:
 
     @property
     def goes_alone(self) -> bool:
-        """True if it is large, or always near a limit. The statement has files of one message only."""
+        """True if it is too large for others, or its owner is always near a limit."""
         limits = self.parameters["limits"] or {}
-        return (
-            bool(self.parameters["file_ids"])
-            or len(self.content) > MAX_TEXT_LENGTH
-            or any(name in limits and limits[name] <= _TURNS_UNDER_WAY for name in _COUNTED_LIMITS)
+        return is_too_large(self.content, self.parameters["file_ids"]) or any(
+            name in limits and limits[name] <= _TURNS_UNDER_WAY for name in _COUNTED_LIMITS
         )
 
 

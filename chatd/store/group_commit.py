@@ -37,6 +37,11 @@ class Item(Protocol):
 ItemT = TypeVar("ItemT", bound=Item)
 
 
+def is_too_large(content: str, files: Sequence[object]) -> bool:
+    """Return whether an item is to go alone. Others would wait, and a statement has files of one only."""
+    return bool(files) or len(content) > MAX_TEXT_LENGTH
+
+
 class _Entry(Generic[ItemT]):
     """An item, and the future of its row. ``goes_again``: the data of another may have made it fail."""
 

@@ -25,7 +25,7 @@ from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.files import FILE_PARAMETERS, Files
-from chatd.store.group_commit import MAX_TEXT_LENGTH, GroupCommit
+from chatd.store.group_commit import GroupCommit, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -53,11 +53,6 @@ class _TurnEnd:
     parameters: Mapping[str, Any]
     """Those of the command's own query."""
     messages: str
-
-    @property
-    def goes_alone(self) -> bool:
-        """True if it is large. Other turns would wait for it, and the statement has files of one only."""
-        return bool(self.parameters["file_ids"]) or len(self.messages) > MAX_TEXT_LENGTH
 
 
 class Turns:
@@ -93,7 +88,8 @@ class Turns:
         if command.ends_with_others:
             messages = encode_json(parameters["messages"])
             end = _TurnEnd(fence.chat_id, parameters, messages)
-            row = await self._turn_ends.run(end, alone=end.goes_alone)
+            alone = is_too_large(end.messages, end.parameters["file_ids"])
+            row = await self._turn_ends.run(end, alone=alone)
             if row is not None:
                 return self._listener.committed(row, command.transition, fence.worker_id)
         while True:

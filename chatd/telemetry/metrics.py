@@ -5,7 +5,6 @@ from typing import Final
 
 from chatd import __version__
 from chatd.domain.chat import Status
-from chatd.domain.failure import FailureKind
 from chatd.domain.outcomes import (
     LossReason,
     ReapReason,
@@ -17,7 +16,6 @@ from chatd.telemetry.turn_metrics import TurnMetrics
 
 STREAM_KINDS: Final = ("chat", "list")
 HTTP_METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-_FAILURE_KINDS: Final = tuple(FailureKind)
 _FENCED_TRANSITIONS: Final = (*sorted(WORKER_TRANSITIONS), Transition.REAP_INTERRUPT)
 
 

@@ -1,6 +1,7 @@
 """Output of tools, cut to a size: its head and its tail, with a marker between them."""
 
 import codecs
+import json
 from typing import Final
 
 _MARKER_BYTES: Final = 64
@@ -53,3 +54,8 @@ def capped(text: str, max_bytes: int) -> str:
     output = CappedOutput(max_bytes)
     output.add(text.encode(errors="replace"))
     return output.text()
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON, as an argument or a result that is no text is shown."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

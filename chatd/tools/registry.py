@@ -1,6 +1,5 @@
 """The server's tools by name, and calls of them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -59,8 +58,3 @@ class ToolRegistry:
         if tool.name not in self._checks:
             self._checks[tool.name] = argument_check(tool.parameters)
         return self._checks[tool.name]
-
-
-def json_text(value: object) -> str:
-    """Return a value as JSON, as an argument or a result that is no text is shown."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import asyncpg
 import pytest
 from support.concurrency import row_locked
 from support.eventually import eventually
+from support.heartbeats import heartbeat_on
 from support.in_process import InProcessDaemon, fetch_rows, running_daemon
 from support.postgres_proxy import PostgresProxy
 from support.providers import HeldProvider
@@ -19,8 +20,6 @@ from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.database import Database
 from chatd.store.reads import ChatReader
 from chatd.supervision.child import ChildHandle
-from chatd.worker.heartbeat import Heartbeat
-from chatd.worker.worker_lease import WorkerLease
 
 BEAT = {"heartbeat_seconds": 0.1}
 CHATS = 4
@@ -127,16 +126,7 @@ async def test_lost_connection_is_replaced_at_once_and_then_tried_every_half_sec
             tries.append(anyio.current_time())
             raise DatabaseUnavailable
 
-    unused: Any = None
-    heartbeat = Heartbeat(
-        cast("Database", UnavailableDatabase()),
-        unused,
-        unused,
-        worker_lease=WorkerLease(local_lease_seconds=15),
-        heartbeat_seconds=5,
-        max_chats=lambda: 1,
-        models=tuple,
-    )
+    heartbeat = heartbeat_on(UnavailableDatabase())
     child = ChildHandle("heartbeat")
     async with anyio.create_task_group() as group:
         group.start_soon(heartbeat.run, child)

@@ -12,6 +12,7 @@ from support.factories import (
     columns_for,
     insert_chat,
 )
+from support.heartbeats import heartbeat_on
 from support.in_process import fetch_rows, running_daemon
 from support.providers import HeldProvider
 
@@ -255,16 +256,7 @@ async def test_new_life_of_the_heartbeat_is_no_progress() -> None:
         def dedicated_connection(self, **_: object) -> Any:
             raise ValueError("a bug")
 
-    unused: Any = None
-    heartbeat = Heartbeat(
-        cast("Database", BrokenDatabase()),
-        unused,
-        unused,
-        worker_lease=WorkerLease(local_lease_seconds=15),
-        heartbeat_seconds=5,
-        max_chats=lambda: 1,
-        models=tuple,
-    )
+    heartbeat = heartbeat_on(BrokenDatabase())
     heartbeat._progress_at -= 100
     for _ in range(2):
         with pytest.raises(ValueError, match="a bug"):

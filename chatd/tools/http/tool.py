@@ -13,8 +13,7 @@ from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.url_template import BadUrlArgument, expand, placeholders
-from chatd.tools.output import CappedOutput
-from chatd.tools.registry import json_text
+from chatd.tools.output import CappedOutput, json_text
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 
 if TYPE_CHECKING:

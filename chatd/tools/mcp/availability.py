@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from chatd.supervision.backoff import Backoff
+
 FIRST_PAUSE_SECONDS: Final = 30.0
 """Time for which a server that could not be connected is not tried again. It doubles each time."""
 MAX_PAUSE_SECONDS: Final = 300.0
@@ -13,7 +15,10 @@ class Availability:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._failures = 0
+        # Without jitter: each process tries servers of its own.
+        self._backoff = Backoff(
+            first_seconds=FIRST_PAUSE_SECONDS, max_seconds=MAX_PAUSE_SECONDS, random=lambda: 0.0
+        )
         self._retry_at = 0.0
         self.reason = ""
         """Why the last try failed, in words. Empty: it did not."""
@@ -25,11 +30,11 @@ class Availability:
 
     def fail(self, reason: str) -> float:
         """Record a failure, and return the seconds until the next try."""
-        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._failures, MAX_PAUSE_SECONDS)
-        self._failures = min(self._failures + 1, 10)
+        pause = self._backoff.next_delay()
         self.reason, self._retry_at = reason, self._now() + pause
         return pause
 
     def reset(self) -> None:
         """Forget all failures."""
-        self._failures, self.reason, self._retry_at = 0, "", 0.0
+        self._backoff.reset()
+        self.reason, self._retry_at = "", 0.0

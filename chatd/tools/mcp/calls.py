@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import anyio
 
-from chatd.tools.mcp.results import McpResult
+from chatd.tools.tool import ToolOutcome
 
 MAX_WAITING_CALLS: Final = 1000
 """Calls that wait for one server."""
@@ -23,13 +23,13 @@ class Call:
         self.started = False
         self.running = False
         self.abandoned = False
-        self.result: McpResult | None = None
+        self.result: ToolOutcome | None = None
         self.scope = anyio.CancelScope()
         """Scope of the actor's task that makes the call."""
         self._on_abandon = on_abandon
         self._done = anyio.Event()
 
-    async def wait(self, seconds: float) -> McpResult | None:
+    async def wait(self, seconds: float) -> ToolOutcome | None:
         """Wait for the result, and give the call up after that. None: there was none in time."""
         try:
             with anyio.move_on_after(seconds):
@@ -38,7 +38,7 @@ class Call:
             self._abandon()
         return self.result
 
-    def settle(self, result: McpResult) -> None:
+    def settle(self, result: ToolOutcome) -> None:
         """Give the caller its result. The first one counts."""
         if self.result is None:
             self.result = result
@@ -46,7 +46,7 @@ class Call:
 
     def fail(self, text: str) -> None:
         """Give the caller an error as its result."""
-        self.settle(McpResult(text=text, is_error=True))
+        self.settle(ToolOutcome(text=text, is_error=True))
 
     def _abandon(self) -> None:
         if self.result is None:

@@ -11,7 +11,7 @@ import anyio.to_thread
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ListedTool
-from chatd.tools.mcp.results import McpResult
+from chatd.tools.tool import ToolOutcome
 
 _SDK_MODULE: Final = "chatd.tools.mcp.sdk"
 
@@ -35,7 +35,7 @@ class Connection(Protocol):
         """Return the tools of the server. Raise ``ConnectionLost``."""
         ...
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> McpResult:
+    async def call(self, tool: str, args: Mapping[str, Any]) -> ToolOutcome:
         """Call a tool. Raise ``ConnectionLost``."""
         ...
 

@@ -5,10 +5,11 @@ Images and other bytes are named with their type and size: the text of a result 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from chatd.domain.sanitize import replace_unstorable
+from chatd.tools.output import json_text
+from chatd.tools.tool import ToolOutcome
 
 _MAX_PARTS: Final = 1000
 """Parts of a result that are read."""
@@ -16,18 +17,10 @@ _MAX_SHOWN_LENGTH: Final = 1000
 """Characters of a name, a type or an address that are shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McpResult:
-    """Result of a call."""
-
-    text: str
-    is_error: bool = False
-
-
-def to_result(raw: Mapping[str, Any]) -> McpResult:
+def to_result(raw: Mapping[str, Any]) -> ToolOutcome:
     """Return the result of a call from the result of ``tools/call``."""
     if raw.get("resultType") == "input_required":
-        return McpResult(
+        return ToolOutcome(
             text="The tool asks for the input of a person, which this server does not support.",
             is_error=True,
         )
@@ -38,8 +31,10 @@ def to_result(raw: Mapping[str, Any]) -> McpResult:
         texts.append(f"[{len(parts) - _MAX_PARTS} more parts are not shown]")
     structured = raw.get("structuredContent")
     if structured is not None and not _is_repeated(structured, parts):
-        texts.append(_json_text(structured))
-    return McpResult(text=replace_unstorable("\n".join(texts)), is_error=raw.get("isError") is True)
+        texts.append(json_text(structured))
+    return ToolOutcome(
+        text=replace_unstorable("\n".join(texts)), is_error=raw.get("isError") is True
+    )
 
 
 def _texts(parts: list[Any]) -> Iterator[str]:
@@ -82,10 +77,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _shown(text: Any) -> str:

@@ -33,8 +33,9 @@ from chatd.tools.mcp.connection import ConnectionLost, ListedTools
 from chatd.tools.mcp.http import bounded_client
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ListedTool
-from chatd.tools.mcp.results import McpResult, to_result
+from chatd.tools.mcp.results import to_result
 from chatd.tools.mcp.stdio import stdio_transport
+from chatd.tools.tool import ToolOutcome
 
 # Its messages quote what servers send.
 logging.getLogger("mcp").setLevel(logging.CRITICAL + 1)
@@ -88,7 +89,7 @@ class SdkConnection:
                 break
         return ListedTools(tools=tools[:MAX_LISTED_TOOLS], ttl_seconds=page.ttl_ms / 1000)
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> McpResult:
+    async def call(self, tool: str, args: Mapping[str, Any]) -> ToolOutcome:
         """Call a tool. What the server refuses is a result. Raise ``ConnectionLost``.
 
         The session's own ``call_tool`` would check the result against a schema of the server.
@@ -99,9 +100,9 @@ class SdkConnection:
         except MCPError as error:
             if self._is_lost(error):
                 raise ConnectionLost(self._reason(error)) from None
-            return McpResult(text=f"The server refused: {error.error.message}", is_error=True)
+            return ToolOutcome(text=f"The server refused: {error.error.message}", is_error=True)
         except ValidationError as error:
-            return McpResult(text=_unreadable(error), is_error=True)
+            return ToolOutcome(text=_unreadable(error), is_error=True)
         finally:
             self._link.intake.settle()
         self._link.forget_refusal()

@@ -19,7 +19,7 @@ from chatd.tools.mcp.known_tools import KnownTools
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ToolList
 from chatd.tools.mcp.reasons import failure_reason
-from chatd.tools.mcp.results import McpResult
+from chatd.tools.tool import ToolOutcome
 
 _log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class McpServer:
             return ServerState.IDLE
         return self._state
 
-    async def call(self, tool: str, args: Mapping[str, Any], *, seconds: float) -> McpResult:
+    async def call(self, tool: str, args: Mapping[str, Any], *, seconds: float) -> ToolOutcome:
         """Call a tool, and wait at most ``seconds`` for it, connecting included."""
         if self.state is ServerState.FAILED:
             return _failed(_not_called(self._unavailable()))
@@ -291,5 +291,5 @@ def _not_called(reason: str) -> str:
     return f"{reason}. The tool was not called."
 
 
-def _failed(text: str) -> McpResult:
-    return McpResult(text=text, is_error=True)
+def _failed(text: str) -> ToolOutcome:
+    return ToolOutcome(text=text, is_error=True)

@@ -16,8 +16,7 @@ def server_tool(server: McpServer, tool: McpTool) -> Tool:
     seconds = server.config.call_seconds
 
     async def run(request: ToolRequest) -> ToolOutcome:
-        result = await server.call(tool.name, request.args, seconds=seconds)
-        return ToolOutcome(text=result.text, is_error=result.is_error)
+        return await server.call(tool.name, request.args, seconds=seconds)
 
     return Tool(
         name=tool.offered_name,
