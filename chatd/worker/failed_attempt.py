@@ -1,7 +1,9 @@
 """A step that failed and is to be tried again: its log line, and the command that records it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypedDict
 
 import structlog
 
@@ -10,6 +12,16 @@ from chatd.store.commands import Defer, RecordRetry
 from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
 
 _log = structlog.get_logger()
+
+
+class _Values(TypedDict):
+    """Fields that both commands have."""
+
+    step: int
+    attempts: int
+    delay_seconds: float
+    settled_part: int
+    failure: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +47,13 @@ class FailedAttempt:
         self, *, step: int, settled_part: int, remaining_seconds: float
     ) -> RecordRetry | Defer:
         """Return the command that records the attempt, and gives the chat back if the wait is long."""
-        detail = self.failure.detail(attempts=self.attempts, at=datetime.now(UTC))
-        if self.delay_seconds > MAX_WAIT_IN_TASK_SECONDS:
-            return Defer(
-                step=step,
-                attempts=self.attempts,
-                delay_seconds=self.delay_seconds,
-                settled_part=settled_part,
-                failure=detail,
-                remaining_seconds=remaining_seconds,
-            )
-        return RecordRetry(
+        values = _Values(
             step=step,
             attempts=self.attempts,
             delay_seconds=self.delay_seconds,
             settled_part=settled_part,
-            failure=detail,
+            failure=self.failure.detail(attempts=self.attempts, at=datetime.now(UTC)),
         )
+        if self.delay_seconds > MAX_WAIT_IN_TASK_SECONDS:
+            return Defer(**values, remaining_seconds=remaining_seconds)
+        return RecordRetry(**values)
