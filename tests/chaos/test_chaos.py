@@ -8,9 +8,9 @@ import pytest
 from chaos.audit import listed
 from chaos.run import run_chaos
 
-SECONDS = float(os.environ.get("CHATD_CHAOS_SECONDS", "25"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "25"))
 """Length of the faults. The start, the rest and the audit take half a minute more."""
-SEED = int(os.environ.get("CHATD_CHAOS_SEED", "1"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
 FAULTS_PER_MINUTE = 200.0
 
 
