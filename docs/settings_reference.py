@@ -71,6 +71,7 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "headers": {"Authorization": "Bearer abc"},
             "policy": "idempotent",
             "timeout_seconds": 10.0,
+            "default": True,
         }
     },
     "mcp": {
@@ -88,6 +89,7 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "max_tools": 64,
             "connect_seconds": 5.0,
             "call_seconds": 60.0,
+            "default": True,
             "max_calls": 8,
         },
     },

@@ -94,6 +94,7 @@ CREATE TABLE chats (
     archived              boolean NOT NULL DEFAULT false,
     held                  boolean NOT NULL DEFAULT false,   -- enough chats of this owner run
     labels                jsonb NOT NULL DEFAULT '{}',
+    server_tools          jsonb,                      -- chosen ones: {"mcp": [names], "http": [names]}
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
     claim_traceparent     text,
@@ -130,7 +131,8 @@ CREATE TABLE chats (
     CONSTRAINT chats_root_is_itself CHECK (parent_chat_id IS NOT NULL OR root_chat_id = id),
     CONSTRAINT chats_not_its_parent CHECK (parent_chat_id <> id),
     CONSTRAINT chats_error_detail_object CHECK (jsonb_typeof(last_error_detail) = 'object'),
-    CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object')
+    CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object'),
+    CONSTRAINT chats_server_tools_object CHECK (jsonb_typeof(server_tools) = 'object')
 ) WITH (
     fillfactor = 70,                                  -- keeps heartbeats on the row's own page
     autovacuum_vacuum_scale_factor = 0.02,

@@ -1,6 +1,6 @@
 """Converts domain objects to API response models, and resolves model ids to names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +47,7 @@ class Presenter:
             action_deadline=chat.action_deadline,
             archived=chat.archived,
             labels=dict(chat.labels),
+            server_tools=chosen_tools(chat.server_tools),
             model=self._model_name(chat.last_model_config_id),
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
@@ -119,6 +120,11 @@ class Presenter:
             worker_id=entry.worker_id,
             data=dict(entry.data),
         )
+
+
+def chosen_tools(choice: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
+    """Return a choice among the server's tools."""
+    return None if choice is None else {kind: [*names] for kind, names in choice.items()}
 
 
 def _public_part(part: Part, chat_id: UUID) -> dict[str, Any]:

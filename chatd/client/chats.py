@@ -14,6 +14,7 @@ from chatd.client.types import (
     Message,
     QueuedMessage,
     SendMessageResult,
+    ServerTools,
     Status,
     Tool,
 )
@@ -42,6 +43,7 @@ class Chats:
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Tool] | None = None,
+        server_tools: ServerTools | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
         """Create a chat. With ``content`` it is answered at once. Without, it waits for a message.
@@ -53,6 +55,7 @@ class Chats:
             system_prompt: Instructions for the model. They cannot be changed later.
             labels: Labels by name.
             tools: Tools that this client runs. See ``Client.submit_tool_results``.
+            server_tools: Chosen MCP servers and HTTP tools of the server. Default: as it is configured.
             idempotency_key: Key of the request, see ``Client``.
 
         Raises:
@@ -66,6 +69,7 @@ class Chats:
             system_prompt=system_prompt,
             labels=labels,
             tools=tools,
+            server_tools=server_tools,
         )
         chat: Chat = await self._http.request(
             "POST", "/chats", json=body, idempotency_key=idempotency_key

@@ -156,6 +156,11 @@ class Chat(TypedDict):
     parent_chat_id: str | None
     queue_length: int
     root_chat_id: str
+    server_tools: dict[str, list[str]] | None
+    """The MCP servers (``mcp``) and HTTP tools (``http``) that were chosen, by name.
+
+    Null: none were.
+    """
     status: Status
     stored_bytes: int
     """Size of the messages, tools and files. ``limits.max_chat_bytes`` is about it."""
@@ -243,6 +248,20 @@ Content: TypeAlias = str | list[TextInput | FileInput | StoredFileInput]
 """The content of a message to send: a text, or a list of parts."""
 
 
+class ServerTools(TypedDict):
+    """The servers and tools that the chat chooses among those of this server, by name.
+
+    An empty list chooses none. Of a kind that is left out, the chat has those that the
+    configuration offers by default. What the configuration no longer has is passed by when a turn
+    begins.
+    """
+
+    http: NotRequired[list[str] | None]
+    """HTTP tools."""
+    mcp: NotRequired[list[str] | None]
+    """MCP servers, with all their tools."""
+
+
 class Tool(TypedDict):
     """A tool that the chat's client runs when the model calls it."""
 
@@ -262,6 +281,8 @@ class CreateChat(TypedDict):
     """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
+    server_tools: NotRequired[ServerTools | None]
+    """The chat's choice. Without one, it has what is offered by default."""
     system_prompt: NotRequired[str | None]
     """Instructions for the model, stored as the first message with the role ``system``.
 
@@ -371,11 +392,18 @@ class Explanation(TypedDict):
     epoch: int
     last_failure: FailureDetail | None
     lease_left_seconds: float | None
+    missing_server_tools: dict[str, list[str]]
+    """Those of them that this server's configuration no longer has."""
     pending_since: str | None
     queue_length: int
     reasons: list[Reason]
     recoveries: int
     retry: Retry | None
+    server_tools: dict[str, list[str]] | None
+    """The MCP servers (``mcp``) and HTTP tools (``http``) that were chosen, by name.
+
+    Null: none were.
+    """
     status: Status
     version: int
     worker: WorkerInfo | None

@@ -14,6 +14,7 @@ from uuid import UUID
 from chatd.api.config import ApiConfig
 from chatd.api.request.limits import RequestLimits
 from chatd.daemon.tools import tools_from_settings
+from chatd.domain.tool_choice import ToolKind
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.settings.keywords import keywords_for
@@ -113,7 +114,10 @@ def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
     return ApiConfig(
         catalog=catalog,
         request=RequestLimits(
-            server_tools=frozenset(settings.http_tools),
+            server_tools={
+                ToolKind.HTTP: frozenset(settings.http_tools),
+                ToolKind.MCP: frozenset(settings.mcp),
+            },
             **keywords_for(RequestLimits, limits, settings.turn),
         ),
         max_requests_per_owner=limits.max_requests,

@@ -22,6 +22,7 @@ def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegis
                 headers={key: value.get_secret_value() for key, value in tool.headers.items()},
                 policy=CallPolicy(tool.policy),
                 timeout_seconds=tool.timeout_seconds or settings.tools.timeout_seconds,
+                default=tool.default,
             ),
             client,
         )
@@ -45,6 +46,7 @@ def _mcp_server(name: str, server: McpServerSettings) -> McpServerConfig:
     return McpServerConfig(
         name=name,
         endpoint=endpoint,
+        default=server.default,
         tools=tuple(server.tools),
         idempotent=tuple(server.idempotent),
         max_tools=server.max_tools,

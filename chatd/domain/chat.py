@@ -1,6 +1,6 @@
 """A chat as it is stored: one row, one status, at most one worker."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -73,6 +73,8 @@ class Chat:
     whose commit got no response can tell whether it took effect. ``settled_part`` is the number of the
     last live part of this epoch that is settled: stored in a message, or discarded.
 
+    ``server_tools`` are names of servers and tools by kind, see ``ToolChoice``. None: it chose none.
+
     ``stored_bytes`` is the size of the messages, tools and files that are stored of it.
 
     ``request_traceparent`` and ``claim_traceparent`` are trace contexts: of the request that asked for
@@ -107,6 +109,7 @@ class Chat:
     stored_bytes: int
     created_at: datetime
     updated_at: datetime
+    server_tools: Mapping[str, Sequence[str]] | None = None
     request_traceparent: str | None = None
     claim_traceparent: str | None = None
     lapsed_step: int | None = None

@@ -1,6 +1,6 @@
 """The facts about a chat that explain its state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,6 +70,7 @@ class ChatDiagnostics:
     workers: WorkerCapacity
     lease_seconds: float
     held: bool = False
+    server_tools: Mapping[str, Sequence[str]] | None = None
 
     @property
     def activity(self) -> Activity | None:

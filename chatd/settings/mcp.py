@@ -62,6 +62,8 @@ class McpServerSettings(Section):
     """Address that speaks MCP over streamable HTTP."""
     headers: Headers = Field({})
     """Additional HTTP headers. As a file: a JSON object."""
+    default: bool = True
+    """Offer its tools to chats that do not choose their servers. false: only to those that name it."""
     tools: MaybeJson[list[NonEmptyText]] = Field(["*"])
     """Tools that are offered, by the server's own names for them. * and ? match as in file names."""
     max_tools: PositiveInt = Field(64, le=1000)

@@ -53,7 +53,7 @@ class ToolsSettings(Section):
 
 
 class HttpToolSettings(Section):
-    """A tool that is an HTTP endpoint. Every chat has it."""
+    """A tool that is an HTTP endpoint."""
 
     description: Annotated[NonEmptyText, StringConstraints(max_length=_MAX_DESCRIPTION_LENGTH)]
     """Purpose of the tool, for the model."""
@@ -72,6 +72,8 @@ class HttpToolSettings(Section):
     same Idempotency-Key header."""
     timeout_seconds: PositiveFloat | None = Field(None, examples=[10.0])
     """Time limit for one call. Not set: tools.timeout_seconds."""
+    default: bool = True
+    """Offer it to chats that do not choose their HTTP tools. false: only to those that name it."""
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Self:

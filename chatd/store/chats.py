@@ -60,6 +60,7 @@ class Chats:
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
+        server_tools: Mapping[str, Sequence[str]] | None = None,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
@@ -81,6 +82,7 @@ class Chats:
             "owner_id": owner_id,
             "title": replace_unstorable(title),
             "labels": replace_unstorable_json(labels or {}),
+            "server_tools": replace_unstorable_json(server_tools),
             "model_config_id": model_config_id,
             "messages": message_rows(messages),
             "starts_turn": content is not None,

@@ -38,6 +38,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         ),
         lease_seconds=lease_seconds,
         held=row["held"],
+        server_tools=row["server_tools"],
     )
 
 

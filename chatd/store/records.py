@@ -65,7 +65,11 @@ _plain_values, _usage_values = itemgetter(*PLAIN_CHAT_COLUMNS), itemgetter(*USAG
 def chat_fields(row: Row) -> dict[str, Any]:
     """Return the fields of ``chat``."""
     detail = row["last_error_detail"]
-    if not (_is_labels(row["labels"]) and (detail is None or isinstance(detail, dict))):
+    if not (
+        _is_labels(row["labels"])
+        and (detail is None or isinstance(detail, dict))
+        and (row["server_tools"] is None or _are_names(row["server_tools"]))
+    ):
         raise ChatUnreadable(row["id"])
     fields: dict[str, Any] = dict(zip(PLAIN_CHAT_COLUMNS, _plain_values(row), strict=True))
     fields["status"] = Status.read(row["status"])
@@ -75,6 +79,13 @@ def chat_fields(row: Row) -> dict[str, Any]:
 
 def _is_labels(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+        for names in value.values()
+    )
 
 
 def timestamp(value: datetime | str) -> datetime:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
+from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
 from chatd.tools.arguments import (
     ArgumentCheck,
     BadArguments,
@@ -17,15 +18,18 @@ from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 
 
 class ToolRegistry:
-    """The tools that the server runs for every chat, in the order of their names.
+    """Tools that the server runs, in the order of their names.
 
     Models are shown them in this order, so that a provider's cache of the prompt holds.
     """
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(
+        self, tools: Iterable[Tool] = (), *, checks: dict[str, ArgumentCheck] | None = None
+    ) -> None:
         self.tools: Sequence[Tool] = tuple(sorted(tools, key=lambda tool: tool.name))
         self._by_name = {tool.name: tool for tool in self.tools}
-        self._checks: dict[str, ArgumentCheck] = {}
+        self._checks = {} if checks is None else checks
+        self._default = self._of(NO_CHOICE)
         self.policies: Mapping[str, CallPolicy] = {tool.name: tool.policy for tool in self.tools}
         """The policy of each tool, by its name."""
 
@@ -34,6 +38,16 @@ class ToolRegistry:
 
     def __hash__(self) -> int:
         return hash(tuple(self._by_name))
+
+    def chosen(self, choice: ToolChoice) -> "ToolRegistry":
+        """Return the tools of a chat with this choice."""
+        return self._default if choice is NO_CHOICE else self._of(choice)
+
+    def _of(self, choice: ToolChoice) -> "ToolRegistry":
+        tools = [tool for tool in self.tools if _is_chosen(tool, choice)]
+        if len(tools) == len(self.tools):
+            return self
+        return ToolRegistry(tools, checks=self._checks)
 
     def timeout_seconds(self, name: str) -> float:
         """Return the time that a call of this tool has. 0: there is no such tool."""
@@ -58,3 +72,7 @@ class ToolRegistry:
         if tool.name not in self._checks:
             self._checks[tool.name] = argument_check(tool.parameters)
         return self._checks[tool.name]
+
+
+def _is_chosen(tool: Tool, choice: ToolChoice) -> bool:
+    return choice.allows(tool.kind, tool.server or tool.name, by_default=tool.by_default)

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_choice import ToolKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +44,8 @@ class Tool:
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
     checks_arguments: bool = False
     """True: ``run`` checks them. The schema of another server is shown to models, and never evaluated."""
+    kind: ToolKind = ToolKind.BUILTIN
+    server: str = ""
+    """The server that it is of, by which a chat chooses it. Empty: a chat chooses it by its own name."""
+    by_default: bool = True
+    """True if chats have it that choose nothing of its kind."""

@@ -24,6 +24,7 @@ from chatd.domain.message import (
     unknown_word,
 )
 from chatd.domain.outcomes import TurnOutcome
+from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CloseCalls,
@@ -146,11 +147,13 @@ class Turn:
         )
 
     async def _take_tools(self) -> None:
-        """Take the tools of MCP servers as they are now, and keep them for the whole turn.
+        """Take the chat's tools as they are now, and keep them for the whole turn.
 
         Tools are the front of the prompt that a provider caches.
         """
-        tools = await self._services.mcp.snapshot(self._config.tools)
+        chosen = self._lease.chat.server_tools
+        choice = NO_CHOICE if chosen is None else ToolChoice(chosen)
+        tools = await self._services.mcp.snapshot(self._config.tools, choice)
         if tools is not self._config.tools:
             self._config = replace(self._config, tools=tools)
             self._calls = self._call_steps()

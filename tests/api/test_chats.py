@@ -26,6 +26,7 @@ CHAT = {
     "action_deadline",
     "archived",
     "labels",
+    "server_tools",
     "model",
     "last_model_config_id",
     "version",

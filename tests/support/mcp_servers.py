@@ -24,6 +24,15 @@ def program(fault: str = "none", folder: Path | None = None, **env: str) -> Stdi
     return StdioEndpoint(command=sys.executable, args=("-I", "-S", *args), env=env)
 
 
+def program_settings(
+    fault: str = "none", folder: Path | None = None, **values: Any
+) -> dict[str, Any]:
+    """Return the settings of a program with a fault, as ``program`` does."""
+    endpoint = program(fault, folder)
+    args = list(endpoint.args)
+    return {"command": endpoint.command, "args": args, "connect_seconds": 20.0, **values}
+
+
 def config(endpoint: Any, **values: Any) -> McpServerConfig:
     """Return the configuration of a server, with time enough to start on a busy machine."""
     return McpServerConfig(

@@ -5,13 +5,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.client_tools import calling_provider, results_in
 from support.eventually import eventually
 from support.in_process import fetch_rows, running_daemon
-from support.mcp_servers import PROGRAM, living
+from support.mcp_servers import living
+from support.mcp_servers import program_settings as server
 from support.providers import FunctionProvider, finished, text_delta, tool_call_delta
 from support.tool_endpoint import tool_endpoint, tools
 
@@ -22,11 +22,6 @@ from chatd.tools.mcp.connection import ListedTools
 from chatd.tools.mcp.listing import ListedTool
 
 TIME_SERVER = Path(sys.executable).with_name("mcp-server-time")
-
-
-def server(fault: str = "none", folder: Path | None = None, **values: Any) -> dict[str, Any]:
-    args = ["-I", "-S", str(PROGRAM), fault, *([str(folder)] if folder else [])]
-    return {"command": sys.executable, "args": args, "connect_seconds": 20.0, **values}
 
 
 async def test_turn_goes_on_with_the_result_of_the_server(dsn: str, database: Database) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatd.api.errors.problems import MAX_NAMED_MISTAKES, FieldProblem, HttpProblem
-from chatd.api.schema.tools import Tool
+from chatd.api.schema.tools import ServerTools, Tool
 from chatd.domain.message import Content, Part
+from chatd.domain.tool_choice import ToolKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +19,8 @@ class RequestLimits:
     max_content_parts: int
     max_labels: int
     max_tools: int
-    server_tools: frozenset[str]
-    """Names of the tools that the server runs."""
+    server_tools: Mapping[str, frozenset[str]]
+    """Names of the servers and tools that a chat may choose, by kind."""
 
     def check_content(self, content: Content) -> Content:
         """Check the number of parts of a message."""
@@ -41,10 +42,27 @@ class RequestLimits:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
             raise _refused("too_many_tools", "body.tools", message)
         for number, tool in enumerate(tools):
-            if tool.name in self.server_tools:
+            if tool.name in self.server_tools[ToolKind.HTTP]:
                 message = f"{tool.name} is a tool of this server; give yours another name"
                 raise _refused("invalid_request", f"body.tools.{number}.name", message)
         return tools
+
+    def check_server_tools(self, choice: ServerTools | None) -> Mapping[str, Sequence[str]] | None:
+        """Check that the configuration has all servers and tools of a choice."""
+        names = {} if choice is None else choice.names()
+        for kind, missing in self.missing_server_tools(names).items():
+            where = f"body.server_tools.{kind}"
+            named = ", ".join(missing[:MAX_NAMED_MISTAKES])
+            raise _refused("invalid_request", where, f"this server has no {named}")
+        return names or None
+
+    def missing_server_tools(self, choice: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Return what the configuration does not have of a choice."""
+        missing = {
+            kind: [name for name in names if name not in self.server_tools.get(kind, ())]
+            for kind, names in choice.items()
+        }
+        return {kind: names for kind, names in missing.items() if names}
 
 
 def check_files(content: Content, file_refusal: Callable[[Part], str | None]) -> None:

@@ -67,6 +67,7 @@ async def create_chat(
         system_prompt=body.system_prompt,
         labels=context.limits.check_labels(body.labels),
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
+        server_tools=context.limits.check_server_tools(body.server_tools),
         key=key,
     )
     response.headers["location"] = f"/api/v1/chats/{result.chat.id}"

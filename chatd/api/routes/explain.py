@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from chatd.api.context import Context
 from chatd.api.errors.problems import problem_responses
+from chatd.api.presenter import chosen_tools
 from chatd.api.request.caller import Caller
 from chatd.api.schema import explanation
 from chatd.domain.chat import Status
@@ -47,6 +48,8 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         if caller.is_operator and diagnostics.status is Status.PENDING
         else None,
         action_deadline=diagnostics.action_deadline,
+        server_tools=chosen_tools(diagnostics.server_tools),
+        missing_server_tools=context.limits.missing_server_tools(diagnostics.server_tools or {}),
         workers=_worker_capacity(diagnostics) if caller.is_operator else None,
     )
 

@@ -84,4 +84,12 @@ class Explanation(BaseModel):
         "For operators only."
     )
     action_deadline: datetime | None
+    server_tools: dict[str, list[str]] | None = Field(
+        description="The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: "
+        "none were.",
+        examples=[{"mcp": ["time"]}],
+    )
+    missing_server_tools: dict[str, list[str]] = Field(
+        description="Those of them that this server's configuration no longer has.", examples=[{}]
+    )
     workers: WorkerCapacity | None = Field(description="For operators only.")

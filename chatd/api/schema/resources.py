@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from chatd.api.schema.content import Content
 from chatd.api.schema.parts import DocumentedAs, Parts
-from chatd.api.schema.tools import Tools
+from chatd.api.schema.tools import ServerTools, Tools
 from chatd.api.schema.types import (
     MAX_BIGINT,
     MAX_TEXT_LENGTH,
@@ -61,6 +61,10 @@ class CreateChat(RequestModel):
     )
     labels: Labels = Field(default_factory=dict, examples=[{"topic": "physics"}])
     tools: Tools = Field(default_factory=list)
+    server_tools: ServerTools | None = Field(
+        default=None,
+        description="The chat's choice. Without one, it has what is offered by default.",
+    )
 
 
 class UpdateChat(RequestModel):
@@ -151,6 +155,11 @@ class Chat(BaseModel):
     action_deadline: datetime | None
     archived: bool
     labels: dict[str, str] = Field(examples=[{"topic": "physics"}])
+    server_tools: dict[str, list[str]] | None = Field(
+        description="The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: "
+        "none were.",
+        examples=[{"mcp": ["time"]}],
+    )
     model: str | None = Field(examples=["fast"])
     last_model_config_id: UUID = Field(examples=[_MODEL_ID])
     version: int = Field(examples=[3])

@@ -17,6 +17,9 @@ from chatd.api.schema.types import (
 )
 from chatd.domain.tool_call import ToolResult
 
+MAX_CHOSEN_TOOLS = 100
+"""Names of one kind that a chat chooses. They are read with the chat."""
+
 ToolParameters = Annotated[
     dict[Annotated[str, Sanitized], JsonValue],
     Field(
@@ -65,6 +68,30 @@ Tools = Annotated[
     AfterValidator(_unique_names),
     FewItems,
 ]
+
+
+ServerToolNames = Annotated[
+    list[Annotated[str, StringConstraints(max_length=64), Sanitized]],
+    Field(max_length=MAX_CHOSEN_TOOLS),
+    FewItems,
+]
+
+
+class ServerTools(RequestModel):
+    """The servers and tools that the chat chooses among those of this server, by name.
+
+    An empty list chooses none. Of a kind that is left out, the chat has those that the configuration
+    offers by default. What the configuration no longer has is passed by when a turn begins.
+    """
+
+    mcp: ServerToolNames | None = Field(
+        default=None, description="MCP servers, with all their tools.", examples=[["time"]]
+    )
+    http: ServerToolNames | None = Field(default=None, description="HTTP tools.", examples=[[]])
+
+    def names(self) -> dict[str, list[str]]:
+        """Return the names that are chosen, by kind."""
+        return {kind: sorted(set(names)) for kind, names in self if names is not None}
 
 
 class ToolResultInput(RequestModel):

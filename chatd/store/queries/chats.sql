@@ -44,10 +44,11 @@ WITH added AS MATERIALIZED (
     FROM (SELECT :starts_turn AND chat_must_hold(:owner_id, :limits) AS held
           FROM decision WHERE decision.outcome = 'done') owner
 ), created AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       status, pending_since, round, held, request_traceparent, stored_bytes,
+    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
+                       last_model_config_id, status, pending_since, round, held,
+                       request_traceparent, stored_bytes,
                        version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent)
-    SELECT decision.id, decision.id, :owner_id, :title, :labels, :model_config_id,
+    SELECT decision.id, decision.id, :owner_id, :title, :labels, :server_tools, :model_config_id,
            status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
            CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END, held,
            :request_traceparent, decision.added_bytes,

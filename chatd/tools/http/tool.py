@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments
+from chatd.domain.tool_choice import ToolKind
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.url_template import BadUrlArgument, expand, placeholders
 from chatd.tools.output import CappedOutput, json_text
@@ -41,6 +42,8 @@ class HttpToolConfig:
     headers: Mapping[str, str] = field(repr=False)
     policy: CallPolicy
     timeout_seconds: float
+    default: bool = True
+    """True if chats have it that choose no HTTP tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ def http_tool(config: HttpToolConfig, client: ToolHttpClient) -> Tool:
         parameters=config.parameters,
         policy=config.policy,
         timeout_seconds=config.timeout_seconds,
+        kind=ToolKind.HTTP,
+        by_default=config.default,
         run=_Endpoint(config, client),
     )
 

@@ -36,6 +36,8 @@ class McpServerConfig:
 
     name: str
     endpoint: StdioEndpoint | HttpEndpoint
+    default: bool = True
+    """True if chats have its tools that choose no servers."""
     tools: tuple[str, ...] = ("*",)
     """Patterns of the tools that are offered, as of file names."""
     idempotent: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 import structlog
 
+from chatd.domain.tool_choice import NO_CHOICE, ToolChoice, ToolKind
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.listing import ToolList
 from chatd.tools.mcp.server import McpServer
@@ -25,37 +26,35 @@ class McpServers:
         self._registry = ToolRegistry()
         self._noticed: frozenset[str] = frozenset()
 
-    async def snapshot(self, own: ToolRegistry) -> ToolRegistry:
-        """Return ``own`` with the tools of all servers as they are listed now.
+    async def snapshot(self, own: ToolRegistry, choice: ToolChoice = NO_CHOICE) -> ToolRegistry:
+        """Return the tools of a chat with this choice: of ``own``, and of servers as they are listed now.
 
-        It takes as long as the slowest server may that was never listed, and no time if all were. The
-        registry is the same as before if no list changed.
+        It takes as long as the slowest of its servers may that was never listed, and no time if all were.
+        The registry is the same as before if no list changed.
         """
         if not self.servers:
-            return own
-        lists = await self._read_lists()
+            return own.chosen(choice)
+        lists = await self._read_lists(choice)
         if own is not self._own or lists != self._lists:
             self._own, self._lists = own, lists
             self._registry = self._merge(own, lists)
-        return self._registry
+        return self._registry.chosen(choice)
 
     def retry_now(self) -> None:
         """Try all servers that failed again."""
         for server in self.servers:
             server.retry_now()
 
-    async def _read_lists(self) -> Sequence[ToolList]:
-        if all(server.is_listed for server in self.servers):
-            return [server.known_tools() for server in self.servers]
-        lists: dict[str, ToolList] = {}
-
-        async def read(server: McpServer) -> None:
-            lists[server.config.name] = await server.tools()
-
-        async with anyio.create_task_group() as group:
-            for server in self.servers:
-                group.start_soon(read, server)
-        return [lists[server.config.name] for server in self.servers]
+    async def _read_lists(self, choice: ToolChoice) -> Sequence[ToolList]:
+        """Return the list of each server, after waiting for the chosen ones that were never listed."""
+        awaited = [
+            server for server in self.servers if not server.is_listed and _is_chosen(server, choice)
+        ]
+        if awaited:
+            async with anyio.create_task_group() as group:
+                for server in awaited:
+                    group.start_soon(server.tools)
+        return [server.known_tools() for server in self.servers]
 
     def _merge(self, own: ToolRegistry, lists: Sequence[ToolList]) -> ToolRegistry:
         """Return all tools. One of the operator's configuration comes before another of its name."""
@@ -71,3 +70,7 @@ class McpServers:
             _log.warning("mcp.notice", notice=notice)
         self._noticed = notices
         return ToolRegistry([*own.tools, *offered])
+
+
+def _is_chosen(server: McpServer, choice: ToolChoice) -> bool:
+    return choice.allows(ToolKind.MCP, server.config.name, by_default=server.config.default)

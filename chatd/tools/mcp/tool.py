@@ -3,6 +3,7 @@
 from typing import Final
 
 from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_choice import ToolKind
 from chatd.tools.mcp.listing import McpTool
 from chatd.tools.mcp.server import McpServer
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
@@ -24,6 +25,9 @@ def server_tool(server: McpServer, tool: McpTool) -> Tool:
         parameters=tool.parameters,
         policy=CallPolicy.IDEMPOTENT if tool.idempotent else CallPolicy.AT_MOST_ONCE,
         timeout_seconds=seconds + _MARGIN_SECONDS,
+        kind=ToolKind.MCP,
+        server=server.config.name,
+        by_default=server.config.default,
         run=run,
         checks_arguments=True,
     )

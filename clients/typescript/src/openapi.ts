@@ -628,6 +628,11 @@ export interface components {
          *       "parent_chat_id": null,
          *       "queue_length": 0,
          *       "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "server_tools": {
+         *         "mcp": [
+         *           "time"
+         *         ]
+         *       },
          *       "status": "waiting",
          *       "stored_bytes": 1480,
          *       "title": "The sky",
@@ -736,6 +741,18 @@ export interface components {
              * Format: uuid
              */
             root_chat_id: string;
+            /**
+             * Server Tools
+             * @description The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: none were.
+             * @example {
+             *       "mcp": [
+             *         "time"
+             *       ]
+             *     }
+             */
+            server_tools: {
+                [key: string]: string[];
+            } | null;
             /** @example waiting */
             status: components["schemas"]["Status"];
             /**
@@ -781,6 +798,11 @@ export interface components {
          *         "parent_chat_id": null,
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "server_tools": {
+         *           "mcp": [
+         *             "time"
+         *           ]
+         *         },
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",
@@ -879,6 +901,11 @@ export interface components {
          *             "parent_chat_id": null,
          *             "queue_length": 0,
          *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "server_tools": {
+         *               "mcp": [
+         *                 "time"
+         *               ]
+         *             },
          *             "status": "waiting",
          *             "stored_bytes": 1480,
          *             "title": "The sky",
@@ -932,6 +959,11 @@ export interface components {
          *           "parent_chat_id": null,
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "server_tools": {
+         *             "mcp": [
+         *               "time"
+         *             ]
+         *           },
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
@@ -979,6 +1011,11 @@ export interface components {
          *           "parent_chat_id": null,
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "server_tools": {
+         *             "mcp": [
+         *               "time"
+         *             ]
+         *           },
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
@@ -1125,6 +1162,8 @@ export interface components {
              * @description A name of `GET /models`.
              */
             model?: string | null;
+            /** @description The chat's choice. Without one, it has what is offered by default. */
+            server_tools?: components["schemas"]["ServerTools"] | null;
             /**
              * System Prompt
              * @description Instructions for the model, stored as the first message with the role `system`. They cannot be changed later.
@@ -1221,6 +1260,7 @@ export interface components {
          *       "epoch": 1,
          *       "last_failure": null,
          *       "lease_left_seconds": null,
+         *       "missing_server_tools": {},
          *       "pending_since": null,
          *       "queue_length": 0,
          *       "reasons": [
@@ -1231,6 +1271,11 @@ export interface components {
          *       ],
          *       "recoveries": 0,
          *       "retry": null,
+         *       "server_tools": {
+         *         "mcp": [
+         *           "time"
+         *         ]
+         *       },
          *       "status": "waiting",
          *       "version": 3,
          *       "worker": null,
@@ -1299,6 +1344,14 @@ export interface components {
             } | null;
             /** Lease Left Seconds */
             lease_left_seconds: number | null;
+            /**
+             * Missing Server Tools
+             * @description Those of them that this server's configuration no longer has.
+             * @example {}
+             */
+            missing_server_tools: {
+                [key: string]: string[];
+            };
             /** Pending Since */
             pending_since: string | null;
             /**
@@ -1314,6 +1367,18 @@ export interface components {
              */
             recoveries: number;
             retry: components["schemas"]["Retry"] | null;
+            /**
+             * Server Tools
+             * @description The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: none were.
+             * @example {
+             *       "mcp": [
+             *         "time"
+             *       ]
+             *     }
+             */
+            server_tools: {
+                [key: string]: string[];
+            } | null;
             /** @example waiting */
             status: components["schemas"]["Status"];
             /**
@@ -2661,6 +2726,11 @@ export interface components {
          *         "parent_chat_id": null,
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "server_tools": {
+         *           "mcp": [
+         *             "time"
+         *           ]
+         *         },
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",
@@ -2690,6 +2760,35 @@ export interface components {
             queued_message: components["schemas"]["QueuedMessage"] | null;
         };
         /**
+         * ServerTools
+         * @description The servers and tools that the chat chooses among those of this server, by name.
+         *
+         *     An empty list chooses none. Of a kind that is left out, the chat has those that the configuration
+         *     offers by default. What the configuration no longer has is passed by when a turn begins.
+         * @example {
+         *       "http": [],
+         *       "mcp": [
+         *         "time"
+         *       ]
+         *     }
+         */
+        ServerTools: {
+            /**
+             * Http
+             * @description HTTP tools.
+             * @example []
+             */
+            http?: string[] | null;
+            /**
+             * Mcp
+             * @description MCP servers, with all their tools.
+             * @example [
+             *       "time"
+             *     ]
+             */
+            mcp?: string[] | null;
+        };
+        /**
          * Snapshot
          * @description The chat as it is. It replaces everything shown of the chat before.
          * @example {
@@ -2711,6 +2810,11 @@ export interface components {
          *           "parent_chat_id": null,
          *           "queue_length": 0,
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "server_tools": {
+         *             "mcp": [
+         *               "time"
+         *             ]
+         *           },
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
@@ -2803,6 +2907,11 @@ export interface components {
          *         "parent_chat_id": null,
          *         "queue_length": 0,
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "server_tools": {
+         *           "mcp": [
+         *             "time"
+         *           ]
+         *         },
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",

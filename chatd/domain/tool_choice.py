@@ -1,0 +1,32 @@
+"""The choice of a chat among the server's tools."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class ToolKind(StrEnum):
+    """Kind of the server's tools that a chat chooses by name. Those of MCP are chosen by their server."""
+
+    MCP = "mcp"
+    HTTP = "http"
+    BUILTIN = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """The servers and tools that a chat chose, by kind. Of a kind that is not named, it has the default.
+
+    Names may be unknown: the configuration that had them is another by now, or that of another replica.
+    """
+
+    names: Mapping[str, Sequence[str]]
+
+    def allows(self, kind: ToolKind, name: str, *, by_default: bool) -> bool:
+        """Return whether the chat has a server or a tool."""
+        chosen = self.names.get(kind)
+        return by_default if chosen is None else name in chosen
+
+
+NO_CHOICE: Final = ToolChoice({})
