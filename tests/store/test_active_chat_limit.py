@@ -68,6 +68,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         owner_id=OWNER,
         title="",
         labels={},
+        server_tools=None,
         model_config_id=MODEL,
         messages=[],
         starts_turn=True,
