@@ -73,13 +73,19 @@ class HistoryReset(StreamEvent[HistoryResetData]):
 
 
 class MessagePart(StreamEvent[PartDelta]):
-    """``message_part``: A delta of the answer under way. Add it to the preview."""
+    """``message_part``: A delta of the answer under way, or progress of a tool.
+
+    Add it to the preview.
+    """
 
     event = "message_part"
 
 
 class MessageStored(StreamEvent[Message]):
-    """``message``: A message was stored. A message of the assistant replaces the preview."""
+    """``message``: A message was stored.
+
+    A message of the assistant or of tools replaces the preview.
+    """
 
     event = "message"
 

@@ -114,7 +114,7 @@ class Transcript:
                 self.retry = None
             case MessageStored():
                 self.messages.append(event.data)
-                if event.data["role"] == "assistant":
+                if event.data["role"] in {"assistant", "tool"}:
                     self._parts = {}
             case PreviewReset():
                 self._parts = {}

@@ -658,7 +658,29 @@ class ToolCallDelta(TypedDict):
     type: Literal["tool-call"]
 
 
-PartDelta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta
+class ToolProgressDelta(TypedDict):
+    """Progress of a tool that runs: append ``text``, and set the other fields that are present.
+
+    ``index`` is the position of its call among those of the message. It ends with the message that
+    has the results.
+    """
+
+    index: int
+    """The index of the content part that this adds to."""
+    message: NotRequired[str]
+    progress: NotRequired[float | None]
+    """Steps that are done."""
+    text: NotRequired[str]
+    """Output of the tool since the last of these. Of much, only the end is sent."""
+    tool_call_id: str
+    total: NotRequired[float | None]
+    """Steps in all."""
+    type: Literal["tool-progress"]
+
+
+PartDelta: TypeAlias = (
+    TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta | ToolProgressDelta
+)
 """A streamed piece of a part. ``index`` names the part."""
 
 

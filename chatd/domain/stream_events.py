@@ -88,9 +88,11 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
 def _resets_preview(entry: JournalEntry) -> bool:
     """Return whether no message replaces the live parts, which are void."""
     rule = entry.transition.rule
-    commits_preview = rule.commits_preview or (
-        not entry.transition.is_known and "settled_part" in entry.data
-    )
+    if entry.transition is Transition.CLOSE_CALLS or not entry.transition.is_known:
+        # The live parts of tools stay until the last of them has its result.
+        commits_preview = "settled_part" in entry.data
+    else:
+        commits_preview = rule.commits_preview
     return rule.discards_preview or (
         commits_preview and not any(message.role is not Role.USER for message in entry.messages)
     )

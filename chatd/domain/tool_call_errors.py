@@ -1,9 +1,10 @@
 """The words of tool results that are not the tool's own. A model reads them, so they are an interface."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from chatd.domain.tool_call import CallState
+from chatd.domain.message import Part
+from chatd.domain.tool_call import CallState, ToolResult
 
 OUTCOME_UNKNOWN: Final = (
     "The server stopped while this ran. It may or may not have had its effect; it was not run again. "
@@ -19,6 +20,9 @@ CANCELLED: Final[Mapping[str, str]] = {
     "other": "Cancelled by the user while it ran; it may have had effects.",
 }
 """Results of calls that are open when their turn is interrupted, by state."""
+
+MAX_OUTPUT_SO_FAR: Final = 16 * 1024
+"""Characters of a call's output that are kept while it runs: the last ones."""
 
 TIMED_OUT: Final[Mapping[str, str]] = {"other": "timed out"}
 """Results of calls that the client did not answer in time."""
@@ -44,9 +48,32 @@ def bad_arguments(complaint: str) -> str:
     return f"The arguments do not fit the tool: {complaint}"
 
 
-def too_slow(seconds: float) -> str:
+def too_slow(seconds: float, output: str = "") -> str:
     """Return the result of a call that was stopped because its time was over."""
-    return f"Stopped after {seconds:g} s. It may have had effects."
+    return _with_output(f"Stopped after {seconds:g} s. It may have had effects.", output)
+
+
+def interrupted_results(live_parts: Iterable[Part]) -> tuple[ToolResult, ...]:
+    """Return the results of calls that were interrupted, as far as the live parts show some output."""
+    return tuple(
+        ToolResult(
+            tool_call_id=part["tool_call_id"],
+            result=cancelled_while_running(output[-MAX_OUTPUT_SO_FAR:]),
+            is_error=True,
+        )
+        for part in live_parts
+        if part["type"] == "tool-progress"
+        and (output := part.get("text") or part.get("message") or "")
+    )
+
+
+def cancelled_while_running(output: str) -> str:
+    """Return the result of a call whose turn was interrupted while it ran."""
+    return _with_output(CANCELLED["other"], output)
+
+
+def _with_output(text: str, output: str) -> str:
+    return f"{text} Output so far:\n{output}" if output else text
 
 
 def tool_panicked(error: BaseException) -> str:

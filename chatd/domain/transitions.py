@@ -177,7 +177,9 @@ RULES: Final[Mapping[Transition, Rule]] = {
     Transition.COMMIT_STEP: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True
     ),
-    Transition.CLOSE_CALLS: Rule(Actor.WORKER, {_R: Target(_R)}, keeps_status=True),
+    Transition.CLOSE_CALLS: Rule(
+        Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True
+    ),
     Transition.RECORD_RETRY: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True
     ),

@@ -136,6 +136,8 @@ class CloseCalls(WorkerCommand):
 
     results: Sequence[ToolResult] = field(metadata=_TO_JSON)
     start_ids: Sequence[str] = ()
+    settled_part: int
+    """The number of the last part that the tools reported."""
 
     def is_applied(self, chat: Chat) -> bool:
         # Only the last result makes the next try match no row. Any other try finds it stored.

@@ -10,7 +10,7 @@ import asyncpg
 
 from chatd.domain.message import fold, interrupted_message
 from chatd.domain.outcomes import ReapReason
-from chatd.domain.tool_call_errors import TURN_FAILED
+from chatd.domain.tool_call_errors import TURN_FAILED, interrupted_results
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.commands import ReapInterrupt
@@ -163,15 +163,14 @@ class Reaps:
 
 
 def _orphaned_interrupt(row: asyncpg.Record) -> OrphanedInterrupt:
+    content = fold(records.parts_after(row["settled_part"], row["batches"] or ()))
     return OrphanedInterrupt(
         fence=FencingToken(row["id"], row["worker_id"], row["epoch"]),
         command=ReapInterrupt(
             step=row["committed_steps"],
             settled_part=row["last_part"],
-            messages=interrupted_message(
-                fold(records.parts_after(row["settled_part"], row["batches"] or ())),
-                model_config_id=row["last_model_config_id"],
-            ),
+            messages=interrupted_message(content, model_config_id=row["last_model_config_id"]),
+            results=interrupted_results(content),
         ),
     )
 

@@ -14,7 +14,7 @@ from chatd.tools.arguments import (
     parse_arguments,
 )
 from chatd.tools.output import capped
-from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+from chatd.tools.tool import ReportProgress, Tool, ToolOutcome, ToolRequest, ignore_progress
 
 
 class ToolRegistry:
@@ -54,7 +54,15 @@ class ToolRegistry:
         tool = self._by_name.get(name)
         return tool.timeout_seconds if tool else 0.0
 
-    async def call(self, name: str, args: str, *, key: UUID, output_bytes: int) -> ToolOutcome:
+    async def call(
+        self,
+        name: str,
+        args: str,
+        *,
+        key: UUID,
+        output_bytes: int,
+        on_progress: ReportProgress = ignore_progress,
+    ) -> ToolOutcome:
         """Run a tool with arguments as the model wrote them. Mistakes of the model are outcomes."""
         tool = self._by_name.get(name)
         if tool is None:  # a reload took it away since the call was stored
@@ -63,7 +71,10 @@ class ToolRegistry:
             parsed = parse_arguments(args, self._check_of(tool))
         except BadArguments as error:
             return ToolOutcome(text=bad_arguments(str(error)), is_error=True)
-        outcome = await tool.run(ToolRequest(args=parsed, key=key, output_bytes=output_bytes))
+        request = ToolRequest(
+            args=parsed, key=key, output_bytes=output_bytes, on_progress=on_progress
+        )
+        outcome = await tool.run(request)
         return ToolOutcome(text=capped(outcome.text, output_bytes), is_error=outcome.is_error)
 
     def _check_of(self, tool: Tool) -> ArgumentCheck:

@@ -10,6 +10,24 @@ from chatd.domain.tool_choice import ToolKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgress:
+    """A report of a running tool: ``text`` that it put out since the last one, or how far it is."""
+
+    text: str = ""
+    progress: float | None = None
+    total: float | None = None
+    message: str = ""
+
+
+ReportProgress = Callable[[ToolProgress], None]
+"""Function that takes a report. It returns at once, however often it is called."""
+
+
+def ignore_progress(_: ToolProgress) -> None:
+    """Do nothing: nobody follows the call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
     """One call of a tool. ``args`` fit the schema of its parameters."""
 
@@ -18,6 +36,7 @@ class ToolRequest:
     """The same for each start of this call, and for no other call."""
     output_bytes: int
     """Bytes of output that are kept. A tool that reads more from elsewhere keeps no more in memory."""
+    on_progress: ReportProgress = ignore_progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

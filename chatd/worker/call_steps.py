@@ -8,7 +8,6 @@ from chatd.domain.outcomes import ToolOutcomeKind
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.store.commands import CommitStep, RequireAction
 from chatd.store.histories import ChatHistory
-from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import (
@@ -21,7 +20,9 @@ from chatd.worker.next_step import (
     errors_of,
     next_step,
 )
+from chatd.worker.tool_progress import LiveParts
 from chatd.worker.tool_run import StartTask, ToolRun
+from chatd.worker.turn_services import TurnServices
 from chatd.worker.writer import Writer
 
 
@@ -42,18 +43,19 @@ class CallSteps:
         config: TurnConfig,
         lease: Lease,
         writer: Writer,
-        metrics: TurnMetrics,
+        services: TurnServices,
         start_task: StartTask,
     ) -> None:
         self._config = config
         self._lease = lease
-        self._metrics = metrics
+        self._metrics = services.metrics.turns
         self._run = ToolRun(
             tools=config.tools,
             limits=config.tool_limits,
             lease=lease,
             writer=writer,
-            metrics=metrics,
+            metrics=services.metrics.turns,
+            live=LiveParts(services.hub, services.flusher, lease),
             start_task=start_task,
         )
 
@@ -92,6 +94,15 @@ class CallSteps:
         """Cancel the tools that run. Return the results that are there and not stored."""
         await self._run.stop()
         return self._run.unstored
+
+    async def interrupt(self) -> Sequence[ToolResult]:
+        """Do the same. The results of calls that are cut short have what their tools put out so far."""
+        return [*await self.stop(), *self._run.interrupted]
+
+    @property
+    def last_part(self) -> int:
+        """The number of the last part that tools reported."""
+        return self._run.live.last_part
 
     def cancelled(
         self, history: ChatHistory, messages: Sequence[Message | NewMessage]

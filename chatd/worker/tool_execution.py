@@ -16,9 +16,11 @@ from chatd.domain.tool_call import Executor, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import too_slow, tool_panicked
 from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
+from chatd.tools.output import capped
 from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import ToolOutcome
 from chatd.worker.lease import Lease
+from chatd.worker.tool_progress import CallProgress
 
 _log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class ToolExecution:
         lease: Lease,
         output_bytes: int,
         metrics: TurnMetrics,
+        progress: CallProgress,
         on_end: Callable[["ToolExecution"], None],
     ) -> None:
         self.call = call
@@ -51,6 +54,7 @@ class ToolExecution:
         self._lease = lease
         self._output_bytes = output_bytes
         self._metrics = metrics
+        self._progress = progress
         self._on_end = on_end
         self._scope = anyio.CancelScope()
         self._is_cancelled = False
@@ -65,15 +69,21 @@ class ToolExecution:
         """The moment at which the time of the call is over, on the clock of the event loop."""
         return self.stage.started_at + self.seconds
 
+    @property
+    def output(self) -> str:
+        """The end of what the tool has put out so far, as far as it reported."""
+        return capped(self._progress.output, self._output_bytes)
+
     def cancel(self) -> None:
         """Cancel the tool. It may take as long as it likes to end."""
         self._is_cancelled = True
+        self._progress.end()
         self._scope.cancel()
 
     def give_up(self) -> None:
         """Take the call for too slow, whether its tool ends or not."""
         if self.result is None:
-            self._end(too_slow(self.seconds), ToolOutcomeKind.TIMEOUT)
+            self._end(too_slow(self.seconds, self.output), ToolOutcomeKind.TIMEOUT)
         self.cancel()
 
     async def run(self) -> None:
@@ -85,17 +95,22 @@ class ToolExecution:
                     await self._lease.wait_until_held()
                     self._lease.ensure_valid()
                     outcome = await self._tools.call(
-                        self.call.name, self._args, key=self.key, output_bytes=self._output_bytes
+                        self.call.name,
+                        self._args,
+                        key=self.key,
+                        output_bytes=self._output_bytes,
+                        on_progress=self._progress.report,
                     )
                     self._end_with(outcome)
                 if self._scope.cancelled_caught and not self._is_cancelled:
-                    self._end(too_slow(self.seconds), ToolOutcomeKind.TIMEOUT)
+                    self._end(too_slow(self.seconds, self.output), ToolOutcomeKind.TIMEOUT)
             except LeaseLost:
                 self.lost = True
             except Exception as error:  # noqa: BLE001 - a bug of the tool is a result, and no failed turn
                 _log.error("tool.panicked", tool=self.call.name, exc_info=error)
                 self._end(tool_panicked(error), ToolOutcomeKind.PANICKED)
             finally:
+                self._progress.end()
                 if self.result is None and not self.lost:
                     self._observe(ToolOutcomeKind.CANCELLED)
                 if self.result is None or self.result.is_error:

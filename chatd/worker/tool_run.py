@@ -9,13 +9,14 @@ import anyio
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
 from chatd.domain.tool_call import CallState, Executor, ToolCall, ToolResult
-from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
+from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running
 from chatd.store.commands import CloseCalls
 from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import RunCalls
 from chatd.worker.tool_execution import ToolExecution
+from chatd.worker.tool_progress import CallProgress, LiveParts
 from chatd.worker.turn_limits import ToolLimits
 from chatd.worker.writer import Writer
 
@@ -32,7 +33,7 @@ class ToolRun:
     """The calls of one message that the server runs.
 
     ``unstored`` are the results that are there and not stored. A turn that ends early stores them with its
-    end.
+    end. ``live`` has the progress of the calls.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ToolRun:
         lease: Lease,
         writer: Writer,
         metrics: TurnMetrics,
+        live: LiveParts,
         start_task: StartTask,
     ) -> None:
         self._tools = tools
@@ -50,10 +52,12 @@ class ToolRun:
         self._lease = lease
         self._writer = writer
         self._metrics = metrics
+        self.live = live
         self._start_task = start_task
         self._args: Mapping[str, str] = {}
         self._running: dict[str, ToolExecution] = {}
         self._unstored: dict[str, ToolResult] = {}
+        self._cut_short: list[ToolExecution] = []
         self._changed = anyio.Event()
         self._lost = False
 
@@ -61,6 +65,19 @@ class ToolRun:
     def unstored(self) -> Sequence[ToolResult]:
         """Results that are there and not stored."""
         return tuple(self._unstored.values())
+
+    @property
+    def interrupted(self) -> Sequence[ToolResult]:
+        """Results of the calls that an interrupt cut short, as far as they had put out anything."""
+        return [
+            ToolResult(
+                tool_call_id=execution.call.id,
+                result=cancelled_while_running(execution.output),
+                is_error=True,
+            )
+            for execution in self._cut_short
+            if execution.output
+        ]
 
     async def run(self, step: RunCalls, args: Mapping[str, str]) -> None:
         """Run calls until each has a result that is stored. ``args`` has their arguments by id.
@@ -87,6 +104,8 @@ class ToolRun:
         except BaseException:
             self.cancel()
             raise
+        finally:
+            self.live.end()
 
     def cancel(self) -> None:
         """Cancel the tools that run, without waiting for them."""
@@ -100,7 +119,7 @@ class ToolRun:
             while self._running:
                 await self._wait_for_change()
         for execution in tuple(self._running.values()):
-            self._forget(execution)
+            self._ended(execution)
 
     def _ensure_started(self) -> None:
         """Raise ``LeaseLost`` if a tool was not started because the lease was over."""
@@ -115,6 +134,7 @@ class ToolRun:
                 step=self._lease.chat.committed_steps,
                 results=results,
                 start_ids=[call.id for call in starting],
+                settled_part=self.live.last_part,
             )
         )
         for result in results:
@@ -133,6 +153,7 @@ class ToolRun:
             lease=self._lease,
             output_bytes=self._limits.output_bytes,
             metrics=self._metrics,
+            progress=CallProgress(call.id, [*self._args].index(call.id), self.live.publish),
             on_end=self._ended,
         )
         self._running[call.id] = execution
@@ -146,6 +167,8 @@ class ToolRun:
         self._lost = self._lost or execution.lost
         if execution.result is not None:
             self._add(execution.result)
+        elif not execution.lost:
+            self._cut_short.append(execution)
 
     def _forget(self, execution: ToolExecution) -> None:
         del self._running[execution.call.id]

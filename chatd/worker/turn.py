@@ -102,7 +102,7 @@ class Turn:
 
         Results that are there are kept, those of tools that end within a moment included.
         """
-        results = await self._calls.stop()
+        results = await self._calls.interrupt()
         messages = [self._response] if self._response else []
         if self._response is None and self._call is not None:
             model_id = self._lease.chat.last_model_config_id
@@ -117,7 +117,13 @@ class Turn:
         results = await self._calls.stop()
         try:
             if results:
-                await self._writer.apply(CloseCalls(step=self._committed_steps, results=results))
+                await self._writer.apply(
+                    CloseCalls(
+                        step=self._committed_steps,
+                        results=results,
+                        settled_part=self._settled_part(),
+                    )
+                )
             await self._writer.apply(Release(step=self._committed_steps, reason=reason))
         except Interrupted:
             await self.finish_interrupt()
@@ -163,7 +169,7 @@ class Turn:
             config=self._config,
             lease=self._lease,
             writer=self._writer,
-            metrics=self._services.metrics.turns,
+            services=self._services,
             start_task=self._start_task,
         )
 
@@ -316,4 +322,4 @@ class Turn:
 
     def _settled_part(self) -> int:
         """Return the number of the last part that was streamed."""
-        return self._call.preview.last_part if self._call else self._lease.chat.settled_part
+        return self._call.preview.last_part if self._call else self._calls.last_part

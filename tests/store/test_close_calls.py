@@ -40,7 +40,7 @@ async def close(
     database: Database, chat: Chat, *ids: str, start: tuple[str, ...] = (), step: int = 0
 ) -> TransitionResult:
     fence = FencingToken(chat.id, WORKER, chat.epoch)
-    command = CloseCalls(step=step, results=results(*ids), start_ids=start)
+    command = CloseCalls(step=step, results=results(*ids), start_ids=start, settled_part=9)
     return await Turns(database).apply(fence, command)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from support.claims import claim_chats
 from support.concurrency import insert_chats, row_locked
-from support.factories import WORKER, chat_with_status, insert_models
+from support.factories import WORKER, chat_with_status, insert_models, insert_tool_calls
 from support.leases import (
     LEASE,
     REAPER,
@@ -22,11 +22,13 @@ from support.leases import (
 from chatd.domain.chat import Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ReapReason
+from chatd.domain.tool_call_errors import CANCELLED
 from chatd.store.commands import CommitStep, FinishInterrupt, FinishTurn
 from chatd.store.database import Database
 from chatd.store.leases import Leases
 from chatd.store.reaps import Reaps, ReapTarget
 from chatd.store.records import TransitionResult
+from chatd.store.stream_reads import PartBatch, StreamStore
 from chatd.store.turns import Turns
 
 
@@ -105,6 +107,31 @@ async def test_free_lock_that_was_never_proved_is_no_evidence(database: Database
     (result,) = await reap(database)
     assert result.entry is not None
     assert result.entry.data["reason"] == "lease_expired"
+
+
+async def test_interrupt_of_a_dead_worker_keeps_what_its_tools_had_put_out(
+    database: Database,
+) -> None:
+    chat = await chat_with_status(database, Status.INTERRUPTING)
+    await insert_tool_calls(database, chat.id, "c1", "c2", "c3", state="started")
+    base = {"type": "tool-progress"}
+    parts = [
+        {**base, "index": 0, "tool_call_id": "c1", "text": "one "},
+        {**base, "index": 1, "tool_call_id": "c2", "progress": 1, "message": "page 1"},
+        {**base, "index": 0, "tool_call_id": "c1", "text": "two"},
+        {**base, "index": 2, "tool_call_id": "c3", "progress": 1},
+    ]
+    await StreamStore(database).flush_parts([PartBatch(chat.id, chat.epoch, 1, parts)])
+    (orphan,) = await orphaned_interrupts(database, lease_seconds=-1.0)
+    result = await Turns(database).apply(orphan.fence, orphan.command)
+    assert result.chat.status is Status.WAITING
+    (message,) = result.messages
+    words = CANCELLED["other"]
+    assert [part["result"] for part in message.content] == [
+        f"{words} Output so far:\none two",
+        f"{words} Output so far:\npage 1",
+        words,
+    ]
 
 
 async def test_lease_is_the_workers_and_not_the_chats(database: Database) -> None:

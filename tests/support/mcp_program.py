@@ -45,6 +45,8 @@ def tools() -> list[dict[str, Any]]:
     if FAULT == "many tools":
         return [{"name": f"tool{n:05}", "inputSchema": ANY_OBJECT} for n in range(10_000)]
     listed: list[dict[str, Any]] = [{"name": name, "inputSchema": ANY_OBJECT} for name in NAMES]
+    if FOLDER is not None:
+        listed.append({"name": "steps", "inputSchema": ANY_OBJECT})
     if FAULT == "large schema":
         properties = {f"p{n}": {"type": "string", "description": "x" * 1000} for n in range(1000)}
         listed[0]["inputSchema"] = {"type": "object", "properties": properties}
@@ -60,6 +62,19 @@ def page(params: dict[str, Any]) -> dict[str, Any]:
     listed = tools()
     more = {"nextCursor": str(start + PAGE)} if start + PAGE < len(listed) else {}
     return {"tools": listed[start : start + PAGE], **more}
+
+
+def steps(args: dict[str, Any], token: Any) -> dict[str, Any]:
+    """Report one step after the other, and go on when there is a file ``go``."""
+    assert FOLDER is not None
+    for n in range(1, args["steps"] + 1):
+        params = {"progressToken": token, "progress": n, "total": args["steps"]}
+        params["message"] = f"step {n}"
+        write({"method": "notifications/progress", "params": params})
+        time.sleep(args.get("pause", 0.0))
+    while not (FOLDER / "go").exists():
+        time.sleep(0.01)
+    return text("all steps done")
 
 
 def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +123,11 @@ def answer(request: dict[str, Any]) -> None:
         case "tools/list":
             result = page(params)
         case "tools/call":
-            result = call(params["name"], params.get("arguments") or {})
+            args = params.get("arguments") or {}
+            if params["name"] == "steps":
+                result = steps(args, params["_meta"]["progressToken"])
+            else:
+                result = call(params["name"], args)
         case method:
             error = {"code": -32601, "message": f"no method {method}"}
             return write({"id": request["id"], "error": error})

@@ -71,7 +71,9 @@ def asked_calls(parts: Iterable[Part], message_id: int | None = None) -> list[Ne
 
 STARTED_CALL_ID = "t1"
 CLOSE_STARTED_CALL = CloseCalls(
-    step=0, results=[ToolResult(tool_call_id=STARTED_CALL_ID, result="sunny")]
+    step=0,
+    results=[ToolResult(tool_call_id=STARTED_CALL_ID, result="sunny")],
+    settled_part=0,
 )
 """The result of a call that has to be inserted before."""
 REQUIRED_ACTION = {

@@ -23,6 +23,13 @@ def test_words() -> None:
     assert errors.no_such_tool("x") == "There is no tool named x."
     assert errors.bad_arguments("no") == "The arguments do not fit the tool: no"
     assert errors.too_slow(2.5) == "Stopped after 2.5 s. It may have had effects."
+    assert errors.too_slow(3, "one\ntwo") == (
+        "Stopped after 3 s. It may have had effects. Output so far:\none\ntwo"
+    )
+    assert errors.cancelled_while_running("") == errors.CANCELLED["other"]
+    assert errors.cancelled_while_running("one") == (
+        "Cancelled by the user while it ran; it may have had effects. Output so far:\none"
+    )
     assert errors.tool_panicked(KeyError("secret")) == (
         "The tool failed: KeyError. It may have had effects."
     )

@@ -139,10 +139,27 @@ class FileDelta(_Delta, _File):
     """A complete file, which is served once the message is stored."""
 
 
+class ToolProgressDelta(_Delta):
+    """Progress of a tool that runs: append `text`, and set the other fields that are present.
+
+    `index` is the position of its call among those of the message. It ends with the message that has the
+    results.
+    """
+
+    type: Literal["tool-progress"]
+    tool_call_id: str = Field(examples=["call_1"])
+    text: str = Field(
+        "", description="Output of the tool since the last of these. Of much, only the end is sent."
+    )
+    progress: float | None = Field(None, description="Steps that are done.", examples=[3])
+    total: float | None = Field(None, description="Steps in all.", examples=[10])
+    message: str = Field("", examples=["Reading page 3"])
+
+
 PartDelta = TypeAliasType(
     "PartDelta",
     Annotated[
-        TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta,
+        TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta | ToolProgressDelta,
         Field(
             title="PartDelta",
             discriminator="type",

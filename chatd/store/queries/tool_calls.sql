@@ -139,6 +139,8 @@ WITH snapshot AS MATERIALIZED (
         updated_at = CASE WHEN content IS NULL THEN c.updated_at ELSE clock_timestamp() END,
         committed_steps = c.committed_steps + (content IS NOT NULL)::integer,
         recoveries = CASE WHEN content IS NULL THEN c.recoveries ELSE 0 END,
+        settled_part = CASE WHEN content IS NULL THEN c.settled_part
+                            ELSE GREATEST(:settled_part, c.settled_part + 1) END,
         attempts = CASE WHEN content IS NULL THEN c.attempts ELSE 0 END,
         next_attempt_at = CASE WHEN content IS NULL THEN c.next_attempt_at END,
         stored_bytes = c.stored_bytes + COALESCE(pg_column_size(content), 0)
@@ -151,12 +153,17 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
     FROM updated, closed_calls WHERE content IS NOT NULL
     RETURNING *
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated, closed_calls
+    WHERE p.chat_id = updated.id AND content IS NOT NULL
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
     SELECT updated.id, updated.version, 'close_calls', updated.status, updated.epoch,
            updated.worker_id,
            jsonb_strip_nulls(jsonb_build_object(
                'messages', (SELECT jsonb_agg(id) FROM inserted),
+               'settled_part', (SELECT updated.settled_part FROM closed_calls
+                                WHERE content IS NOT NULL),
                'closed', (SELECT jsonb_agg(jsonb_build_object(
                               'tool_call_id', tool_call_id, 'tool_name', tool_name,
                               'is_error', given_error) ORDER BY position)

@@ -5,6 +5,7 @@ Arguments that the URL does not take become query parameters of a GET, HEAD or D
 often it is sent.
 """
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from chatd.domain.tool_choice import ToolKind
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.url_template import BadUrlArgument, expand, placeholders
 from chatd.tools.output import CappedOutput, json_text
-from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+from chatd.tools.tool import Tool, ToolOutcome, ToolProgress, ToolRequest
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 METHODS_WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a response that are read for its tail. The rest is not read, and the connection is closed."""
-_READ_BYTES: Final = 64 * 1024
 _UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
 """Header that asks for what it is. A few compressed bytes may be any number of bytes of memory."""
+_TYPES_OF_LINES: Final = frozenset({"application/x-ndjson", "application/jsonl"})
+"""Media types of one JSON value in each line."""
 _ERROR_STATUS, _REDIRECT_STATUS = 400, 300
 
 
@@ -70,7 +72,7 @@ class _Endpoint:
                 headers={**_UNCOMPRESSED, **config.headers, "Idempotency-Key": str(request.key)},
                 **_arguments_sent(config, request.args),
             ) as response:
-                return await _outcome(response, request.output_bytes)
+                return await _outcome(response, request)
         except httpx2.ConnectError:
             return _failed("The endpoint could not be reached, so it was not called.")
         except httpx2.ConnectTimeout:
@@ -111,7 +113,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-async def _outcome(response: "httpx2.Response", output_bytes: int) -> ToolOutcome:
+async def _outcome(response: "httpx2.Response", request: ToolRequest) -> ToolOutcome:
     status = response.status_code
     if _REDIRECT_STATUS <= status < _ERROR_STATUS:
         return _failed(
@@ -119,14 +121,25 @@ async def _outcome(response: "httpx2.Response", output_bytes: int) -> ToolOutcom
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return _failed(f"The endpoint answered {status} with a compressed body, which is not read.")
-    output = CappedOutput(output_bytes)
-    async for data in response.aiter_raw(_READ_BYTES):
+    output = CappedOutput(request.output_bytes)
+    decoder = _text_decoder(response)
+    async for data in response.aiter_raw():
         output.add(data)
+        if decoder is not None:
+            request.on_progress(ToolProgress(text=decoder.decode(data)))
         if output.total > MAX_RESPONSE_BYTES:
             break
     if status >= _ERROR_STATUS:
         return _failed(f"The endpoint answered {status}: {output.text()}")
     return ToolOutcome(text=output.text())
+
+
+def _text_decoder(response: "httpx2.Response") -> codecs.IncrementalDecoder | None:
+    """Return the decoder of a body that a person can read while it arrives. None: it is no such body."""
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if not media_type.startswith("text/") and media_type not in _TYPES_OF_LINES:
+        return None
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
 
 
 def _failed(text: str) -> ToolOutcome:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import anyio
 
-from chatd.tools.tool import ToolOutcome
+from chatd.tools.tool import ReportProgress, ToolOutcome, ToolProgress
 
 MAX_WAITING_CALLS: Final = 1000
 """Calls that wait for one server."""
@@ -16,10 +16,16 @@ class Call:
     """One call. The caller gives it up in no time, whatever the actor is doing."""
 
     def __init__(
-        self, tool: str, args: Mapping[str, Any], *, on_abandon: Callable[["Call"], None]
+        self,
+        tool: str,
+        args: Mapping[str, Any],
+        *,
+        on_progress: ReportProgress,
+        on_abandon: Callable[["Call"], None],
     ) -> None:
         self.tool = tool
         self.args = args
+        self._on_progress = on_progress
         self.started = False
         self.running = False
         self.abandoned = False
@@ -37,6 +43,11 @@ class Call:
         finally:
             self._abandon()
         return self.result
+
+    def report(self, progress: ToolProgress) -> None:
+        """Pass on what the tool reports, while there is a caller."""
+        if not self._done.is_set() and not self.abandoned:
+            self._on_progress(progress)
 
     def settle(self, result: ToolOutcome) -> None:
         """Give the caller its result. The first one counts."""

@@ -11,7 +11,7 @@ import anyio.to_thread
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ListedTool
-from chatd.tools.tool import ToolOutcome
+from chatd.tools.tool import ReportProgress, ToolOutcome
 
 _SDK_MODULE: Final = "chatd.tools.mcp.sdk"
 
@@ -35,7 +35,9 @@ class Connection(Protocol):
         """Return the tools of the server. Raise ``ConnectionLost``."""
         ...
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> ToolOutcome:
+    async def call(
+        self, tool: str, args: Mapping[str, Any], on_progress: ReportProgress
+    ) -> ToolOutcome:
         """Call a tool. Raise ``ConnectionLost``."""
         ...
 

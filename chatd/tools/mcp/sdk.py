@@ -35,7 +35,7 @@ from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ListedTool
 from chatd.tools.mcp.results import to_result
 from chatd.tools.mcp.stdio import stdio_transport
-from chatd.tools.tool import ToolOutcome
+from chatd.tools.tool import ReportProgress, ToolOutcome, ToolProgress
 
 # Its messages quote what servers send.
 logging.getLogger("mcp").setLevel(logging.CRITICAL + 1)
@@ -89,14 +89,20 @@ class SdkConnection:
                 break
         return ListedTools(tools=tools[:MAX_LISTED_TOOLS], ttl_seconds=page.ttl_ms / 1000)
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> ToolOutcome:
+    async def call(
+        self, tool: str, args: Mapping[str, Any], on_progress: ReportProgress
+    ) -> ToolOutcome:
         """Call a tool. What the server refuses is a result. Raise ``ConnectionLost``.
 
         The session's own ``call_tool`` would check the result against a schema of the server.
         """
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(args)))
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            on_progress(ToolProgress(progress=progress, total=total, message=message or ""))
+
         try:
-            raw = await self._session.send_request(request, _RawResult)
+            raw = await self._session.send_request(request, _RawResult, progress_callback=report)
         except MCPError as error:
             if self._is_lost(error):
                 raise ConnectionLost(self._reason(error)) from None

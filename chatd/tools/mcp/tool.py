@@ -17,7 +17,9 @@ def server_tool(server: McpServer, tool: McpTool) -> Tool:
     seconds = server.config.call_seconds
 
     async def run(request: ToolRequest) -> ToolOutcome:
-        return await server.call(tool.name, request.args, seconds=seconds)
+        return await server.call(
+            tool.name, request.args, seconds=seconds, on_progress=request.on_progress
+        )
 
     return Tool(
         name=tool.offered_name,

@@ -1967,7 +1967,7 @@ export interface components {
         };
         /**
          * MessagePart
-         * @description A delta of the answer under way. Add it to the preview.
+         * @description A delta of the answer under way, or progress of a tool. Add it to the preview.
          * @example {
          *       "data": {
          *         "index": 0,
@@ -1994,7 +1994,7 @@ export interface components {
         };
         /**
          * MessageStored
-         * @description A message was stored. A message of the assistant replaces the preview.
+         * @description A message was stored. A message of the assistant or of tools replaces the preview.
          * @example {
          *       "data": {
          *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -2109,7 +2109,7 @@ export interface components {
          * PartDelta
          * @description A streamed piece of a part. `index` names the part.
          */
-        PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"];
+        PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"] | components["schemas"]["ToolProgressDelta"];
         /**
          * PendingToolCall
          * @description A call of a tool that the client runs.
@@ -3423,6 +3423,63 @@ export interface components {
              * @example []
              */
             started: string[];
+        };
+        /**
+         * ToolProgressDelta
+         * @description Progress of a tool that runs: append `text`, and set the other fields that are present.
+         *
+         *     `index` is the position of its call among those of the message. It ends with the message that has the
+         *     results.
+         * @example {
+         *       "index": 0,
+         *       "message": "Reading page 3",
+         *       "progress": 3,
+         *       "tool_call_id": "call_1",
+         *       "total": 10,
+         *       "type": "tool-progress"
+         *     }
+         */
+        ToolProgressDelta: {
+            /**
+             * Index
+             * @description The index of the content part that this adds to.
+             * @example 0
+             */
+            index: number;
+            /**
+             * Message
+             * @default
+             * @example Reading page 3
+             */
+            message?: string;
+            /**
+             * Progress
+             * @description Steps that are done.
+             * @example 3
+             */
+            progress?: number | null;
+            /**
+             * Text
+             * @description Output of the tool since the last of these. Of much, only the end is sent.
+             * @default
+             */
+            text?: string;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Total
+             * @description Steps in all.
+             * @example 10
+             */
+            total?: number | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool-progress";
         };
         /**
          * ToolResultInput
