@@ -3,6 +3,7 @@
 ``plan``       the faults of a run: a function of its seed
 ``replicas``   three real ``chatd run`` processes, each behind a proxy of its own to PostgreSQL
 ``model``      a model server in a process of its own, whose faults are ordered call by call
+``tools``      a tool server in a process of its own, with a log of every effect
 ``callers``    clients that do everything the API allows, and repeat what was lost
 ``subscribers``  streams that are cut and resume elsewhere from their cursor
 ``injector``   carries out the plan

@@ -9,7 +9,7 @@ from pathlib import Path
 from chaos.audit import listed
 from chaos.plan import Kind
 from chaos.run import run_chaos
-from chaos.sabotage import SABOTAGES
+from chaos.sabotages import SABOTAGES
 
 
 def main() -> int:

@@ -9,6 +9,8 @@ from chaos.records import Request
 from chaos.requests import Requester
 
 _THINK_SECONDS = 1.2
+WISHES = ("", " [tool]", " [long]", " [server]")
+"""What a message asks the model for: a call of the client's tool, a long answer, calls of server tools."""
 _OPERATIONS_OF_A_CHAT = (4, 14)
 _TOOLS = [{"name": TOOL, "description": "Look it up.", "parameters": {"type": "object"}}]
 
@@ -51,9 +53,7 @@ class Caller:
 
     def _text(self) -> str:
         """Return a message, with wishes for the model now and then."""
-        return self._requests.next_text(
-            wishes=self._random.choices(["", " [tool]", " [long]"], [5, 3, 3])[0]
-        )
+        return self._requests.next_text(wishes=self._random.choices(WISHES, [5, 2, 2, 5])[0])
 
     async def _operate(self, chat_id: str) -> bool:
         """Do one thing. Return False once the chat is deleted."""
@@ -129,10 +129,9 @@ class Caller:
     async def _submit(self, chat_id: str) -> None:
         """Submit the results that the chat waits for, if it waits."""
         messages = await self._messages(chat_id)
-        called = [p for m in messages for p in m["content"] if p["type"] == "tool-call"]
-        answered = {
-            p["tool_call_id"] for m in messages for p in m["content"] if p["type"] == "tool-result"
-        }
+        parts = [part for message in messages for part in message["content"]]
+        called = [p for p in parts if p["type"] == "tool-call" and p["tool_name"] == TOOL]
+        answered = {p["tool_call_id"] for p in parts if p["type"] == "tool-result"}
         waiting = [p["tool_call_id"] for p in called if p["tool_call_id"] not in answered]
         if waiting:
             results = [{"tool_call_id": each, "result": "found"} for each in waiting]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chaos.records import InjectedFault, Life, ModelCall, Picture, Request
+from chaos.records import Effect, InjectedFault, Life, ModelCall, Picture, Request
 
 Row = dict[str, Any]
 ByChat = dict[str, list[Row]]
@@ -34,6 +34,9 @@ class Evidence:
     tool_calls: ByChat = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     model_calls: list[ModelCall] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    tools_stopped: list[tuple[float, float]] = field(default_factory=list)
+    """Spans of time in which the tool server was stopped."""
     pictures: list[Picture] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     faults: list[InjectedFault] = field(default_factory=list)

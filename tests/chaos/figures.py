@@ -57,6 +57,23 @@ def _overlapping(evidence: Evidence) -> int:
     return count
 
 
+def _tools(evidence: Evidence) -> Iterator[str]:
+    rows = [row for rows in evidence.tool_calls.values() for row in rows]
+    by_server = [row for row in rows if row["executor"] == "server"]
+    errors = Counter(str(row["answer"]["result"])[:40] for row in by_server if row["is_error"])
+    yield (
+        f"tool calls: {len(rows)}, of the server {len(by_server)},"
+        f" repeated {sum(row['tries'] > 1 for row in by_server)}"
+    )
+    yield f"  errors: {dict(errors.most_common(20))}"
+    keys = Counter(effect.key for effect in evidence.effects)
+    ends = Counter(str(effect.end) for effect in evidence.effects)
+    yield (
+        f"effects: {len(evidence.effects)}, keys with several {sum(n > 1 for n in keys.values())},"
+        f" by end {dict(ends.most_common())}"
+    )
+
+
 def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
     """Yield the lines of the report."""
     hit = Counter(fault.fault.kind for fault in evidence.faults if fault.hit)
@@ -86,6 +103,7 @@ def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
         f"model calls: {calls}, per answer {calls / max(1, len(answers)):.2f},"
         f" overlapping {_overlapping(evidence)}"
     )
+    yield from _tools(evidence)
     connections = sum(picture.connections for picture in evidence.pictures)
     yield f"streams: {len(evidence.pictures)}, connections {connections}"
     transitions = Counter(r["transition"] for rows in evidence.journal.values() for r in rows)

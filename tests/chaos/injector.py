@@ -17,6 +17,7 @@ from chaos.model import Model
 from chaos.plan import Fault, Kind
 from chaos.records import InjectedFault
 from chaos.replicas import Replica
+from chaos.tools import Tools
 from chatd.embedded import Postgres
 
 _SERVER_ERRORS = (
@@ -55,6 +56,7 @@ class Injector:
         role: Role,
         replicas: list[Replica],
         model: Model,
+        tools: Tools,
         balancer: LoadBalancer,
     ) -> None:
         self.injected: list[InjectedFault] = []
@@ -64,6 +66,7 @@ class Injector:
         self._role = role
         self._replicas = {replica.name: replica for replica in replicas}
         self._model = model
+        self._tools = tools
         self._balancer = balancer
         self._random = random.Random(0)
         self._server_changes = asyncio.Lock()
@@ -87,6 +90,9 @@ class Injector:
             Kind.DENY_LOGIN: self._deny_login,
             Kind.MODEL_REFUSED: self._refuse_model,
             **dict.fromkeys(MODEL_FAULTS, self._model_fault),
+            Kind.TOOLS_KILLED: self._kill_tools,
+            Kind.TOOLS_STOPPED: self._stop_tools,
+            Kind.TOOLS_SLOW: self._slow_tools,
             Kind.RESET_CLIENTS: self._reset_clients,
             Kind.LOSE_RESPONSE: self._lose_response,
         }
@@ -269,7 +275,7 @@ class Injector:
                 await self._role.execute("ALTER ROLE {role} LOGIN")
         return True
 
-    # -- the model, and the clients
+    # -- the model, the tools and the clients
 
     async def _refuse_model(self, fault: Fault, _: Replica, __: random.Random) -> bool:
         await self._model.order(refuse_seconds=fault.seconds)
@@ -277,6 +283,18 @@ class Injector:
 
     async def _model_fault(self, fault: Fault, _: Replica, __: random.Random) -> bool:
         await self._model.order(fault=MODEL_FAULTS[fault.kind], calls=1)
+        return True
+
+    async def _kill_tools(self, fault: Fault, _: Replica, __: random.Random) -> bool:
+        await self._tools.kill(fault.seconds)
+        return True
+
+    async def _stop_tools(self, fault: Fault, _: Replica, __: random.Random) -> bool:
+        await self._tools.pause(fault.seconds)
+        return True
+
+    async def _slow_tools(self, fault: Fault, _: Replica, choose: random.Random) -> bool:
+        await self._tools.delay(fault.seconds, choose.randint(1, 8))
         return True
 
     async def _reset_clients(self, _: Fault, __: Replica, choose: random.Random) -> bool:

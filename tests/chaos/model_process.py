@@ -5,6 +5,7 @@ Orders are lines of JSON: ``{"fault": "cut", "calls": 2}`` is for the next two c
 """
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -20,6 +21,13 @@ ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
 """A message: a name unlike every other, and a wish."""
 WORDS = ["one", "word", "after", "the", "other", "so", "that", "it", "can", "be", "cut"]
 TOOL = "look_up"
+"""The tool that clients run."""
+POLICIES = {"append": "at_most_once", "pay": "at_most_once", "read": "idempotent"}
+"""The tools that the server runs, and their policies."""
+HOWS = {"quick": 6, "slow": 3, "large": 1, "fails": 1, "drops": 1, "never": 0.5}
+"""How a server tool is to behave, by weight."""
+CALLS = {"append": 4.0, "pay": 2.0, "read": 4.0, TOOL: 0.8, "no_such_tool": 0.4}
+"""What an answer with server tools calls, by weight."""
 
 
 def text_of(content: Any) -> str:
@@ -55,12 +63,18 @@ def _text(pieces: list[str]) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": piece} for piece in pieces]
 
 
-def _tool_call(number: int, pieces: list[str]) -> list[dict[str, Any]]:
-    call = {"index": 0, "id": f"call_{number}", "type": "function"}
-    return [
-        {"tool_calls": [call | {"function": {"name": TOOL, "arguments": ""}}]},
-        *({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces),
-    ]
+def _tool_calls(number: int, calls: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the deltas of calls, each of a name and its arguments in two pieces."""
+    deltas = []
+    for index, (name, args) in enumerate(calls):
+        call = {"index": index, "id": f"call_{number}_{index}", "type": "function"}
+        deltas.append({"tool_calls": [call | {"function": {"name": name, "arguments": ""}}]})
+        middle = len(args) // 2
+        deltas += [
+            {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+            for piece in (args[:middle], args[middle:])
+        ]
+    return deltas
 
 
 class ChaosModel(ModelServer):
@@ -82,32 +96,52 @@ class ChaosModel(ModelServer):
         # Messages of a user that follow each other arrive as one. The last one is to be answered.
         *_, asked = ["", *ASKED.findall(text_of(user["content"]) if user else "")]
         name = asked.split(" ")[0]
-        calls_tool = messages[-1]["role"] == "user" and "[tool]" in asked
+        calls = self._tools_called(asked, messages)
         fault = self.faults.popleft() if self.faults else None
-        pieces = self._pieces(name, long="[long]" in asked, calls_tool=calls_tool)
+        pieces = self._pieces(name, long="[long]" in asked)
         if fault == "slow":
             del pieces[10:]
+            del calls[3:]
         self._reports[self._calls] = {
             "number": self._calls,
             "replica": request.headers.get("x-replica", ""),
             "asked": name,
             "fault": fault,
-            "text": "" if calls_tool else "".join(pieces),
+            "text": "" if calls else "".join(pieces),
             "began": time.time(),
         }
-        response = self._response(pieces, fault, calls_tool=calls_tool)
+        deltas = _tool_calls(self._calls, calls) if calls else _text(pieces)
+        response = self._response(deltas, fault, "tool_calls" if calls else "stop")
         response.headers["x-call"] = str(self._calls)
         return response
 
-    def _pieces(self, name: str, *, long: bool, calls_tool: bool) -> list[str]:
-        if calls_tool:
-            return [f'{{"call": {self._calls}, ', f'"asked": "{name}"}}']
+    def _tools_called(self, asked: str, messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        """Return the names and arguments of calls. As many answers call as the message's name decides."""
+        since = itertools.takewhile(lambda message: message["role"] != "user", reversed(messages))
+        rounds = sum(message["role"] == "assistant" for message in since)
+        name = asked.partition(" ")[0]
+        if "[tool]" in asked:
+            names = [] if rounds else [TOOL]
+        elif "[server]" in asked and rounds < random.Random(name).choice([1, 1, 2, 3]):
+            count = self._random.choice([1, 2, 3, 3, 6])
+            names = self._random.choices(list(CALLS), list(CALLS.values()), k=count)
+        else:
+            names = []
+        hows = self._random.choices(list(HOWS), list(HOWS.values()), k=len(names))
+        return [
+            (tool, json.dumps({"call": self._calls, "asked": name, "how": how}))
+            for tool, how in zip(names, hows, strict=True)
+        ]
+
+    def _pieces(self, name: str, *, long: bool) -> list[str]:
         count = self._random.randint(*((40, 70) if long else (3, 14)))
         return [f"call {self._calls} answers {name}:"] + [
             f" {WORDS[n % len(WORDS)]}" for n in range(count)
         ]
 
-    def _response(self, pieces: list[str], fault: str | None, *, calls_tool: bool) -> ModelResponse:
+    def _response(
+        self, deltas: list[dict[str, Any]], fault: str | None, finish_reason: str
+    ) -> ModelResponse:
         if fault in REFUSALS:
             return ModelResponse(
                 status=REFUSALS[fault],
@@ -118,10 +152,9 @@ class ChaosModel(ModelServer):
         if fault == "empty":
             return ModelResponse(pieces=[chunk({}, "stop"), DONE])
         pause = Pause(0.8 if fault == "slow" else self._random.uniform(0.02, 0.15))
-        deltas = _tool_call(self._calls, pieces) if calls_tool else _text(pieces)
         body = [piece for delta in deltas for piece in (chunk(delta), pause)]
         middle = body[: self._random.randrange(len(body))]
-        finish = chunk({}, "tool_calls" if calls_tool else "stop")
+        finish = chunk({}, finish_reason)
         match fault:
             case "cut":
                 return ModelResponse(pieces=middle, end=End.CUT)

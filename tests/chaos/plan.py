@@ -37,6 +37,9 @@ class Kind(StrEnum):
     MODEL_GARBAGE = "model: garbage"
     MODEL_EMPTY = "model: empty answer"
     MODEL_SLOW = "model: slow"
+    TOOLS_KILLED = "tools: SIGKILL of their server"
+    TOOLS_STOPPED = "tools: SIGSTOP of their server"
+    TOOLS_SLOW = "tools: slow"
     RESET_CLIENTS = "connections of clients reset"
     LOSE_RESPONSE = "response of a request lost"
 
@@ -96,6 +99,9 @@ WEIGHTS: dict[Kind, Weight] = {
     Kind.MODEL_GARBAGE: Weight(weight=5.0),
     Kind.MODEL_EMPTY: Weight(weight=3.0),
     Kind.MODEL_SLOW: Weight(weight=4.0),
+    Kind.TOOLS_KILLED: Weight(weight=1.0, seconds=(0.0, 1.5)),
+    Kind.TOOLS_STOPPED: Weight(weight=2.0, seconds=(0.5, 5.0)),
+    Kind.TOOLS_SLOW: Weight(weight=3.0, seconds=(0.5, 6.0)),
     Kind.RESET_CLIENTS: Weight(weight=12.0),
     Kind.LOSE_RESPONSE: Weight(weight=14.0),
 }

@@ -1,4 +1,4 @@
-"""Records of a run: requests, model calls, processes, and what subscribers were shown."""
+"""Records of a run: requests, model calls, effects of tools, processes, and what subscribers were shown."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +49,21 @@ class ModelCall:
     text: str
     began: float
     ended: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Effect:
+    """One request that the tool server got. ``end`` is None if the server was killed while it ran."""
+
+    number: str
+    key: str
+    tool: str
+    replica: str
+    asked: str
+    how: str
+    began: float
+    ended: float | None = None
+    end: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,8 +17,10 @@ from support.postgres_proxy import PostgresProxy, postgres_proxy
 from support.processes import ChatdProcess
 
 from chaos.model import free_port
+from chaos.model_process import HOWS, POLICIES
 from chaos.plan import LEASE_SECONDS, REPLICAS
 from chaos.records import Life
+from chaos.tools import TIMEOUT_SECONDS
 
 _STOP_SECONDS = 45.0
 """Longest time from SIGTERM to the end of a process, whatever the database does meanwhile."""
@@ -44,7 +46,26 @@ backoff_max_seconds = 2
 stream_idle_timeout_seconds = 8
 model_call_timeout_seconds = 30
 client_tool_timeout_seconds = 8
+[tools]
+parallel = 4
+timeout_seconds = {TIMEOUT_SECONDS:g}
+output_bytes = 4096
 """
+_ENDPOINT = """
+description = "Do it."
+url = "%(tools_url)s/{name}"
+headers = {{ x-replica = "%(replica)s" }}
+policy = "{policy}"
+[http_tools.{name}.parameters]
+type = "object"
+required = ["asked", "how"]
+[http_tools.{name}.parameters.properties]
+how = {{ enum = {hows} }}
+"""
+TOOLS = "".join(
+    f"[http_tools.{name}]" + _ENDPOINT.format(name=name, policy=policy, hows=list(HOWS))
+    for name, policy in POLICIES.items()
+)
 MODELS = """
 [providers.chaos]
 kind = "openai-compatible"
@@ -67,6 +88,7 @@ class Replica:
         proxy: PostgresProxy,
         notifications: NotificationFaults,
         model_url: str,
+        tools_url: str,
         source: Path | None,
     ) -> None:
         self.name = name
@@ -77,6 +99,7 @@ class Replica:
         self.process: ChatdProcess | None = None
         self._folder = folder
         self._model_url = model_url
+        self._tools_url = tools_url
         self._source = source
         self._scanned = 0
         self._max_attempts = 4
@@ -114,10 +137,11 @@ class Replica:
     def _configuration(self) -> tuple[str, str]:
         values = {
             "url": self._model_url,
+            "tools_url": self._tools_url,
             "replica": self.name,
             "max_attempts": self._max_attempts,
         }
-        return SETTINGS % values, MODELS % values
+        return SETTINGS % values, MODELS % values + TOOLS % values
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal. Return False if no process runs."""
@@ -196,7 +220,7 @@ def ended_by_itself(life: Life) -> bool:
 
 @asynccontextmanager
 async def replica_processes(
-    folder: Path, dsn: str, model_url: str, source: Path | None
+    folder: Path, dsn: str, model_url: str, tools_url: str, source: Path | None
 ) -> AsyncIterator[list[Replica]]:
     """Start the replicas. Those that run at the end are killed."""
     async with AsyncExitStack() as stack:
@@ -206,7 +230,9 @@ async def replica_processes(
             proxy.keeps_sent = False
             notifications = NotificationFaults()
             proxy.response_filter = notifications.filter
-            replicas.append(Replica(name, folder, proxy, notifications, model_url, source))
+            replicas.append(
+                Replica(name, folder, proxy, notifications, model_url, tools_url, source)
+            )
         try:
             for replica in replicas:
                 replica.start()

@@ -23,6 +23,7 @@ from chaos.plan import Kind, plan
 from chaos.replicas import Replica, replica_processes, watch
 from chaos.requests import Requester
 from chaos.subscriptions import Subscribers
+from chaos.tools import tool_process
 from chatd.embedded import Postgres
 from chatd.store.migrations import migrate
 
@@ -42,7 +43,7 @@ class Report:
     figures: list[str]
 
 
-async def _role(server: Postgres) -> Role:
+async def _role(server: Postgres, source: Path | None) -> Role:
     """Create a role that may log in, and a database with the schema that belongs to it."""
     name = "chatd_chaos"
     admin = await asyncpg.connect(server.tcp_dsn)
@@ -52,7 +53,7 @@ async def _role(server: Postgres) -> Role:
     parts = urlsplit(server.tcp_dsn)._replace(path=f"/{name}")
     host = parts.netloc.rpartition("@")[2]
     dsn = parts._replace(netloc=f"{name}:{PASSWORD}@{host}").geturl()
-    await migrate.up(dsn)
+    await migrate.up(dsn, folder=None if source is None else source / "migrations")
     return Role(name=name, dsn=dsn, admin_dsn=parts.geturl())
 
 
@@ -117,10 +118,13 @@ class Run:
             async with (
                 Postgres(port=free_port(), settings={"max_connections": "300"}) as server,
                 model_process(self._seed) as model,
+                tool_process(Path(folder), self._seed) as tools,
             ):
-                role = await _role(server)
+                role = await _role(server, self._source)
                 async with (
-                    replica_processes(Path(folder), role.dsn, model.url, self._source) as replicas,
+                    replica_processes(
+                        Path(folder), role.dsn, model.url, tools.url, self._source
+                    ) as replicas,
                     load_balancer(*(replica.port for replica in replicas)) as balancer,
                 ):
                     watching = asyncio.create_task(watch(replicas))
@@ -131,6 +135,7 @@ class Run:
                             role=role,
                             replicas=replicas,
                             model=model,
+                            tools=tools,
                             balancer=balancer,
                         )
                         balancer.response_byte_limit = injector.response_byte_limit
@@ -145,6 +150,7 @@ class Run:
                         replica.observe()
                         evidence.lives += replica.lives
                     evidence.faults = injector.injected
+            evidence.effects, evidence.tools_stopped = tools.effects(), tools.stopped
         return Report(
             seed=self._seed,
             violations=audit(evidence),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from chaos.audit import RULES
-from chaos.sabotage import SABOTAGES, Sabotage
+from chaos.sabotage import Sabotage
+from chaos.sabotages import SABOTAGES
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES.keys())

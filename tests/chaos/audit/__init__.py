@@ -7,7 +7,7 @@ those that the run itself made.
 import json
 from collections.abc import Iterable
 
-from chaos.audit import chats, messages, processes, subscribers, workers
+from chaos.audit import chats, messages, processes, subscribers, tools, workers
 from chaos.audit.rules import RULES, Violation
 from chaos.evidence import Evidence
 
@@ -20,6 +20,7 @@ __all__ = [
     "messages",
     "processes",
     "subscribers",
+    "tools",
     "workers",
 ]
 

@@ -1,0 +1,192 @@
+"""Rules of tools: how often they run, what becomes of their results, and that they end with their turn."""
+
+from collections import Counter
+from collections.abc import Iterator
+from uuid import UUID, uuid5
+
+from chaos.audit.rules import Findings, excerpt, rule
+from chaos.evidence import FINAL_STATUSES, Evidence, Row
+from chaos.model_process import POLICIES
+from chaos.records import Effect
+from chaos.tools import TIMEOUT_SECONDS
+from chatd.domain.tool_call import MAX_TRIES
+from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
+
+_SLACK_SECONDS = 2.0
+"""Time that the tool server may take to notice that a connection was closed, on a busy machine."""
+_STOPS_TOOLS = frozenset({"finish_interrupt", "fail", "release", "finish_turn", "require_action"})
+"""Transitions before which a worker has stopped the tools of its turn, or awaited them."""
+
+
+def rows_by_key(evidence: Evidence) -> dict[str, Row]:
+    """Return the calls of server tools by the key that their requests have."""
+    return {
+        str(uuid5(UUID(chat_id), f"{row['message_id']}/{row['tool_call_id']}")): row
+        for chat_id, rows in evidence.tool_calls.items()
+        for row in rows
+        if row["executor"] == "server"
+    }
+
+
+def _effects(evidence: Evidence) -> Iterator[tuple[Row, Effect]]:
+    """Yield each effect with the call that had it."""
+    rows = rows_by_key(evidence)
+    for effect in evidence.effects:
+        if (row := rows.get(effect.key)) is not None:
+            yield row, effect
+
+
+def _described(row: Row, **more: object) -> dict[str, object]:
+    names = ("message_id", "tool_call_id", "tool_name", "state", "tries", "epoch", "is_error")
+    return {"chat": row["chat_id"], **{name: row[name] for name in names}, **more}
+
+
+@rule
+def tools_run_as_often_as_they_may(evidence: Evidence) -> Findings:
+    """Find calls that had more effects than their policy allows, or than the ledger has starts."""
+    counts = Counter((effect.key, effect.tool) for effect in evidence.effects)
+    rows = rows_by_key(evidence)
+    for (key, tool), effects in counts.items():
+        row = rows.get(key)
+        most = 1 if POLICIES[tool] == "at_most_once" else MAX_TRIES
+        if effects > min(most, most if row is None else row["tries"]):
+            yield {
+                "tool": tool,
+                "effects": [effect for effect in evidence.effects if effect.key == key],
+                "call": None if row is None else _described(row),
+            }
+
+
+@rule
+def effects_belong_to_calls(evidence: Evidence) -> Findings:
+    """Find effects of calls that no ledger has, although their chat was not deleted."""
+    rows, deleted = rows_by_key(evidence), evidence.deleted_chats()
+    chats = {
+        request.text.partition(" ")[0]: request.chat_id or (request.response or {}).get("id")
+        for request in evidence.requests
+        if request.text is not None
+    }
+    for effect in evidence.effects:
+        row = rows.get(effect.key)
+        if (row is None and chats.get(effect.asked) not in deleted) or (
+            row is not None and row["tool_name"] != effect.tool
+        ):
+            yield {"effect": effect, "call": None if row is None else _described(row)}
+
+
+@rule
+def ledgers_are_closed_at_rest(evidence: Evidence) -> Findings:
+    """Find calls without a result in chats where nothing is under way any more."""
+    for chat_id, rows in evidence.tool_calls.items():
+        if evidence.chats[chat_id]["status"] in FINAL_STATUSES:
+            for row in rows:
+                if row["completed_at"] is None or row["state"] != "closed" or not row["answer"]:
+                    yield _described(row, journal=excerpt(evidence, chat_id))
+
+
+@rule
+def results_are_what_the_tools_answered(evidence: Evidence) -> Findings:
+    """Find results that are not errors and that no effect of their call gave."""
+    given: dict[str, list[Effect]] = {}
+    for effect in evidence.effects:
+        given.setdefault(effect.key, []).append(effect)
+    for key, row in rows_by_key(evidence).items():
+        if row["completed_at"] is None or row["is_error"]:
+            continue
+        effects = given.get(key, [])
+        result = row["answer"]["result"]
+        if not any(
+            effect.end == "answered"
+            and result.startswith(f"effect {effect.number}.")
+            and (effect.how == "large" or result == f"effect {effect.number}.")
+            for effect in effects
+        ):
+            yield _described(row, result=result[:100], effects=effects)
+
+
+@rule
+def stored_results_are_kept(evidence: Evidence) -> Findings:
+    """Find results that were stored and are not there any more, in the ledger or in the history."""
+    for chat_id, entries in evidence.journal.items():
+        rows = {row["tool_call_id"]: row for row in evidence.tool_calls.get(chat_id, ())}
+        results = {
+            part["tool_call_id"]: part
+            for message in evidence.messages.get(chat_id, ())
+            for part in message["content"]
+            if part["type"] == "tool-result"
+        }
+        for entry in entries:
+            for closed in entry["data"].get("closed", ()):
+                call_id, is_error = closed["tool_call_id"], closed["is_error"]
+                row, part = rows.get(call_id), results.get(call_id)
+                kept = None if row is None else row["answer"]
+                if not kept or kept["is_error"] != is_error or (part and part != kept):
+                    yield {
+                        "chat": chat_id,
+                        "version": entry["version"],
+                        "stored": closed,
+                        "ledger": kept,
+                        "history": part,
+                        "journal": excerpt(evidence, chat_id),
+                    }
+
+
+@rule
+def unknown_outcomes_have_a_lost_worker(evidence: Evidence) -> Findings:
+    """Find calls whose outcome is unknown although the worker that started them had them to the end."""
+    for chat_id, rows in evidence.tool_calls.items():
+        for row in rows:
+            if row["completed_at"] is None or row["answer"]["result"] != OUTCOME_UNKNOWN:
+                continue
+            if not any(
+                entry["epoch"] > row["epoch"] and entry["created_at"] <= row["completed_at"]
+                for entry in evidence.journal[chat_id]
+            ):
+                yield _described(row, journal=excerpt(evidence, chat_id))
+
+
+def _log_was_late(evidence: Evidence, effect: Effect, until: float) -> bool:
+    """Return whether the tool server, or the replica that called it, was stopped meanwhile."""
+    spans = list(evidence.tools_stopped)
+    for life in evidence.lives:
+        if life.replica == effect.replica:
+            stops = [at for at, name in life.signals if name == "SIGSTOP"]
+            goes = [at for at, name in life.signals if name == "SIGCONT"]
+            spans += [(at, min((g for g in goes if g > at), default=until)) for at in stops]
+    return any(
+        began - _SLACK_SECONDS <= until and effect.began <= ended + _SLACK_SECONDS
+        for began, ended in spans
+    )
+
+
+@rule
+def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
+    """Find effects that began or went on after the worker had stored the end of their turn."""
+    replicas = {life.worker_id: life.replica for life in evidence.lives}
+    ends: dict[str, list[Row]] = {
+        chat_id: [row for row in rows if row["transition"] in _STOPS_TOOLS]
+        for chat_id, rows in evidence.journal.items()
+    }
+    for call, effect in _effects(evidence):
+        chat_id = call["chat_id"]
+        for row in ends[chat_id]:
+            until = row["created_at"].timestamp() + _SLACK_SECONDS
+            if (
+                row["epoch"] >= call["epoch"]
+                and replicas.get(row["worker_id"]) == effect.replica
+                and call["completed_at"] is not None
+                and call["started_at"] < row["created_at"]
+                and max(effect.began, effect.ended or effect.began) > until
+                and not _log_was_late(evidence, effect, until)
+            ):
+                yield _described(call, effect=effect, journal=excerpt(evidence, chat_id))
+                break
+
+
+@rule
+def tools_end_in_time(evidence: Evidence) -> Findings:
+    """Find effects that ran for longer than a call may."""
+    for effect in evidence.effects:
+        until = effect.began + TIMEOUT_SECONDS + _SLACK_SECONDS
+        if (effect.ended or effect.began) > until and not _log_was_late(evidence, effect, until):
+            yield {"effect": effect, "seconds": (effect.ended or effect.began) - effect.began}

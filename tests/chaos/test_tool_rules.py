@@ -1,0 +1,197 @@
+"""Every rule of tools finds what it is for. The evidence is made by hand, and broken in one place."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chaos.audit import RULES, audit, tools
+from chaos.evidence import Evidence
+from chaos.whole_evidence import START, entry, whole_evidence
+from chaos.whole_tool_evidence import CALLS, TOOL_CHAT, add_tool_chat, effect
+from chatd.domain.tool_call_errors import CANCELLED, OUTCOME_UNKNOWN
+
+
+def answer_otherwise(e: Evidence, text: str, *, is_error: bool) -> None:
+    """Have another result in the ledger and in the history, as a statement stores both."""
+    row = e.tool_calls[TOOL_CHAT][0]
+    row["is_error"] = row["answer"]["is_error"] = is_error
+    row["answer"]["result"] = text
+
+
+def tool_runs_twice(e: Evidence) -> None:
+    e.effects.append(effect(2, CALLS[0], "pay", 3.2))
+
+
+def tool_runs_twice_in_a_deleted_chat(e: Evidence) -> None:
+    tool_runs_twice(e)
+    del e.tool_calls[TOOL_CHAT]
+
+
+def idempotent_tool_runs_more_often_than_it_was_started(e: Evidence) -> None:
+    e.effects.append(effect(2, CALLS[1], "read", 3.2))
+
+
+def idempotent_tool_runs_four_times(e: Evidence) -> None:
+    e.tool_calls[TOOL_CHAT][1]["tries"] = 4
+    e.effects += [effect(n, CALLS[1], "read", 3.2) for n in (2, 3, 4)]
+
+
+def effect_has_no_call(e: Evidence) -> None:
+    e.effects.append(effect(2, "call_52_0", "pay", 3.2))
+
+
+def effect_is_of_another_tool(e: Evidence) -> None:
+    e.effects[0].tool = "read"
+
+
+def row_is_left_open(e: Evidence) -> None:
+    closed: dict[str, Any] = {"completed_at": None, "answer": None, "is_error": None}
+    e.tool_calls[TOOL_CHAT][0] |= {"state": "started", **closed}
+
+
+def row_is_left_open_after_a_failure(e: Evidence) -> None:
+    row_is_left_open(e)
+    e.chats[TOOL_CHAT]["status"] = "error"
+
+
+def result_is_that_of_another_call(e: Evidence) -> None:
+    answer_otherwise(e, "effect 7-1.", is_error=False)
+
+
+def result_lacks_a_part(e: Evidence) -> None:
+    answer_otherwise(e, "effect 7-0", is_error=False)
+
+
+def call_without_effect_has_a_result(e: Evidence) -> None:
+    del e.effects[0]
+
+
+def stored_result_is_replaced(e: Evidence) -> None:
+    answer_otherwise(e, CANCELLED["other"], is_error=True)
+
+
+def stored_result_differs_in_the_history(e: Evidence) -> None:
+    row = e.tool_calls[TOOL_CHAT][0]
+    row["answer"] = row["answer"] | {"result": "effect 7-1."}
+
+
+def stored_call_is_not_there(e: Evidence) -> None:
+    del e.tool_calls[TOOL_CHAT][0]
+
+
+def outcome_is_unknown_for_no_reason(e: Evidence) -> None:
+    answer_otherwise(e, OUTCOME_UNKNOWN, is_error=True)
+
+
+def tool_goes_on_after_the_turn(e: Evidence) -> None:
+    e.effects[0].ended = START.timestamp() + 5 + 2.5
+
+
+def tool_begins_after_the_turn(e: Evidence) -> None:
+    late = START.timestamp() + 5 + 2.5
+    e.effects[0] = replace(e.effects[0], began=late, ended=late + 0.1)
+
+
+def tool_goes_on_after_an_interrupt(e: Evidence) -> None:
+    end = entry(5, "finish_turn", "waiting", 1, messages=[4], settled_part=3, queue_length=0)
+    stop = entry(5, "interrupt", "interrupting", 1)
+    e.journal[TOOL_CHAT][4:] = [
+        row | {"chat_id": TOOL_CHAT}
+        for row in (
+            stop,
+            end | {"version": 6, "transition": "finish_interrupt"},
+        )
+    ]
+    e.effects[0].ended = START.timestamp() + 5 + 2.5
+
+
+def tool_runs_for_ever(e: Evidence) -> None:
+    e.effects[0].ended = e.effects[0].began + 60
+
+
+CASES: dict[str, list[Callable[[Evidence], None]]] = {
+    "tools_run_as_often_as_they_may": [
+        tool_runs_twice,
+        tool_runs_twice_in_a_deleted_chat,
+        idempotent_tool_runs_more_often_than_it_was_started,
+        idempotent_tool_runs_four_times,
+    ],
+    "effects_belong_to_calls": [effect_has_no_call, effect_is_of_another_tool],
+    "ledgers_are_closed_at_rest": [row_is_left_open, row_is_left_open_after_a_failure],
+    "results_are_what_the_tools_answered": [
+        result_is_that_of_another_call,
+        result_lacks_a_part,
+        call_without_effect_has_a_result,
+    ],
+    "stored_results_are_kept": [
+        stored_result_is_replaced,
+        stored_result_differs_in_the_history,
+        stored_call_is_not_there,
+    ],
+    "unknown_outcomes_have_a_lost_worker": [outcome_is_unknown_for_no_reason],
+    "nothing_runs_after_a_stop": [
+        tool_goes_on_after_the_turn,
+        tool_begins_after_the_turn,
+        tool_goes_on_after_an_interrupt,
+    ],
+    "tools_end_in_time": [tool_runs_for_ever],
+}
+"""What each rule finds."""
+
+
+def evidence_with_tools() -> Evidence:
+    return add_tool_chat(whole_evidence())
+
+
+def found(evidence: Evidence) -> set[str]:
+    return {violation.rule for violation in audit(evidence)}
+
+
+def test_whole_evidence_has_no_violation() -> None:
+    evidence = evidence_with_tools()
+    evidence.pictures = []
+    assert audit(evidence) == []
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {rule.__name__ for rule in RULES if rule.__module__ == tools.__name__} == set(CASES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "breaks"),
+    [(rule, breaks) for rule, all_breaks in CASES.items() for breaks in all_breaks],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_violation_is_found(rule: str, breaks: Callable[[Evidence], None]) -> None:
+    evidence = evidence_with_tools()
+    breaks(evidence)
+    assert rule in found(evidence)
+
+
+def test_log_that_is_late_is_no_violation() -> None:
+    """A tool server that is stopped notices later that a call is over."""
+    evidence = evidence_with_tools()
+    tool_goes_on_after_the_turn(evidence)
+    began = START.timestamp() + 4
+    evidence.tools_stopped = [(began, began + 5)]
+    assert "nothing_runs_after_a_stop" not in found(evidence)
+
+
+def test_repeats_of_an_idempotent_call_are_allowed() -> None:
+    evidence = evidence_with_tools()
+    evidence.tool_calls[TOOL_CHAT][1]["tries"] = 3
+    evidence.effects += [effect(n, CALLS[1], "read", 3.2) for n in (2, 3)]
+    assert found(evidence) == set()
+
+
+def test_unknown_outcome_of_a_lost_worker_is_allowed() -> None:
+    evidence = evidence_with_tools()
+    row = evidence.tool_calls[TOOL_CHAT][0]
+    answer_otherwise(evidence, OUTCOME_UNKNOWN, is_error=True)
+    evidence.journal[TOOL_CHAT][3]["data"]["closed"][0]["is_error"] = True
+    row["epoch"] = 0
+    row["completed_at"] = START + timedelta(seconds=4)
+    assert "unknown_outcomes_have_a_lost_worker" not in found(evidence)

@@ -1,0 +1,78 @@
+"""A server of tools in a process of its own. It appends the beginning and the end of each effect to a file.
+
+Orders on standard input are lines of JSON: ``{"delay_seconds": 3, "calls": 5}`` is for the next five calls.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from collections import deque
+from itertools import count
+
+from support.tool_endpoint import ToolCallRequest, ToolEndpoint, response
+
+LARGE_BYTES = 200_000
+SECONDS = {"slow": (0.5, 3.0), "never": (3600.0, 3600.0)}
+"""Time that a call takes, by what the model wishes."""
+_QUICK_SECONDS = (0.0, 0.2)
+
+
+class ChaosTools(ToolEndpoint):
+    """Endpoint whose every effect has a text of its own. Calls end as the model wishes, or a fault."""
+
+    def __init__(self, log: int, seed: int) -> None:
+        super().__init__(answer=self._answer)
+        self.delays: deque[float] = deque()
+        self._log = log
+        self._numbers = count(1)
+        self._random = random.Random(seed)
+
+    def _write(self, **line: object) -> None:
+        # One write, so that a process which is killed leaves whole lines.
+        os.write(self._log, json.dumps(line).encode() + b"\n")
+
+    async def _answer(self, request: ToolCallRequest) -> bytes:
+        number, how = f"{os.getpid()}-{next(self._numbers)}", request.json["how"]
+        self._write(
+            number=number,
+            key=request.key,
+            tool=request.target.removeprefix("/"),
+            replica=request.headers["x-replica"],
+            asked=request.json["asked"],
+            how=how,
+            began=time.time(),
+        )
+        end = "cancelled"
+        try:
+            delay = self.delays.popleft() if self.delays else 0.0
+            await asyncio.sleep(delay + self._random.uniform(*SECONDS.get(how, _QUICK_SECONDS)))
+            if how == "drops":
+                end = "dropped"
+                raise ConnectionAbortedError
+            end = "failed" if how == "fails" else "answered"
+            text = f"effect {number}."
+            if how == "large":
+                text += "x" * LARGE_BYTES
+            return response(text, status=500 if how == "fails" else 200)
+        finally:
+            self._write(number=number, ended=time.time(), end=end)
+
+
+async def main(seed: int, port: int, log: str) -> None:
+    tools = ChaosTools(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), seed)
+    server = await asyncio.start_server(tools.serve, "127.0.0.1", port)
+    print(json.dumps({"listening": True}), flush=True)
+    orders = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    while line := await orders.readline():
+        order = json.loads(line)
+        tools.delays.extend([order["delay_seconds"]] * order["calls"])
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,103 @@
+"""The guarantees of tools that can be taken out."""
+
+from chaos.plan import Kind
+from chaos.sabotage import Edit, Sabotage
+
+_LOST_WORKERS = frozenset({Kind.KILL, Kind.TERMINATE, Kind.PAUSE})
+_SLOW_TOOLS = frozenset({Kind.TOOLS_SLOW})
+
+OF_TOOLS = (
+    Sabotage(
+        name="calls-that-run-once",
+        edits=(
+            Edit(
+                file="chatd/worker/next_step.py",
+                old="elif call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES:",
+                new="elif call.tries < MAX_TRIES:",
+            ),
+        ),
+        faults=_LOST_WORKERS,
+        found_by=frozenset({"tools_run_as_often_as_they_may"}),
+    ),
+    Sabotage(
+        name="key-of-a-call",
+        edits=(
+            Edit(
+                file="chatd/worker/tool_execution.py",
+                old='f"{self.call.message_id}/{self.call.id}")',
+                new='f"{self.call.message_id}/{self.call.id}/{self.call.epoch}")',
+            ),
+        ),
+        found_by=frozenset({"effects_belong_to_calls"}),
+    ),
+    Sabotage(
+        name="end-of-calls",
+        edits=(
+            Edit(
+                file="migrations/0001_chats.up.sql",
+                old="AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];",
+                new="AND t.completed_at IS NULL AND words ?| ARRAY[t.state];",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"ledgers_are_closed_at_rest"}),
+    ),
+    Sabotage(
+        name="stored-results",
+        edits=(
+            Edit(
+                file="migrations/0001_chats.up.sql",
+                old="AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];",
+                new="AND t.message_id = ANY(messages) AND words ?| ARRAY[t.state, 'other'];",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"stored_results_are_kept"}),
+    ),
+    Sabotage(
+        name="results-of-tools",
+        edits=(
+            Edit(
+                file="chatd/worker/tool_execution.py",
+                old="ToolResult(tool_call_id=self.call.id, result=text,",
+                new="ToolResult(tool_call_id=self.call.id, result=text[:-1],",
+            ),
+        ),
+        found_by=frozenset({"results_are_what_the_tools_answered"}),
+    ),
+    Sabotage(
+        name="known-outcomes",
+        edits=(
+            Edit(
+                file="chatd/worker/next_step.py",
+                old="            if call.epoch == epoch:\n",
+                new="            if call.epoch == epoch and call.policy is CallPolicy.IDEMPOTENT:\n",
+            ),
+        ),
+        found_by=frozenset({"unknown_outcomes_have_a_lost_worker"}),
+    ),
+    Sabotage(
+        name="stop-of-a-tool",
+        edits=(
+            Edit(
+                file="chatd/worker/tool_execution.py",
+                old="        self._is_cancelled = True\n        self._scope.cancel()\n",
+                new="        self._is_cancelled = True\n",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"nothing_runs_after_a_stop"}),
+    ),
+    Sabotage(
+        name="time-of-a-tool",
+        edits=(
+            Edit(
+                file="chatd/worker/tool_execution.py",
+                old="self.seconds = tools.timeout_seconds(call.name)",
+                new="self.seconds = tools.timeout_seconds(call.name) + 20",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"tools_end_in_time"}),
+    ),
+)

@@ -1,0 +1,114 @@
+"""The tool server of a run, seen from the process that runs it: killed, stopped, slow; and its log."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from chaos.model import free_port
+from chaos.records import Effect
+
+TIMEOUT_SECONDS = 4.0
+"""``tools.timeout_seconds`` of the replicas."""
+_TESTS = Path(__file__).parents[1]
+_STOP_SECONDS = 5.0
+
+
+class Tools:
+    """A tool server in a process of its own, which is started again when it was killed."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.port = free_port()
+        self.stopped: list[tuple[float, float]] = []
+        """Spans of time in which the process was stopped, so that its log is late."""
+        self._log = folder / "effects.jsonl"
+        self._seed = seed
+        self._changes = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start the process, and wait until it listens."""
+        self._seed += 1
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "chaos.tool_process", str(self._seed), str(self.port), str(self._log)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=_TESTS,
+            env={**os.environ, "PYTHONPATH": str(_TESTS)},
+        )
+        assert process.stdout is not None
+        assert json.loads(await process.stdout.readline()) == {"listening": True}
+
+    async def kill(self, seconds: float) -> None:
+        """Kill the process, and start it again after ``seconds``."""
+        async with self._changes:
+            assert self._process is not None
+            self._process.kill()
+            await self._process.wait()
+            await asyncio.sleep(seconds)
+            await self.start()
+
+    async def pause(self, seconds: float) -> None:
+        """Stop the process for ``seconds``."""
+        async with self._changes:
+            assert self._process is not None
+            began = time.time()
+            self._process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+            self._process.send_signal(signal.SIGCONT)
+            self.stopped.append((began, time.time()))
+
+    async def delay(self, seconds: float, calls: int) -> None:
+        """Have coming calls take longer."""
+        async with self._changes:
+            assert self._process is not None
+            assert self._process.stdin is not None
+            order = {"delay_seconds": seconds, "calls": calls}
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            await self._process.stdin.drain()
+
+    async def stop(self) -> None:
+        """Stop the process. Calls that still run are logged as cancelled."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def effects(self) -> list[Effect]:
+        """Return the effects in the log, in their order."""
+        found: dict[str, Effect] = {}
+        for line in self._log.read_text().splitlines() if self._log.exists() else ():
+            fields = json.loads(line)
+            if "began" in fields:
+                found[fields["number"]] = Effect(**fields)
+            else:
+                effect = found[fields["number"]]
+                effect.ended, effect.end = fields["ended"], fields["end"]
+        return list(found.values())
+
+
+@asynccontextmanager
+async def tool_process(folder: Path, seed: int) -> AsyncIterator[Tools]:
+    """Run a tool server in a process of its own."""
+    tools = Tools(folder, seed)
+    await tools.start()
+    try:
+        yield tools
+    finally:
+        await tools.stop()
