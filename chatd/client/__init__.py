@@ -55,6 +55,8 @@ from chatd.client.events import (
     TurnFailed,
 )
 from chatd.client.stream_event import StreamEvent, UnknownEvent
+from chatd.client.tool_calls import ToolCall, ToolFunction
+from chatd.client.tools import ClientTools
 from chatd.client.transcript import IDLE_STATUSES, Transcript
 from chatd.client.types import (
     Chat,
@@ -85,6 +87,7 @@ __all__ = [
     "ChatdHTTPError",
     "Client",
     "ClientError",
+    "ClientTools",
     "Conflict",
     "ConnectFailed",
     "Content",
@@ -113,6 +116,8 @@ __all__ = [
     "StreamReset",
     "TooManyRequests",
     "Tool",
+    "ToolCall",
+    "ToolFunction",
     "ToolResultInput",
     "Transcript",
     "TurnFailed",

@@ -7,7 +7,7 @@ from chatd.domain.message import Role
 from chatd.llm.provider import Delta, ModelRequest, PartDelta
 from support.eventually import eventually
 from support.in_process import InProcessDaemon
-from support.providers import FunctionProvider, finished, text_delta
+from support.providers import FunctionProvider, finished, text_delta, tool_call_delta
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"name": "weather", "description": "How it is.", "parameters": SCHEMA}
@@ -28,6 +28,22 @@ def calling_provider(*answers: Sequence[PartDelta]) -> FunctionProvider:
             yield finished("tool_call")
         else:
             yield text_delta(f"{len(results_in(request))} results")
+            yield finished()
+
+    return FunctionProvider(act)
+
+
+def provider_of_rounds(*rounds: Sequence[tuple[str, str]]) -> FunctionProvider:
+    """Return a model that calls tools with arguments, a round after the other, with ids used again."""
+
+    async def act(request: ModelRequest) -> AsyncIterator[Delta]:
+        made = sum(m.role is Role.ASSISTANT for m in request.messages)
+        if made < len(rounds):
+            for index, (name, args) in enumerate(rounds[made]):
+                yield tool_call_delta(name, f"c{index}", args, index=index)
+            yield finished("tool_call")
+        else:
+            yield text_delta("done")
             yield finished()
 
     return FunctionProvider(act)

@@ -13,3 +13,10 @@ export type { ClientOptions, RequestOptions } from "./http.js";
 export type { components, operations, paths } from "./openapi.js";
 export * from "./types.js";
 export { Parser, type ServerSentEvent } from "./sse.js";
+export {
+  ClientTools,
+  type ClientTool,
+  type ClientToolsOptions,
+  type RunToolsOptions,
+  type ToolCall,
+} from "./tools.js";
