@@ -89,13 +89,23 @@ async def results(tasks: Sequence[asyncio.Task[asyncpg.Record | None]]) -> list[
     ]
 
 
-async def test_first_item_is_sent_at_the_next_tick(notes: Notes) -> None:
+async def test_first_item_waits_for_no_timer(notes: Notes) -> None:
     [task] = notes.run(note(1))
-    for _ in range(3):  # of the task, of its statement
-        assert not notes.sent or len(notes.sent[0]) == 1
+    for _ in range(4):  # of the task, of its statement, two without another item
+        assert not notes.sent
         await asyncio.sleep(0)
     assert notes.sent == [[note(1)]]
     assert await results([task]) == [1]
+
+
+async def test_items_of_successive_ticks_go_together(notes: Notes) -> None:
+    tasks = []
+    for number in range(MAX_ITEMS + 1):
+        tasks += notes.run(note(number))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # every other tick is without an item
+    assert await results(tasks) == [1] * (MAX_ITEMS + 1)
+    assert [len(each) for each in notes.sent] == [MAX_ITEMS, 1], "no more than one statement takes"
 
 
 async def test_what_comes_meanwhile_goes_together(notes: Notes) -> None:
@@ -109,6 +119,16 @@ async def test_what_comes_meanwhile_goes_together(notes: Notes) -> None:
     values = await results(first + rest)
     assert [len(each) for each in notes.sent] == [1, MAX_ITEMS, 3]
     assert values == [1, *(n % 9 or None for n in range(1, 1 + MAX_ITEMS + 3))], "each its own row"
+
+
+async def test_items_that_wait_at_the_end_of_the_process_are_refused(notes: Notes) -> None:
+    others = asyncio.all_tasks()
+    tasks = notes.run(note(1), note(2))
+    await asyncio.sleep(0)
+    for sender in asyncio.all_tasks() - others - set(tasks):
+        sender.cancel()
+    assert [type(each) for each in await results(tasks)] == [DatabaseUnavailable] * 2
+    assert not notes.sent
 
 
 async def test_items_of_one_chat_go_one_after_the_other(notes: Notes) -> None:
