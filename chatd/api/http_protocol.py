@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from chatd.api.connection import Connection
 from chatd.api.errors import problems
+from chatd.api.response_transport import ResponseTransport
 from chatd.api.scope import CONNECTION
 from chatd.telemetry.metrics import HttpMetrics
 
@@ -123,6 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         scope = cast("MutableMapping[str, Any]", cycle.scope)
         scope[CONNECTION] = self._connection
+        cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport, self.loop))
         if scope["http_version"] != "1.1":
             app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2] / "chatd"
 HOT_PATH = [
     "api/middleware/exchange.py",
     "api/pipeline.py",
+    "api/response_transport.py",
     "api/routes/hot.py",
     "api/sse.py",
     "fanout/change_bus.py",
