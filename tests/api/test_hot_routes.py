@@ -44,7 +44,6 @@ class BothWays:
         self, case: Case, state: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> None:
         """Check that the response to a request in this state is the same by hot routes and by FastAPI."""
-        self.hot_routes.has_answered = False
         by_hot_routes = await self._response(case, state)
         assert by_hot_routes.startswith(f"HTTP/1.1 {case.status} ".encode()), by_hot_routes
         assert self.hot_routes.has_answered == case.is_hot
@@ -58,6 +57,7 @@ class BothWays:
         headers = await self.at.new_caller_headers(owner, scopes=case.scopes)
         chat_id = await self.chat(case.state, await self.at.new_caller_headers(owner))
         request = case.request(chat_id, owner, headers)
+        self.hot_routes.has_answered = False
         with state():
             for _ in range(case.times):
                 response = await response_bytes(self.at.chatd.daemon.port, request)

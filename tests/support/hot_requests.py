@@ -1,4 +1,4 @@
-"""Requests to the two hot routes, ordinary ones and odd ones."""
+"""Requests to the hot routes, ordinary ones and odd ones."""
 
 import json
 from collections.abc import Sequence
@@ -82,6 +82,10 @@ def stream(query: str = "", **more: Any) -> Case:
 def body(value: Any, **more: Any) -> Case:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Case(**({"status": 422, "body": (raw,)} | more))
+
+
+def new_chat(value: Any, **more: Any) -> Case:
+    return body(value, **({"path": "/api/v1/chats", "status": 201, "is_hot": True} | more))
 
 
 def header(*headers: tuple[str, str], **more: Any) -> Case:
@@ -185,6 +189,30 @@ CASES: dict[str, Case] = {
     "other method": hot(method="PUT", is_hot=False, status=405),
     "HEAD of messages": hot(method="HEAD", body=(), is_hot=False, status=405),
     "list of messages": hot(method="GET", body=(), is_hot=False, status=200),
+    "new chat": new_chat({}),
+    "new chat with a message": new_chat({"content": "hello", "title": "a", "labels": {"a": "b"}}),
+    "new chat with a file": new_chat({"content": [FILE]}),
+    "new chat with tools": new_chat(
+        {"tools": [{"name": "a", "description": "b", "parameters": {"type": "object"}}]}
+    ),
+    "new chat with a prompt": new_chat({"system_prompt": "Be brief."}),
+    "new chat of an unknown model": new_chat({"model": "none"}, status=422),
+    "new chat with too many labels": new_chat(
+        {"labels": {f"l{number}": "" for number in range(200)}}, status=422
+    ),
+    "new chat with a file that is none": new_chat(
+        {"content": [{"type": "file", "file_id": UNKNOWN}]}, status=404
+    ),
+    "new chat with an unknown field": new_chat({"colour": "red"}, status=422, is_hot=False),
+    "new chat without a body": new_chat(b"", status=422, is_hot=False),
+    "new chat, query": new_chat({}, path="/api/v1/chats?a=b", is_hot=False),
+    "new chat, path with more": new_chat({}, path="/api/v1/chats/", status=404, is_hot=False),
+    "new chat by key": new_chat({}, headers=(JSON, KEY)),
+    "new chat by key again": new_chat({}, headers=(JSON, KEY), times=2),
+    "new chat without the scope": new_chat(
+        {}, scopes=frozenset({AccessScope.METRICS}), status=403, is_hot=False
+    ),
+    "list of chats": Case(status=200, method="GET", path="/api/v1/chats", headers=(), body=()),
     "stream": stream(is_hot=True),
     "stream of a busy chat": stream(is_hot=True, state="pending"),
     "stream of an archived chat": stream(is_hot=True, state="archived"),

@@ -53,6 +53,15 @@ async def create_chat(
     response: Response,
 ) -> Chat:
     """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
+    chat = await create(body, caller, context, key)
+    response.headers["location"] = location(chat.id)
+    return chat
+
+
+async def create(
+    body: CreateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> Chat:
+    """Create the chat of ``create_chat``."""
     model = context.catalog.default if body.model is None else context.catalog.by_name(body.model)
     content = None
     if body.content is not None:
@@ -70,8 +79,12 @@ async def create_chat(
         server_tools=context.limits.check_server_tools(body.server_tools),
         key=key,
     )
-    response.headers["location"] = f"/api/v1/chats/{result.chat.id}"
     return await context.present_chat(result.chat)
+
+
+def location(chat_id: UUID) -> str:
+    """Return the path of a chat."""
+    return f"/api/v1/chats/{chat_id}"
 
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
