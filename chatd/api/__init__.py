@@ -5,7 +5,7 @@ This package and ``worker`` never call each other. They meet in the store, which
 
 A request passes the steps that ``pipeline`` lists, of which ``auth`` decides who is calling. FastAPI then
 finds its route, which gets its ``Caller`` from ``request``, calls the store through ``ApiContext``, and
-presents the result by the models of ``schema``. Ordinary requests to the two routes of a turn go there
+presents the result by the models of ``schema``. Ordinary requests to the routes of a turn go there
 without FastAPI (``routes.hot``). Streams come from ``streaming`` as protocol-neutral events, and ``sse``
 spells them. An error becomes a problem with a stable code in ``errors``, and ``openapi`` describes all of
 it.
