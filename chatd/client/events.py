@@ -12,6 +12,7 @@ from chatd.client.types import (
     ChatUpdatedData,
     HistoryResetData,
     Message,
+    NoticesData,
     PartDelta,
     PreviewResetData,
     QueueChangedData,
@@ -90,6 +91,15 @@ class MessageStored(StreamEvent[Message]):
     event = "message"
 
 
+class NoticesGiven(StreamEvent[NoticesData]):
+    """``notices``: The turn goes on without these servers, or calls of their tools fail.
+
+    For people.
+    """
+
+    event = "notices"
+
+
 class PreviewReset(StreamEvent[PreviewResetData]):
     """``preview_reset``: Clear the preview. The answer is streamed again, or not at all."""
 
@@ -151,6 +161,7 @@ ChatEvent: TypeAlias = (
     | QueueChanged
     | ActionRequired
     | ToolCallsChanged
+    | NoticesGiven
     | RetryScheduled
     | TurnFailed
     | ChatUpdated
@@ -170,6 +181,7 @@ CHAT_EVENTS: EventTypes = event_types(
     QueueChanged,
     ActionRequired,
     ToolCallsChanged,
+    NoticesGiven,
     RetryScheduled,
     TurnFailed,
     ChatUpdated,

@@ -619,6 +619,19 @@ class ModelPage(TypedDict):
     """
 
 
+class Notice(TypedDict):
+    """A notice about an MCP server whose tools the chat should have."""
+
+    message: str
+    server: str
+
+
+class NoticesData(TypedDict):
+    """The turn goes on without these servers, or calls of their tools fail. For people."""
+
+    notices: list[Notice]
+
+
 class ReasoningDelta(TypedDict):
     """Reasoning to append."""
 

@@ -34,6 +34,7 @@ class StreamEventType(StrEnum):
     ERROR = "error"
     ACTION_REQUIRED = "action_required"
     TOOL_CALLS = "tool_calls"
+    NOTICES = "notices"
     CHAT = "chat"
     DELETED = "deleted"
     RESET = "reset"
@@ -71,6 +72,8 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     if _QUEUE_KEYS & data.keys():
         yield StreamEvent(StreamEventType.QUEUE_UPDATE, _queue_update(data))
     yield from _tool_call_events(entry)
+    if "notices" in data:
+        yield StreamEvent(StreamEventType.NOTICES, _select(data, "notices"))
     if entry.transition in {Transition.RECORD_RETRY, Transition.DEFER}:
         yield StreamEvent(
             StreamEventType.RETRY,

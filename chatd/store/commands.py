@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.message import NewMessage
+from chatd.domain.notice import Notice, notices_json
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.tool_call import NewToolCall, ToolResult
 from chatd.domain.tool_call_errors import CANCELLED, TURN_FAILED
@@ -39,6 +40,7 @@ _NO_PARAMETER: Final = {"is_parameter": False}
 _MESSAGES: Final = {"encode": message_rows}
 _TO_JSON: Final = {"encode": _each_to_json}
 _JSON: Final = {"encode": replace_unstorable_json}
+_NOTICES: Final = {"encode": notices_json}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,6 @@ class WorkerCommand(ABC):
 
     transition: ClassVar[Transition]
     query: ClassVar[Query]
-    ends_with_others: ClassVar[bool] = False
-    """A cheaper query ends several turns at once, in the most common case."""
     constants: ClassVar[Mapping[str, object]] = {}
     """Parameters that are the same for every command of this class."""
     ends_lease: ClassVar[bool] = False
@@ -65,6 +65,11 @@ class WorkerCommand(ABC):
             **self.constants,
             **{name: encode(getattr(self, name)) for name, encode in encoders.items()},
         }
+
+    @property
+    def ends_with_others(self) -> bool:
+        """True if a cheaper query that ends several turns at once may end this one."""
+        return False
 
     @abstractmethod
     def is_applied(self, chat: Chat) -> bool:
@@ -105,6 +110,7 @@ class _StoreMessages(WorkerCommand):
 
     messages: Sequence[NewMessage] = field(metadata=_MESSAGES)
     settled_part: int
+    notices: Sequence[Notice] = field(default=(), metadata=_NOTICES)
 
     def parameters(self) -> dict[str, object]:
         files = (file for message in self.messages for file in message.files)
@@ -176,8 +182,11 @@ class FinishTurn(_Finish):
     """Command that ends the turn with its last step. The head of the queue becomes the next turn."""
 
     transition = Transition.FINISH_TURN
-    ends_with_others = True
     constants = _finish_constants(transition, Status.RUNNING, keep_lease=True)
+
+    @property
+    def ends_with_others(self) -> bool:
+        return not self.notices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from chatd.domain.message import Message, NewMessage, pending_tool_calls
+from chatd.domain.notice import Notice
 from chatd.domain.outcomes import ToolOutcomeKind
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.store.commands import CommitStep, RequireAction
@@ -32,6 +33,7 @@ class StepValues(TypedDict):
     step: int
     messages: Sequence[NewMessage]
     settled_part: int
+    notices: Sequence[Notice]
 
 
 class CallSteps:

@@ -23,6 +23,7 @@ from chatd.domain.message import (
     interrupted_message,
     unknown_word,
 )
+from chatd.domain.notice import Notice
 from chatd.domain.outcomes import TurnOutcome
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
 from chatd.llm.catalog import ModelConfig
@@ -77,6 +78,7 @@ class Turn:
         self._call: ModelCall | None = None
         self._response: NewMessage | None = None
         self._history = ChatHistory()
+        self._notices: Sequence[Notice] = ()
         self._start_task = start_task
         self._calls = self._call_steps()
         self.stats = TurnStats(lease.chat)
@@ -159,7 +161,9 @@ class Turn:
         """
         chosen = self._lease.chat.server_tools
         choice = NO_CHOICE if chosen is None else ToolChoice(chosen)
-        tools = await self._services.mcp.snapshot(self._config.tools, choice)
+        mcp = self._services.mcp
+        tools = await mcp.snapshot(self._config.tools, choice)
+        self._notices = mcp.notices(choice)
         if tools is not self._config.tools:
             self._config = replace(self._config, tools=tools)
             self._calls = self._call_steps()
@@ -204,7 +208,7 @@ class Turn:
                     self.stats.outcome = TurnOutcome.REQUIRES_ACTION
                     return False
                 self._call = self._response = None
-                self._history = ChatHistory()
+                self._history, self._notices = ChatHistory(), ()
                 return True
             case Finish():
                 await self._writer.apply(FinishTurn(**self._step_values(messages)))
@@ -317,7 +321,10 @@ class Turn:
     def _step_values(self, messages: Sequence[NewMessage]) -> StepValues:
         """Return the fields of a command that stores ``messages`` as the end of the current step."""
         return StepValues(
-            step=self._committed_steps, messages=messages, settled_part=self._settled_part()
+            step=self._committed_steps,
+            messages=messages,
+            settled_part=self._settled_part(),
+            notices=self._notices,
         )
 
     def _settled_part(self) -> int:

@@ -144,7 +144,10 @@ async def edit_and_delete(chatd: InProcessDaemon) -> list[SseEvent]:
 async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> None:
     model = ScriptedModel()
     async with running_daemon(
-        dsn, FunctionProvider(model.act), http={"sse_keepalive_seconds": 0.2}
+        dsn,
+        FunctionProvider(model.act),
+        http={"sse_keepalive_seconds": 0.2},
+        mcp={"absent": {"command": "/no/such/program"}},
     ) as chatd:
         edited = await edit_and_delete(chatd)
         required = await require_action(chatd) + await run_server_tool(chatd)

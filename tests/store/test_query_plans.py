@@ -160,7 +160,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     chat_id = await filled.fetchval("SELECT id FROM chats WHERE status = 'running' LIMIT 1")
     caller = {"chat_id": chat_id, "owner_id": OWNER}
     fence = {"chat_id": chat_id, "worker_id": WORKER, "epoch": 1}
-    step = {**fence, "step": 0, "messages": [], "settled_part": 0, **file_parameters([])}
+    step = {**fence, "step": 0, "messages": [], "settled_part": 0, "notices": {}}
+    step |= file_parameters([])
     sent = {
         "content": [],
         "model_config_id": None,

@@ -35,13 +35,13 @@ async def test_server_that_cannot_be_connected_costs_its_time_once(
             await eventually(lambda: server.state is ServerState.FAILED)
             tools = await server.tools()
             assert not tools.tools
-            assert tools.notices == (f"MCP server srv is not available: {reason}",)
+            assert server.absence == f"MCP server srv is not available: {reason}"
             assert server.state is ServerState.FAILED
             with anyio.fail_after(0.2):  # it is known to be unavailable
                 result = await server.call("echo", {}, seconds=60)
-                assert (await server.tools()).notices == tools.notices
+                assert await server.tools() == tools
             assert result.is_error
-            assert result.text == f"{tools.notices[0]}. The tool was not called."
+            assert result.text == f"{server.absence}. The tool was not called."
             await eventually(lambda: not living(tmp_path))
     (failure,) = [entry for entry in logs if entry["event"] == "mcp.failed"]
     assert (failure["reason"], failure["retry_seconds"]) == (reason, 30.0)
@@ -51,8 +51,8 @@ async def test_server_that_cannot_be_connected_costs_its_time_once(
 
 async def test_missing_command_is_named_in_words() -> None:
     async with running(McpServer(config(StdioEndpoint(command="/no/such/program")))) as server:
-        (notice,) = (await server.tools()).notices
-    assert notice == "MCP server srv is not available: its command was not found"
+        await server.tools()
+        assert server.absence == "MCP server srv is not available: its command was not found"
 
 
 async def test_server_that_failed_is_tried_again_after_a_reload(tmp_path: Path) -> None:

@@ -51,16 +51,18 @@ async def test_headers_of_the_configuration_go_to_the_server_and_nowhere_else() 
 async def test_status_of_a_refusal_is_told(status: int) -> None:
     answer = chosen_answers(lambda _: response(status, b"no"))
     async with answer as chosen, running_at(chosen.url) as server:
-        (notice,) = (await server.tools()).notices
-    assert notice == f"MCP server srv is not available: it answered with status {status}"
+        await server.tools()
+        assert (
+            server.absence == f"MCP server srv is not available: it answered with status {status}"
+        )
 
 
 async def test_address_without_a_server_is_unavailable() -> None:
     async with chosen_answers(ordinary) as chosen:
         pass
     async with running_at(chosen.url) as server:
-        (notice,) = (await server.tools()).notices
-    assert notice == "MCP server srv is not available: it could not be reached"
+        await server.tools()
+        assert server.absence == "MCP server srv is not available: it could not be reached"
 
 
 def _large(request: Request) -> bytes:
@@ -122,8 +124,8 @@ async def test_deaf_address_delays_a_call_by_its_time_limit_and_no_more() -> Non
         running_at(chosen.url, connect_seconds=0.3) as server,
     ):
         with anyio.fail_after(2):
-            (notice,) = (await server.tools()).notices
-    assert notice == "MCP server srv is not available: it was not ready within 0.3 s"
+            await server.tools()
+        assert server.absence == "MCP server srv is not available: it was not ready within 0.3 s"
 
 
 async def test_server_that_was_started_anew_is_connected_again(

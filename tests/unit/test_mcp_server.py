@@ -119,9 +119,8 @@ async def test_known_tools_are_offered_while_their_server_is_unavailable(tmp_pat
         assert result.text == (
             "MCP server srv is not available: its command was not found. The tool was not called."
         )
-        tools = await server.tools()
-        assert tools.tools == known.tools
-        assert tools.notices == ("MCP server srv is not available: its command was not found",)
+        assert await server.tools() == known
+        assert server.absence == "MCP server srv is not available: its command was not found"
 
 
 @pytest.mark.parametrize(("age", "lists_again"), [(299, False), (301, True)])
@@ -169,8 +168,8 @@ async def test_missing_sdk_is_a_failure_like_any_other(monkeypatch: pytest.Monke
     monkeypatch.setattr("chatd.tools.mcp.server.load_sdk", load_sdk)
     monkeypatch.setattr("chatd.tools.mcp.availability.FIRST_PAUSE_SECONDS", 0.05)
     async with running_program() as server:
-        (notice,) = (await server.tools()).notices
-        assert notice == "MCP server srv is not available: the extra mcp is not installed"
+        await server.tools()
+        assert server.absence == "MCP server srv is not available: the extra mcp is not installed"
         with anyio.fail_after(5):
             assert (await server.call("echo", {}, seconds=60)).is_error
         monkeypatch.undo()  # it is installed

@@ -74,6 +74,8 @@ CALLS: Mapping[str, Any] = {
 CLOSED = {"tool_call_id": "c1", "tool_name": "search", "is_error": False}
 TOOL_CALLS = StreamEventType.TOOL_CALLS
 
+NOTICES = {"notices": [{"server": "time", "message": "MCP server time is not available"}]}
+
 CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "create with a message": (entry_of(Transition.CREATE, P, Role.SYSTEM, USER), [M, M, S]),
     "create without a message": (entry_of(Transition.CREATE, W), [S]),
@@ -87,6 +89,14 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "close_calls, the last": (
         entry_of(Transition.CLOSE_CALLS, R, TOOL, closed=[CLOSED]),
         [M, TOOL_CALLS],
+    ),
+    "notices": (
+        entry_of(Transition.COMMIT_STEP, R, ASSISTANT, **NOTICES),
+        [M, StreamEventType.NOTICES],
+    ),
+    "notices at the end": (
+        entry_of(Transition.FINISH_TURN, W, ASSISTANT, **NOTICES, queue_length=0),
+        [M, StreamEventType.NOTICES, S],
     ),
     "interrupt, running": (entry_of(Transition.INTERRUPT, I), [S]),
     "interrupt, waiting for the client": (entry_of(Transition.INTERRUPT, W, TOOL), [M, S]),
@@ -252,6 +262,8 @@ def test_events_of_an_entry(name: str) -> None:
             "closed": entry.data.get("closed", []),
             "started": entry.data.get("started", []),
         }
+    if StreamEventType.NOTICES in data:
+        assert data[StreamEventType.NOTICES] == NOTICES
     if StreamEventType.CHAT in data:
         assert data[StreamEventType.CHAT] == DESCRIPTION
 

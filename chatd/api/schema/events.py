@@ -20,6 +20,7 @@ from chatd.api.schema.parts import Deltas, PartDelta
 from chatd.api.schema.resources import Chat, FailureDetail, Message, QueuedMessage
 from chatd.api.schema.types import Labels, Title
 from chatd.domain.chat import Status
+from chatd.domain.notice import MAX_NOTICES
 from chatd.domain.stream_events import StreamEventType
 
 
@@ -55,6 +56,19 @@ class ToolCallsChangedData(BaseModel):
         "others had to end before, or by another worker once more.",
         examples=[[]],
     )
+
+
+class Notice(BaseModel):
+    """A notice about an MCP server whose tools the chat should have."""
+
+    server: str = Field(examples=["time"])
+    message: str = Field(examples=["MCP server time is not available: its command was not found"])
+
+
+class NoticesData(BaseModel):
+    """The turn goes on without these servers, or calls of their tools fail. For people."""
+
+    notices: list[Notice] = Field(max_length=MAX_NOTICES)
 
 
 class SnapshotData(BaseModel):
@@ -214,6 +228,7 @@ ChatEvent = _stream(
     _event(_E.QUEUE_UPDATE, QueueChangedData),
     _event(_E.ACTION_REQUIRED, ActionRequiredData),
     _event(_E.TOOL_CALLS, ToolCallsChangedData),
+    _event(_E.NOTICES, NoticesData, "NoticesGiven"),
     _event(_E.RETRY, RetryScheduledData),
     _event(_E.ERROR, TurnFailedData),
     _event(_E.CHAT, ChatUpdatedData),

@@ -22,6 +22,7 @@ from chatd.client import (
     Message,
     MessagePart,
     MessageStored,
+    NoticesGiven,
     PreviewReset,
     QueueChanged,
     Snapshot,
@@ -77,6 +78,8 @@ class TranscriptRenderer:
             case ActionRequired():
                 names = ", ".join(call["tool_name"] for call in event.data["calls"])
                 yield f"waiting for another client to run {names}"
+            case NoticesGiven():
+                yield from (notice["message"] for notice in event.data["notices"])
             case ChatDeleted():
                 yield "the chat was deleted"
 

@@ -80,7 +80,7 @@ WITH updated AS (
                          FROM jsonb_array_elements(:calls) WITH ORDINALITY AS input (call, n)
                          WHERE call->>'state' = 'asked'),
                'deadline', updated.action_deadline,
-               'settled_part', updated.settled_part)
+               'settled_part', updated.settled_part) || :notices::jsonb
     FROM updated
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (

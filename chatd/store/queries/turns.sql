@@ -38,7 +38,8 @@ SELECT EXISTS (SELECT FROM chats WHERE id = :chat_id) AS found,
 
 -- name: commit_step
 -- Store one step of a running turn and go on. It is progress, so attempts and recoveries start
--- over. `:calls` are the tool calls that the step opens, as of chat_tool_call_rows.
+-- over. `:calls` are the tool calls that the step opens, as of chat_tool_call_rows. `:notices` is
+-- what the journal has of notices for people, here and in `finish`.
 WITH updated AS (
     UPDATE chats c SET
         version = c.version + 1,
@@ -96,7 +97,7 @@ WITH updated AS (
            updated.worker_id,
            jsonb_build_object(
                'messages', (SELECT COALESCE(jsonb_agg(id ORDER BY id), '[]') FROM inserted),
-               'settled_part', updated.settled_part)
+               'settled_part', updated.settled_part) || :notices::jsonb
     FROM updated
     RETURNING created_at, data
 )
@@ -305,7 +306,7 @@ WITH snapshot AS MATERIALIZED (
                'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
                'promoted', (SELECT id FROM queue_head),
                'settled_part', updated.settled_part,
-               'queue_length', updated.queue_length))
+               'queue_length', updated.queue_length)) || :notices::jsonb
     FROM updated
     RETURNING created_at, data
 ), admitted AS MATERIALIZED (

@@ -120,12 +120,16 @@ class McpServer:
             and (not self._is_program or self._state is ServerState.READY)
         ):
             self._want_list()
-        tools = known.list or ToolList()
+        return known.list or ToolList()
+
+    @property
+    def absence(self) -> str | None:
+        """Words for people on why calls of the tools would fail now. None: they would not."""
         if self.state is ServerState.FAILED:
-            return ToolList(tools=tools.tools, notices=(self._unavailable(), *tools.notices))
-        if known.list is None:
-            return ToolList(notices=(f"MCP server {self.config.name} has not started yet",))
-        return tools
+            return self._unavailable()
+        if self._known.list is None:
+            return f"MCP server {self.config.name} has not started yet"
+        return None
 
     def retry_now(self) -> None:
         """Try a server that failed again, and read its list of tools anew."""

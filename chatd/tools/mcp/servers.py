@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 import structlog
 
+from chatd.domain.notice import Notice
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice, ToolKind
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.listing import ToolList
@@ -39,6 +40,22 @@ class McpServers:
             self._own, self._lists = own, lists
             self._registry = self._merge(own, lists)
         return self._registry.chosen(choice)
+
+    def notices(self, choice: ToolChoice = NO_CHOICE) -> Sequence[Notice]:
+        """Return for people which servers of a chat with this choice are unavailable now."""
+        if not self.servers and not choice.names:
+            return ()
+        names = {server.config.name for server in self.servers}
+        missing = [name for name in choice.names.get(ToolKind.MCP, ()) if name not in names]
+        absent = [
+            (server.config.name, server.absence)
+            for server in self.servers
+            if server.absence and _is_chosen(server, choice)
+        ]
+        removed = [(name, f"MCP server {name} is not configured any more") for name in missing]
+        return [
+            Notice(server=name, message=text) for name, text in sorted([*absent, *removed]) if text
+        ]
 
     def retry_now(self) -> None:
         """Try all servers that failed again."""

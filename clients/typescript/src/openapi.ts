@@ -873,7 +873,7 @@ export interface components {
          * ChatEvent
          * @description An event of one chat's stream.
          */
-        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["NoticesGiven"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * ChatListEvent
          * @description An event of the stream of all your chats.
@@ -2099,6 +2099,72 @@ export interface components {
              * @example null
              */
             next_cursor?: string | null;
+        };
+        /**
+         * Notice
+         * @description A notice about an MCP server whose tools the chat should have.
+         * @example {
+         *       "message": "MCP server time is not available: its command was not found",
+         *       "server": "time"
+         *     }
+         */
+        Notice: {
+            /**
+             * Message
+             * @example MCP server time is not available: its command was not found
+             */
+            message: string;
+            /**
+             * Server
+             * @example time
+             */
+            server: string;
+        };
+        /**
+         * NoticesData
+         * @description The turn goes on without these servers, or calls of their tools fail. For people.
+         * @example {
+         *       "notices": [
+         *         {
+         *           "message": "MCP server time is not available: its command was not found",
+         *           "server": "time"
+         *         }
+         *       ]
+         *     }
+         */
+        NoticesData: {
+            /** Notices */
+            notices: components["schemas"]["Notice"][];
+        };
+        /**
+         * NoticesGiven
+         * @description The turn goes on without these servers, or calls of their tools fail. For people.
+         * @example {
+         *       "data": {
+         *         "notices": [
+         *           {
+         *             "message": "MCP server time is not available: its command was not found",
+         *             "server": "time"
+         *           }
+         *         ]
+         *       },
+         *       "event": "notices",
+         *       "id": "3.1.4~1"
+         *     }
+         */
+        NoticesGiven: {
+            data: components["schemas"]["NoticesData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "notices";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4~1
+             */
+            id: string;
         };
         /**
          * Part
