@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from chaos.model_process import TOOL
+from chaos.model_process import POLICIES, TOOL
 from chaos.records import Request
 from chaos.requests import Requester
 
@@ -47,6 +47,9 @@ class Caller:
             body["content"] = text = self._text()
         if self._random.random() < 0.6:
             body["tools"] = _TOOLS
+        if self._random.random() < 0.3:
+            names = sorted(POLICIES)
+            body["server_tools"] = {"http": self._random.sample(names, self._random.randrange(3))}
         if self._random.random() < 0.3:
             body["system_prompt"] = "Be brief."
         return await self._requests.change("create", "POST", "/chats", body, text=text)

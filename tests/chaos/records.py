@@ -64,6 +64,8 @@ class Effect:
     began: float
     ended: float | None = None
     end: str | None = None
+    text: str = ""
+    """The whole answer, or its beginning if it is large."""
 
 
 @dataclass(slots=True, kw_only=True)

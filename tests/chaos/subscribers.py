@@ -206,7 +206,7 @@ class RawSubscriber(Subscriber):
                 known = {message["id"] for message in picture.messages}
                 self._check_message(data, self._preview(), known)
                 picture.messages.append(data)
-                if data["role"] == "assistant":
+                if data["role"] in {"assistant", "tool"}:
                     self._parts = {}
 
     def _apply_metadata(self, name: str, data: Any) -> None:

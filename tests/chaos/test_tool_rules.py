@@ -47,6 +47,10 @@ def effect_is_of_another_tool(e: Evidence) -> None:
     e.effects[0].tool = "read"
 
 
+def tool_was_not_chosen(e: Evidence) -> None:
+    e.chats[TOOL_CHAT]["server_tools"] = {"http": ["read"]}
+
+
 def row_is_left_open(e: Evidence) -> None:
     closed: dict[str, Any] = {"completed_at": None, "answer": None, "is_error": None}
     e.tool_calls[TOOL_CHAT][0] |= {"state": "started", **closed}
@@ -120,6 +124,7 @@ CASES: dict[str, list[Callable[[Evidence], None]]] = {
         idempotent_tool_runs_four_times,
     ],
     "effects_belong_to_calls": [effect_has_no_call, effect_is_of_another_tool],
+    "effects_are_of_chosen_tools": [tool_was_not_chosen],
     "ledgers_are_closed_at_rest": [row_is_left_open, row_is_left_open_after_a_failure],
     "results_are_what_the_tools_answered": [
         result_is_that_of_another_call,

@@ -45,7 +45,7 @@ class ChaosTools(ToolEndpoint):
             how=how,
             began=time.time(),
         )
-        end = "cancelled"
+        end, text = "cancelled", f"effect {number}."
         try:
             delay = self.delays.popleft() if self.delays else 0.0
             await asyncio.sleep(delay + self._random.uniform(*SECONDS.get(how, _QUICK_SECONDS)))
@@ -53,12 +53,25 @@ class ChaosTools(ToolEndpoint):
                 end = "dropped"
                 raise ConnectionAbortedError
             end = "failed" if how == "fails" else "answered"
-            text = f"effect {number}."
-            if how == "large":
-                text += "x" * LARGE_BYTES
-            return response(text, status=500 if how == "fails" else 200)
+            if how == "streams":
+                pieces = [f" {n}" for n in range(self._random.randint(2, 12))]
+                text += "".join(pieces)
+                end = "cancelled"
+                await self._stream([f"effect {number}.", *pieces], request)
+                end = "answered"
+                return b""
+            body = text + ("x" * LARGE_BYTES if how == "large" else "")
+            return response(body, status=500 if how == "fails" else 200)
         finally:
-            self._write(number=number, ended=time.time(), end=end)
+            self._write(number=number, ended=time.time(), end=end, text=text)
+
+    async def _stream(self, pieces: list[str], request: ToolCallRequest) -> None:
+        """Send a body of text in pieces, so that it is shown while it comes."""
+        head = response("".join(pieces), headers="content-type: text/plain\r\n")
+        request.write(head[: head.index(b"\r\n\r\n") + 4])
+        for piece in pieces:
+            request.write(piece.encode())
+            await asyncio.sleep(self._random.uniform(0.1, 0.4))
 
 
 async def main(seed: int, port: int, log: str) -> None:

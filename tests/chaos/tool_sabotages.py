@@ -31,6 +31,17 @@ OF_TOOLS = (
         found_by=frozenset({"effects_belong_to_calls"}),
     ),
     Sabotage(
+        name="choice-of-tools",
+        edits=(
+            Edit(
+                file="chatd/worker/turn.py",
+                old="choice = NO_CHOICE if chosen is None else ToolChoice(chosen)",
+                new="choice = NO_CHOICE",
+            ),
+        ),
+        found_by=frozenset({"effects_are_of_chosen_tools"}),
+    ),
+    Sabotage(
         name="end-of-calls",
         edits=(
             Edit(
@@ -81,8 +92,8 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="chatd/worker/tool_execution.py",
-                old="        self._is_cancelled = True\n        self._scope.cancel()\n",
-                new="        self._is_cancelled = True\n",
+                old="        self._progress.end()\n        self._scope.cancel()\n",
+                new="        self._progress.end()\n",
             ),
         ),
         faults=_SLOW_TOOLS,

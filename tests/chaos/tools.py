@@ -100,6 +100,7 @@ class Tools:
             else:
                 effect = found[fields["number"]]
                 effect.ended, effect.end = fields["ended"], fields["end"]
+                effect.text = fields["text"]
         return list(found.values())
 
 

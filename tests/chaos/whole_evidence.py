@@ -59,6 +59,7 @@ def whole_evidence() -> Evidence:
         "queue_length": 0,
         "title": "",
         "labels": {},
+        "server_tools": None,
         "archived": False,
     }
     request: dict[str, Any] = {"method": "POST", "path": "", "status": 201}

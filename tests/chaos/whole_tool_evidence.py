@@ -24,6 +24,7 @@ def effect(number: int, call_id: str, tool: str, began: float) -> Effect:
         began=START.timestamp() + began,
         ended=START.timestamp() + began + 0.1,
         end="answered",
+        text=f"effect 7-{number}.",
     )
 
 

@@ -16,6 +16,8 @@ class ToolCallRequest:
     target: str
     headers: dict[str, str]
     body: bytes
+    write: Callable[[bytes], None]
+    """Function that sends bytes before those that the answer returns."""
 
     @property
     def key(self) -> str:
@@ -61,7 +63,7 @@ class ToolEndpoint:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 method, target, _ = first.split(" ")
-                request = ToolCallRequest(method, target, headers, body)
+                request = ToolCallRequest(method, target, headers, body, writer.write)
                 self.requests.append(request)
                 self.arrived.set()
                 answering = asyncio.ensure_future((self.answer or _done)(request))

@@ -75,6 +75,15 @@ def effects_belong_to_calls(evidence: Evidence) -> Findings:
 
 
 @rule
+def effects_are_of_chosen_tools(evidence: Evidence) -> Findings:
+    """Find effects of tools that their chat did not choose."""
+    for row, effect in _effects(evidence):
+        chosen = evidence.chats[row["chat_id"]]["server_tools"]
+        if chosen is not None and effect.tool not in chosen["http"]:
+            yield _described(row, effect=effect, chosen=chosen)
+
+
+@rule
 def ledgers_are_closed_at_rest(evidence: Evidence) -> Findings:
     """Find calls without a result in chats where nothing is under way any more."""
     for chat_id, rows in evidence.tool_calls.items():
@@ -97,8 +106,7 @@ def results_are_what_the_tools_answered(evidence: Evidence) -> Findings:
         result = row["answer"]["result"]
         if not any(
             effect.end == "answered"
-            and result.startswith(f"effect {effect.number}.")
-            and (effect.how == "large" or result == f"effect {effect.number}.")
+            and (result.startswith(effect.text) if effect.how == "large" else result == effect.text)
             for effect in effects
         ):
             yield _described(row, result=result[:100], effects=effects)

@@ -31,7 +31,7 @@ def _reaps(evidence: Evidence) -> Iterator[tuple[str, Row, str | None]]:
         for row in rows:
             if row["transition"] == "claim":
                 worker = row["worker_id"]
-            elif row["transition"] == "reap_interrupt" or (
+            elif (row["transition"] == "reap_interrupt" and row["worker_id"] != worker) or (
                 row["transition"] == "reap"
                 and row["data"]["reason"] in {"worker_dead", "lease_expired"}
             ):
