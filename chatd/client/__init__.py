@@ -53,8 +53,10 @@ from chatd.client.events import (
     Snapshot,
     StatusChanged,
     StreamReset,
+    ToolCallsChanged,
     TurnFailed,
 )
+from chatd.client.running_calls import RunningCall
 from chatd.client.stream_event import StreamEvent, UnknownEvent
 from chatd.client.tool_calls import ToolCall, ToolFunction
 from chatd.client.tools import ClientTools
@@ -110,6 +112,7 @@ __all__ = [
     "QueueChanged",
     "QueuedMessage",
     "RetryScheduled",
+    "RunningCall",
     "SendMessageResult",
     "ServerError",
     "Snapshot",
@@ -119,6 +122,7 @@ __all__ = [
     "TooManyRequests",
     "Tool",
     "ToolCall",
+    "ToolCallsChanged",
     "ToolFunction",
     "ToolResultInput",
     "Transcript",

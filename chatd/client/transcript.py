@@ -14,8 +14,10 @@ from chatd.client.events import (
     RetryScheduled,
     Snapshot,
     StatusChanged,
+    ToolCallsChanged,
     TurnFailed,
 )
+from chatd.client.running_calls import RunningCall, RunningCalls
 from chatd.client.types import (
     ActionRequiredData,
     Chat,
@@ -62,6 +64,7 @@ class Transcript:
         self.deleted = False
         """True once the chat is deleted."""
         self._parts: dict[int, Part] = {}
+        self._running_calls = RunningCalls()
 
     @property
     def status(self) -> Status | None:
@@ -88,6 +91,11 @@ class Transcript:
         """Text of the running answer so far."""
         return text_of(self.preview)
 
+    @property
+    def running_calls(self) -> list[RunningCall]:
+        """Tool calls of the last answer whose results are not stored yet, with their progress."""
+        return [] if self.idle else [*self._running_calls.of(self.messages)]
+
     def apply(self, event: ChatEvent) -> None:
         """Apply the next event of the chat's stream."""
         if isinstance(event, Snapshot):
@@ -102,7 +110,8 @@ class Transcript:
         older = data.get("older_cursor")
         self.older_cursor = None if older is None else int(older)
         self.queue = [*data["queue"]]
-        self._parts = fold_parts(data["parts"])
+        self._clear_preview()
+        self._parts = fold_parts(self._running_calls.take_progress(data["parts"]))
         self.retry = None
         self.action_required = data.get("action_required")
 
@@ -110,20 +119,27 @@ class Transcript:
         """Update messages and preview."""
         match event:
             case MessagePart():
-                self._parts = fold_parts([event.data], self._parts)
+                answer = self._running_calls.take_progress([event.data])
+                self._parts = fold_parts(answer, self._parts)
                 self.retry = None
             case MessageStored():
                 self.messages.append(event.data)
                 if event.data["role"] in {"assistant", "tool"}:
-                    self._parts = {}
+                    self._clear_preview()
             case PreviewReset():
-                self._parts = {}
+                self._clear_preview()
+            case ToolCallsChanged():
+                self._running_calls.update(event.data)
             case HistoryReset():
                 first = event.data["from_message_id"]
                 self.messages = [message for message in self.messages if message["id"] < first]
-                self._parts = {}
+                self._clear_preview()
             case ChatDeleted():
                 self.deleted = True
+
+    def _clear_preview(self) -> None:
+        self._parts = {}
+        self._running_calls.clear()
 
     def _apply_metadata(self, event: ChatEvent, chat: Chat) -> None:
         """Update the chat, its queue, and what it waits for."""

@@ -79,3 +79,9 @@ def _with_output(text: str, output: str) -> str:
 def tool_panicked(error: BaseException) -> str:
     """Return the result of a call that raised what no tool should raise."""
     return f"The tool failed: {type(error).__name__}. It may have had effects."
+
+
+def is_outcome_unknown(result: object) -> bool:
+    """Return whether a result says that nobody knows if the call had its effect."""
+    words = (OUTCOME_UNKNOWN, TURN_FAILED["other"])
+    return isinstance(result, str) and result.startswith(words)

@@ -18,6 +18,7 @@ from chatd.client import (
     RetryScheduled,
     Snapshot,
     StatusChanged,
+    ToolCallsChanged,
     Transcript,
     TurnFailed,
 )
@@ -142,3 +143,32 @@ def test_snapshot_replaces_everything() -> None:
     assert (transcript.chat["title"], transcript.chat["archived"]) == ("new", True)
     transcript.apply(ChatDeleted({"id": "c"}))
     assert transcript.deleted
+
+
+def calls_message(number: int) -> Any:
+    calls = [
+        {"type": "tool-call", "tool_call_id": f"c{n}", "tool_name": "f", "args": "{}"}
+        for n in range(2)
+    ]
+    return {"id": number, "role": "assistant", "content": calls}
+
+
+def tool_progress(text: str, **more: Any) -> Any:
+    return {"type": "tool-progress", "index": 0, "tool_call_id": "c0", "text": text, **more}
+
+
+def test_running_calls_have_their_progress_until_the_results_are_stored() -> None:
+    transcript = seen(snapshot(calls_message(1), parts=[tool_progress("a")]))
+    transcript.apply(MessagePart(tool_progress("b" * 20_000, progress=1.0, total=2.0)))
+    closed: Any = [{"tool_call_id": "c1", "tool_name": "f", "is_error": True}]
+    transcript.apply(ToolCallsChanged({"closed": closed, "started": []}))
+    first, second = transcript.running_calls
+    assert (first.text, first.progress, first.total) == ("b" * 16 * 1024, 1.0, 2.0)
+    assert (first.ended, second.ended, second.is_error) == (False, True, True)
+    assert transcript.preview == []
+    transcript.apply(MessageStored(message(2, "tool")))
+    assert transcript.running_calls == []
+    again = seen(snapshot(calls_message(1)), MessageStored(calls_message(3)))
+    assert [call.text for call in again.running_calls] == ["", ""]
+    again.apply(StatusChanged({"status": "error", "epoch": 1}))
+    assert again.running_calls == []

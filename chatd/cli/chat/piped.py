@@ -12,9 +12,11 @@ from chatd.cli.chat.conversation import Conversation, Quit
 from chatd.cli.exit_codes import Exit
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import echo, print_error, print_json
+from chatd.cli.tool_calls import args_of, call_lines
 from chatd.client import (
     ChatEvent,
     Client,
+    Message,
     MessagePart,
     MessageStored,
     PreviewReset,
@@ -35,6 +37,8 @@ class PipedChat:
         self._cursor: str | None = None
         self._printed_text = ""
         """Printed part of the current answer."""
+        self._args_by_id: dict[str, str] = {}
+        """Arguments of the calls of the last answer."""
 
     async def run(self) -> int:
         """Send all lines, and return the exit code: whether the last turn succeeded."""
@@ -95,16 +99,28 @@ class PipedChat:
                     print_error(error)
             case MessagePart():
                 self._print_new_text(self._conversation.transcript.preview_text)
-            case MessageStored() if event.data["role"] == "assistant":
-                self._print_new_text(plain_text(event.data["content"]))
-                echo()
-                self._printed_text = ""
+            case MessageStored():
+                self._print_message(event.data)
             case PreviewReset() if self._printed_text:
                 echo()
                 print_error("the answer restarts")
                 self._printed_text = ""
             case TurnFailed():
                 print_error(event.data["last_error"])
+
+    def _print_message(self, message: Message) -> None:
+        """Print an answer. What came of tool calls goes to standard error: a file gets answers alone."""
+        content = message["content"]
+        if message["role"] == "tool":
+            for call_line in call_lines(content, self._args_by_id):
+                echo(call_line, error=True)
+        elif message["role"] == "assistant":
+            self._args_by_id = args_of(content)
+            text = plain_text([part for part in content if part["type"] != "tool-call"])
+            if text or self._printed_text:
+                self._print_new_text(text)
+                echo()
+            self._printed_text = ""
 
     def _print_new_text(self, text: str) -> None:
         """Print the part of ``text`` that was not printed yet."""

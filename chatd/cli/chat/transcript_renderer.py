@@ -7,13 +7,15 @@ printed permanently. The last one is a preview that is redrawn with each delta.
 import io
 from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
 from rich.rule import Rule
 from rich.text import Text
 
+from chatd.cli.chat.call_lines import result_lines, running_call_lines
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import TEXT_LAYOUT
+from chatd.cli.tool_calls import args_of
 from chatd.client import (
     ActionRequired,
     ChatDeleted,
@@ -44,6 +46,8 @@ class TranscriptRenderer:
         self._printed_message_ids: set[int] = set()
         self._printed_text = ""
         """Printed part of the current answer."""
+        self._args_by_id: dict[str, str] = {}
+        """Arguments of the calls of the last answer."""
         self._interrupting = False
 
     def render_event(self, event: ChatEvent) -> Iterable[RenderableType]:
@@ -89,6 +93,8 @@ class TranscriptRenderer:
         text = text.removeprefix(self._printed_text)
         if text.strip():
             return _markdown(text)
+        if calls := self._transcript.running_calls:
+            return Group(*running_call_lines(calls, self._transcript.action_required))
         return Text("...", style="dim") if self._transcript.preview and not text else None
 
     def _render_history(self, messages: list[Message]) -> Iterable[RenderableType]:
@@ -108,13 +114,18 @@ class TranscriptRenderer:
 
     def _render_message(self, message: Message) -> Iterable[RenderableType]:
         self._printed_message_ids.add(message["id"])
-        text = plain_text(message["content"])
+        content = message["content"]
+        text = plain_text([part for part in content if part["type"] != "tool-call"])
         if message["role"] == "user":
             yield _text(f"> {text}", "bold cyan")
+            return
+        if message["role"] == "tool":
+            yield Group(*result_lines(content, self._args_by_id))
             return
         if message["role"] != "assistant":
             yield _dim_note(text)
             return
+        self._args_by_id = args_of(content)
         printed, self._printed_text = self._printed_text, ""
         if not text.startswith(printed):
             yield _dim_note("the stored answer differs from the streamed one")

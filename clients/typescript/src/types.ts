@@ -34,6 +34,7 @@ export type PreviewReset = Schemas["PreviewReset"];
 export type HistoryReset = Schemas["HistoryReset"];
 export type QueueChanged = Schemas["QueueChanged"];
 export type ActionRequired = Schemas["ActionRequired"];
+export type ToolCallsChanged = Schemas["ToolCallsChanged"];
 export type RetryScheduled = Schemas["RetryScheduled"];
 export type TurnFailed = Schemas["TurnFailed"];
 export type ChatUpdated = Schemas["ChatUpdated"];

@@ -1,0 +1,88 @@
+"""Text for people: tool calls, their progress and their results, each on one line."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from chatd.cli.output import to_json
+from chatd.domain.tool_call_errors import is_outcome_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatd.client import Part, RunningCall
+
+CALL_STYLES = {"ok": "green", "failed": "red", "unknown": "yellow", "running": "cyan"}
+"""Colours of a call by what came of it."""
+
+_MAX_LENGTH = 300
+"""Characters of arguments or of a result that a line shows."""
+
+
+def args_text(args: str) -> str:
+    """Return the arguments as ``name: value, …``, shortened. A model may write what is no JSON object."""
+    try:
+        values = json.loads(args) if args.strip() else {}
+    except (ValueError, RecursionError):
+        return shorten(args)
+    if not isinstance(values, dict):
+        return shorten(args)
+    return shorten(", ".join(f"{name}: {_value_text(value)}" for name, value in values.items()))
+
+
+def call_text(name: str | None, args: str) -> str:
+    """Return a call on one line."""
+    return "  ".join(filter(None, (name or "tool", args_text(args))))
+
+
+def outcome(result: Any, *, is_error: bool) -> str:
+    """Return what came of a call: a key of ``CALL_STYLES``."""
+    if not is_error:
+        return "ok"
+    return "unknown" if is_outcome_unknown(result) else "failed"
+
+
+def result_text(result: Any, *, is_error: bool) -> str:
+    """Return a result on one line, shortened, with what came of the call if that is bad."""
+    text = shorten(_value_text(result)) or "nothing"
+    prefix = {"ok": "", "failed": "failed: ", "unknown": "outcome unknown: "}
+    return prefix[outcome(result, is_error=is_error)] + text
+
+
+def running_text(call: "RunningCall", *, asked: bool) -> str:
+    """Return the state of a call without a result, on one line. The client is ``asked`` to run it."""
+    if call.ended:
+        return "failed" if call.is_error else "done"
+    if asked:
+        return "waits for a client that runs it"
+    steps = "" if call.progress is None else f"{call.progress:g}"
+    if steps and call.total is not None:
+        steps += f"/{call.total:g}"
+    last_line = call.text.rstrip().rpartition("\n")[2]
+    report = " ".join(filter(None, (steps, call.message or last_line)))
+    return f"running  {shorten(report)}".rstrip()
+
+
+def call_lines(content: "Sequence[Part]", args_by_id: dict[str, str]) -> list[str]:
+    """Return two lines for each result of a message: the call, and what came of it."""
+    lines = []
+    for part in content:
+        if part["type"] == "tool-result":
+            name, args = part.get("tool_name"), args_by_id.get(part["tool_call_id"], "")
+            is_error = part.get("is_error", False)
+            lines += [call_text(name, args), f"  {result_text(part['result'], is_error=is_error)}"]
+    return lines
+
+
+def args_of(content: "Sequence[Part]") -> dict[str, str]:
+    """Return the arguments of the calls of a message, by their ids."""
+    return {part["tool_call_id"]: part["args"] for part in content if part["type"] == "tool-call"}
+
+
+def shorten(text: str, length: int = _MAX_LENGTH) -> str:
+    """Return the beginning of a text, on one line."""
+    line = " ".join(text[: 2 * length].split())
+    return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 3]}..."
+
+
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value)
