@@ -55,6 +55,7 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "context_limit": 400000,
             "max_output_tokens": 16000,
             "settings": {"temperature": 0.2},
+            "native_tools": ["web_search"],
             "default": True,
         }
     },

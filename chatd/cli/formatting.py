@@ -50,9 +50,11 @@ def plain_text(content: "Sequence[Part]") -> str:
 def _part_text(part: "Part") -> str:
     if part["type"] == "text":
         return part["text"]
-    if part["type"] == "tool-call":
+    if part["type"] in {"tool-call", "native-tool-call"}:
         return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
-    if part["type"] == "tool-result":
+    if part["type"] == "tool-result" or (
+        part["type"] == "native-tool-result" and part.get("is_error")
+    ):
         verb = "failed with" if part.get("is_error") else "returned"
         return f"[{part.get('tool_name') or 'tool'} {verb} {part.get('result')}]"
     if part["type"] == "file":

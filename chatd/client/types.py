@@ -516,6 +516,30 @@ class LeasedChat(TypedDict):
     status: Status
 
 
+class NativeToolCallPart(TypedDict):
+    """A call of a tool that the provider ran itself while its model answered.
+
+    It needs no result.
+    """
+
+    args: str
+    """JSON as the provider sent it."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["native-tool-call"]
+
+
+class NativeToolResultPart(TypedDict):
+    """The result of such a call, as far as it can be read. Long ones are cut, to a text."""
+
+    is_error: NotRequired[bool]
+    result: Any
+    """Any JSON, in the provider's own form."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["native-tool-result"]
+
+
 class ReasoningPart(TypedDict):
     """The model's reasoning, as far as the provider shows it."""
 
@@ -559,7 +583,16 @@ class ToolResultPart(TypedDict):
     type: Literal["tool-result"]
 
 
-Part: TypeAlias = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart
+Part: TypeAlias = (
+    TextPart
+    | ReasoningPart
+    | ToolCallPart
+    | ToolResultPart
+    | NativeToolCallPart
+    | NativeToolResultPart
+    | SourcePart
+    | FilePart
+)
 """A part of a message. ``type`` tells them apart."""
 
 
@@ -617,6 +650,30 @@ class ModelPage(TypedDict):
     Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
     ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
+
+
+class NativeToolCallDelta(TypedDict):
+    """A piece of such a call: append ``args``, and set the other fields that are present."""
+
+    args: NotRequired[str]
+    index: int
+    """The index of the content part that this adds to."""
+    tool_call_id: NotRequired[str | None]
+    tool_name: NotRequired[str | None]
+    type: Literal["native-tool-call"]
+
+
+class NativeToolResultDelta(TypedDict):
+    """A complete result of such a call."""
+
+    index: int
+    """The index of the content part that this adds to."""
+    is_error: NotRequired[bool]
+    result: Any
+    """Any JSON, in the provider's own form."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["native-tool-result"]
 
 
 class Notice(TypedDict):
@@ -692,7 +749,14 @@ class ToolProgressDelta(TypedDict):
 
 
 PartDelta: TypeAlias = (
-    TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta | ToolProgressDelta
+    TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | NativeToolCallDelta
+    | NativeToolResultDelta
+    | SourceDelta
+    | FileDelta
+    | ToolProgressDelta
 )
 """A streamed piece of a part. ``index`` names the part."""
 

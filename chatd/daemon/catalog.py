@@ -1,7 +1,9 @@
 """The catalog of models, built from the settings."""
 
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
+from chatd.llm.native_tools import NativeTool
 from chatd.settings import ModelSettings, ProviderSettings, Settings
+from chatd.settings.models import NativeToolSettings
 
 
 def catalog_from_settings(settings: Settings) -> Catalog:
@@ -37,7 +39,12 @@ def model_configs(models: dict[str, ModelSettings]) -> list[ModelConfig]:
             context_limit=model.context_limit,
             max_output_tokens=model.max_output_tokens,
             settings=model.settings,
+            native_tools=[_native_tool(tool) for tool in model.native_tools],
             default=model.default,
         )
         for name, model in models.items()
     ]
+
+
+def _native_tool(tool: NativeToolSettings) -> NativeTool:
+    return NativeTool(kind=tool.kind, options=tool.model_dump(exclude={"kind"}, exclude_none=True))

@@ -1,8 +1,9 @@
 """Messages, their content parts, and the deltas that fold into parts.
 
 A content part is a plain mapping with a ``type`` (``text``, ``reasoning``, ``tool-call``,
-``tool-result``, ``source``, ``file``) in the spelling of the API. A *delta* is a streamed piece of one
-content part: ``{"index": n, "type": …, …}``, where ``index`` is the number of that part in the message.
+``tool-result``, ``native-tool-call``, ``native-tool-result``, ``source``, ``file``) in the spelling of the
+API. A *delta* is a streamed piece of one content part: ``{"index": n, "type": …, …}``, where ``index`` is
+the number of that part in the message.
 Folding is associative, so batches of deltas can be joined in any grouping.
 """
 
@@ -23,8 +24,22 @@ Part = Mapping[str, Any]
 
 Content = tuple[Part, ...]
 
-PART_TYPES: Final = frozenset({"text", "reasoning", "tool-call", "tool-result", "source", "file"})
+NATIVE_PART_TYPES: Final = frozenset({"native-tool-call", "native-tool-result"})
+"""Calls of tools that the provider ran itself while it answered, and their results."""
+
+PART_TYPES: Final = NATIVE_PART_TYPES | {
+    "text",
+    "reasoning",
+    "tool-call",
+    "tool-result",
+    "source",
+    "file",
+}
 """The types of content parts that this version knows."""
+
+
+PAUSED: Final = "pause_turn"
+"""Finish reason of an answer that its provider paused. It goes on when it is sent its answer back."""
 
 
 class Role(StoredWord):

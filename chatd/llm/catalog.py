@@ -15,6 +15,7 @@ import structlog
 
 from chatd.domain.errors import ModelNotFound
 from chatd.llm.errors import ProviderConfigError
+from chatd.llm.native_tools import NativeTool
 from chatd.llm.provider import Provider
 from chatd.llm.scripted.provider import ScriptedProvider
 from chatd.llm.scripted.script import DEFAULT_SCRIPT, parse_script
@@ -42,6 +43,8 @@ class ModelConfig:
     max_output_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Passed to the provider unchanged, such as ``temperature``."""
+    native_tools: Sequence[NativeTool] = ()
+    """The tools that the provider runs itself while this model answers."""
     default: bool = False
 
     id: UUID = field(init=False)
@@ -145,8 +148,14 @@ class Catalog:
 
 def build_catalog(*, providers: Iterable[ProviderConfig], models: Iterable[ModelConfig]) -> Catalog:
     """Build the providers and the catalog. Raise ``ProviderConfigError``, which names the key."""
-    built = {config.name: _build_provider(config) for config in providers}
-    return Catalog(models=models, providers=built)
+    configs, models = {config.name: config for config in providers}, tuple(models)
+    built = {name: _build_provider(config) for name, config in configs.items()}
+    catalog = Catalog(models=models, providers=built)
+    for model in models:
+        kind = PROVIDER_KINDS[configs[model.provider].kind]
+        for problem in filter(None, map(kind.native_tool_problem, model.native_tools)):
+            raise ProviderConfigError(f"models.{model.name}.native_tools", problem)
+    return catalog
 
 
 def _default_model(models: Iterable[ModelConfig]) -> ModelConfig:

@@ -1,6 +1,6 @@
 """Protocol of model providers: a stream of deltas, ended by ``Finished``."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from chatd.domain.chat import Usage
 from chatd.domain.files import ReadFiles, read_no_files
 from chatd.domain.message import Message, Part
+from chatd.llm.native_tools import NativeTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class ModelRequest:
     max_output_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] = ()
+    native_tools: Sequence[NativeTool] = ()
     on_bytes: Callable[[], None] = field(default=_ignore_bytes, repr=False, compare=False)
     read_files: ReadFiles = field(default=read_no_files, repr=False, compare=False)
 

@@ -1,13 +1,17 @@
 """Sections of named tables: providers, and the models they serve."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PositiveInt, model_validator
 
+from chatd.llm.native_tools import NativeToolKind
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.settings.http_types import BaseUrl, Headers, HeaderValue
 from chatd.settings.json_types import JsonTable, MaybeJson
-from chatd.settings.types import NonEmptyText, Section, check_rules
+from chatd.settings.types import STRICT, NonEmptyText, Section, check_rules
+
+_MAX_DOMAINS = 100
+"""Domains of one list, more than any provider takes."""
 
 
 def _check_kind(name: str) -> str:
@@ -52,6 +56,35 @@ class ProviderSettings(Section):
         return self
 
 
+class NativeToolSettings(BaseModel):
+    """A tool that the provider runs itself, with its options. Not all providers have all of them."""
+
+    model_config = STRICT
+
+    kind: NativeToolKind
+    max_uses: PositiveInt | None = None
+    allowed_domains: list[NonEmptyText] | None = Field(None, max_length=_MAX_DOMAINS)
+    blocked_domains: list[NonEmptyText] | None = Field(None, max_length=_MAX_DOMAINS)
+    search_context_size: Literal["low", "medium", "high"] | None = None
+    user_location: dict[Literal["city", "country", "region", "timezone"], NonEmptyText] | None = (
+        None
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_name(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+def _check_kinds(tools: list[NativeToolSettings]) -> list[NativeToolSettings]:
+    if len({tool.kind for tool in tools}) < len(tools):
+        raise ValueError("must not have a tool twice")
+    return tools
+
+
+NativeTools = Annotated[MaybeJson[list[NativeToolSettings]], AfterValidator(_check_kinds)]
+
+
 class ModelSettings(Section):
     """A model that chats may ask for by this name."""
 
@@ -65,5 +98,9 @@ class ModelSettings(Section):
     """Maximum tokens of one response. Not set: the provider decides."""
     settings: JsonTable = Field({})
     """Additional settings of each call, such as temperature."""
+    native_tools: NativeTools = Field([])
+    """Tools that the provider itself runs while this model answers: web_search and code_execution (kinds
+    openai and anthropic), web_fetch (anthropic). Each is a name, or a table of its kind and its options:
+    max_uses, allowed_domains, blocked_domains, search_context_size, user_location."""
     default: bool = False
     """Use it for chats that name no model. At most one model is the default."""

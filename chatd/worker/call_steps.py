@@ -13,6 +13,7 @@ from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import (
     AwaitClientTools,
+    CallModel,
     NextStep,
     OpenCalls,
     RunCalls,
@@ -76,9 +77,11 @@ class CallSteps:
         await self._run.run(step, args)
 
     def command(
-        self, step: OpenCalls | AwaitClientTools, values: StepValues
+        self, step: CallModel | OpenCalls | AwaitClientTools, values: StepValues
     ) -> CommitStep | RequireAction:
         """Return the command that stores the messages of ``values`` and how their calls begin."""
+        if isinstance(step, CallModel):
+            return CommitStep(**values)
         if isinstance(step, OpenCalls):
             self._count(step.calls)
             if step.all_closed:

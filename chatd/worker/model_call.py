@@ -106,6 +106,7 @@ class ModelCall:
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
             tools=self._tool_specs(history),
+            native_tools=self._model.native_tools,
             read_files=self._read_for_provider,
         )
         with tracing.model_call_span(
@@ -175,7 +176,8 @@ class ModelCall:
     def _sanitize(self, part: Part) -> Part:
         if is_storable_fragment(part):
             return part
-        return self._tool_call_ids.with_unique_id(replace_unstorable_json(part))
+        part = replace_unstorable_json(part)
+        return self._tool_call_ids.with_unique_id(part) if part["type"] == "tool-call" else part
 
     def _publish(self, part: Part) -> None:
         if self.first_part_at is None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatd.domain.message import (
+    PAUSED,
     Message,
     NewMessage,
     Part,
@@ -28,7 +29,7 @@ from chatd.domain.tool_call_errors import CANCELLED, no_such_tool
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
-    """Call the model: the last message is not the model's."""
+    """Call the model: the last message is not the model's, or its provider paused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,10 @@ def next_step(
         return _continue(ledger, pending, epoch)
     if pending:
         return OpenCalls(tuple(_opened(pending, tools)))
-    last = next((m.role for m in reversed(history) if m.role is not Role.SYSTEM), None)
-    return CallModel() if last in {Role.USER, Role.TOOL} else Finish()
+    last = next((m for m in reversed(history) if m.role is not Role.SYSTEM), None)
+    if last is None or (last.role is Role.ASSISTANT and last.finish_reason != PAUSED):
+        return Finish()
+    return CallModel()
 
 
 def _continue(

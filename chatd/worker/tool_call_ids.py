@@ -4,7 +4,7 @@ A result is matched to its call by id, here and at the provider. Some models sen
 response, an empty id, a very long one, or one that is no text.
 """
 
-from typing import Any
+from chatd.domain.message import Part
 
 MAX_TOOL_CALL_ID_LENGTH = 200
 """Longest id that is kept as it is. Ids are keys of ``chat_tool_calls``."""
@@ -16,7 +16,7 @@ class ToolCallIds:
     def __init__(self) -> None:
         self._assigned: dict[int, str] = {}
 
-    def with_unique_id(self, delta: dict[str, Any]) -> dict[str, Any]:
+    def with_unique_id(self, delta: Part) -> Part:
         """Return ``delta`` with an id that no other call of this response has."""
         proposed = delta.get("tool_call_id")
         if proposed is None:

@@ -197,11 +197,13 @@ class Turn:
         return await self._end_step(step, [])
 
     async def _end_step(
-        self, step: OpenCalls | AwaitClientTools | Finish, messages: list[NewMessage]
+        self,
+        step: CallModel | OpenCalls | AwaitClientTools | Finish,
+        messages: list[NewMessage],
     ) -> bool:
         """Store ``messages`` and the calls in them. Return False if the turn is over."""
         match step:
-            case OpenCalls() | AwaitClientTools():
+            case CallModel() | OpenCalls() | AwaitClientTools():
                 command = self._calls.command(step, self._step_values(messages))
                 await self._writer.apply(command)
                 if isinstance(command, RequireAction):
@@ -276,7 +278,7 @@ class Turn:
                     model.name, kind.removesuffix("_tokens"), amount=tokens
                 )
         step = self._calls.next_step(self._history, message)
-        assert not isinstance(step, CallModel | RunCalls)  # noqa: S101 - nothing of it is stored yet
+        assert not isinstance(step, RunCalls)  # noqa: S101 - nothing of it is stored yet
         return await self._end_step(step, [message])
 
     async def _retry_or_fail(self, failure: Failure) -> bool:

@@ -8,6 +8,7 @@ import httpx2
 
 from chatd.domain.files import ReadFiles
 from chatd.domain.message import Message
+from chatd.llm.native_tools import NativeTool
 from chatd.llm.provider import ModelRequest, ToolSpec
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.llm.vendors.anthropic import connect_anthropic
@@ -67,6 +68,7 @@ class CapturingProvider:
         messages: Sequence[Message],
         *,
         tools: tuple[ToolSpec, ...] = (),
+        native_tools: tuple[NativeTool, ...] = (),
         read_files: ReadFiles = read_files,
         **settings: Any,
     ) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class CapturingProvider:
             model=self.model,
             messages=tuple(messages),
             tools=tools,
+            native_tools=native_tools,
             settings=settings,
             read_files=read_files,
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.domain.message import NewMessage, Part, Role
+from chatd.domain.message import PAUSED, NewMessage, Part, Role
 from chatd.domain.tool_call import (
     CallPolicy,
     CallState,
@@ -81,12 +81,19 @@ def of_server(
     return NewToolCall(part=part, message_id=None, state=state, policy=policy)
 
 
+PAUSED_ANSWER = NewMessage(role=Role.ASSISTANT, content=(), finish_reason=PAUSED)
 CASES: dict[str, tuple[list[NewMessage], Any]] = {
     "empty history": ([], Finish()),
     "only a prompt": ([SYSTEM], Finish()),
     "user message": ([SYSTEM, USER], CallModel()),
     "two user messages": ([USER, USER], CallModel()),
     "answered": ([USER, ANSWER], Finish()),
+    "the provider paused its answer": ([USER, PAUSED_ANSWER], CallModel()),
+    "it has gone on": ([USER, PAUSED_ANSWER, ANSWER], Finish()),
+    "it called a tool before": (
+        [USER, NewMessage(role=Role.ASSISTANT, content=(call("a"),), finish_reason=PAUSED)],
+        unknown(call("a")),
+    ),
     "empty response": ([USER, stored(Role.ASSISTANT)], Finish()),
     "second user message": ([USER, ANSWER, USER], CallModel()),
     "tools were called": ([USER, CALLS], unknown(call("a"), call("b"))),

@@ -63,6 +63,30 @@ class ToolResultPart(BaseModel):
     is_error: bool = False
 
 
+class NativeToolCallPart(BaseModel):
+    """A call of a tool that the provider ran itself while its model answered. It needs no result."""
+
+    type: Literal["native-tool-call"]
+    tool_call_id: str = Field(examples=["srvtoolu_1"])
+    tool_name: str = Field(examples=["web_search"])
+    args: str = Field(
+        description="JSON as the provider sent it.", examples=['{"query": "weather in Bern"}']
+    )
+
+
+class NativeToolResultPart(BaseModel):
+    """The result of such a call, as far as it can be read. Long ones are cut, to a text."""
+
+    type: Literal["native-tool-result"]
+    tool_call_id: str = Field(examples=["srvtoolu_1"])
+    tool_name: str = Field(examples=["web_search"])
+    result: Any = Field(
+        description="Any JSON, in the provider's own form.",
+        examples=[[{"type": "web_search_result", "url": "https://example.com"}]],
+    )
+    is_error: bool = False
+
+
 class SourcePart(BaseModel):
     """A source that the model cites."""
 
@@ -91,7 +115,14 @@ class FilePart(_File):
 Part = TypeAliasType(
     "Part",
     Annotated[
-        TextPart | ReasoningPart | ToolCallPart | ToolResultPart | SourcePart | FilePart,
+        TextPart
+        | ReasoningPart
+        | ToolCallPart
+        | ToolResultPart
+        | NativeToolCallPart
+        | NativeToolResultPart
+        | SourcePart
+        | FilePart,
         Field(
             title="Part",
             discriminator="type",
@@ -131,6 +162,19 @@ class ToolCallDelta(_Delta):
     args: str = ""
 
 
+class NativeToolCallDelta(_Delta):
+    """A piece of such a call: append `args`, and set the other fields that are present."""
+
+    type: Literal["native-tool-call"]
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    args: str = ""
+
+
+class NativeToolResultDelta(_Delta, NativeToolResultPart):
+    """A complete result of such a call."""
+
+
 class SourceDelta(_Delta, SourcePart):
     """A complete source."""
 
@@ -159,7 +203,14 @@ class ToolProgressDelta(_Delta):
 PartDelta = TypeAliasType(
     "PartDelta",
     Annotated[
-        TextDelta | ReasoningDelta | ToolCallDelta | SourceDelta | FileDelta | ToolProgressDelta,
+        TextDelta
+        | ReasoningDelta
+        | ToolCallDelta
+        | NativeToolCallDelta
+        | NativeToolResultDelta
+        | SourceDelta
+        | FileDelta
+        | ToolProgressDelta,
         Field(
             title="PartDelta",
             discriminator="type",

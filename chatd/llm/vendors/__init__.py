@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatd.domain.failure import FailureKind
+from chatd.llm.native_tools import NativeTool
 from chatd.llm.vendors.history_rules import (
     CHAT_COMPLETIONS,
     CHAT_COMPLETIONS_WITHOUT_REASONING,
@@ -42,6 +43,9 @@ _STAINLESS_ERRORS: Mapping[str, FailureKind] = {
 _OPENAI_ERRORS = {**_STAINLESS_ERRORS, "OpenAIError": FailureKind.CONFIGURATION}
 
 
+_DOMAINS = frozenset({"allowed_domains", "blocked_domains"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
     """One value of ``providers.NAME.kind``, with all that depends on it.
@@ -50,13 +54,15 @@ class ProviderKind:
     this package, called with a ``ProviderEndpoint``; None is the scripted provider. ``api_key_variable``,
     ``default_model`` and ``model_pattern`` (what names of its models begin with) let ``chatd dev`` and
     ``chatd demo`` choose a model; a kind without a variable is never chosen. ``sdk_errors`` are the
-    exceptions of the library ``sdk`` by class name. ``history`` says what its providers accept.
+    exceptions of the library ``sdk`` by class name. ``history`` says what its providers accept, and
+    ``native_tools`` which native tools they run, each with its options.
     """
 
     name: str
     description: str = ""
     connector: str | None
     history: HistoryRules = CHAT_COMPLETIONS
+    native_tools: Mapping[str, frozenset[str]] = field(default_factory=dict)
     needs_api_key: bool = False
     needs_base_url: bool = False
     api_key_variable: str | None = None
@@ -86,6 +92,16 @@ class ProviderKind:
                 if present:
                     yield key, f'is for kind "{SCRIPTED}" only, not "{self.name}"'
 
+    def native_tool_problem(self, tool: NativeTool) -> str | None:
+        """Return why providers of this kind cannot be asked for a native tool. None: they can."""
+        options = self.native_tools.get(tool.kind)
+        if options is None:
+            known = ", ".join(self.native_tools) or "none"
+            return f'a provider of kind "{self.name}" has no tool {tool.kind!r} of its own; it has: {known}'
+        for option in sorted(tool.options.keys() - options):
+            return f'{tool.kind} of kind "{self.name}" has no option {option!r}'
+        return None
+
 
 SCRIPTED = "scripted"
 
@@ -103,6 +119,10 @@ _ROWS: Sequence[ProviderKind] = (
         name="openai",
         connector="openai:connect_openai",
         history=RESPONSES,
+        native_tools={
+            "web_search": _DOMAINS | {"search_context_size", "user_location"},
+            "code_execution": frozenset(),
+        },
         needs_api_key=True,
         api_key_variable="OPENAI_API_KEY",
         default_model="gpt-5-mini",
@@ -170,6 +190,11 @@ _ROWS: Sequence[ProviderKind] = (
         name="anthropic",
         connector="anthropic:connect_anthropic",
         history=MESSAGES,
+        native_tools={
+            "web_search": _DOMAINS | {"max_uses", "user_location"},
+            "web_fetch": _DOMAINS | {"max_uses"},
+            "code_execution": frozenset(),
+        },
         needs_api_key=True,
         api_key_variable="ANTHROPIC_API_KEY",
         default_model="claude-haiku-4-5",

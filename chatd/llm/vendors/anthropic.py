@@ -11,7 +11,11 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 
 
 def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
-    """Connect to the Messages API."""
+    """Connect to the Messages API.
+
+    The model calls web tools itself (``direct``), not from code that it runs: the state of such code is in
+    a container at Anthropic.
+    """
     http = endpoint.http_client(AnthropicMessages)
     client = AsyncAnthropic(
         api_key=endpoint.api_key,
@@ -24,7 +28,9 @@ def connect_anthropic(endpoint: ProviderEndpoint) -> ProviderClient:
     provider = AnthropicProvider(anthropic_client=client)
 
     def model(name: str) -> AnthropicModel:
-        settings = AnthropicModelSettings(framing_announcement="never")
+        settings = AnthropicModelSettings(
+            framing_announcement="never", anthropic_web_tools_allowed_callers=["direct"]
+        )
         return AnthropicModel(name, provider=provider, profile=AS_GIVEN_PROFILE, settings=settings)
 
     known = frozenset(AnthropicModelSettings.__annotations__)

@@ -8,12 +8,18 @@ from typing import Any, cast
 
 import httpx2
 from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.native_tools import (
+    NATIVE_TOOL_TYPES,
+    SUPPORTED_NATIVE_TOOLS,
+    AbstractNativeTool,
+)
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from chatd.domain.message import Message
 from chatd.llm.errors import ProviderConfigError, ProviderError
+from chatd.llm.native_tools import NativeTool
 from chatd.llm.provider import Delta, ModelRequest, ToolSpec
 from chatd.llm.vendors.decode import decode_stream, translate_provider_errors
 from chatd.llm.vendors.encode import encode_history, without_notes
@@ -85,13 +91,18 @@ class ProviderClient:
         if model is None:
             model = self._models[request.model] = self._make_model(request.model)
         tools = ModelRequestParameters(
-            function_tools=[_tool_definition(spec) for spec in request.tools]
+            function_tools=[_tool_definition(spec) for spec in request.tools],
+            native_tools=[_native_tool(tool, model) for tool in request.native_tools],
         )
         _check_text_length(request.messages)
         uploads = Uploads(request.read_files, on_bytes=request.on_bytes)
         texts = await read_text_files(request.messages, request.read_files)
         history = acceptable_history(
-            request.messages, provider=self._name, rules=self._rules, file_texts=texts
+            request.messages,
+            provider=self._name,
+            rules=self._rules,
+            file_texts=texts,
+            native_tools={tool.kind for tool in request.native_tools},
         )
         encoded = encode_history(
             history,
@@ -144,3 +155,11 @@ def _tool_definition(spec: ToolSpec) -> ToolDefinition:
         parameters_json_schema=dict(spec.parameters),
         strict=False,
     )
+
+
+def _native_tool(tool: NativeTool, model: Model[Any]) -> AbstractNativeTool:
+    native = NATIVE_TOOL_TYPES[tool.kind](**tool.options)
+    if type(native) not in model.profile.get("supported_native_tools", SUPPORTED_NATIVE_TOOLS):
+        problem = f"model {model.model_name!r} has no tool {tool.kind!r} of its own"
+        raise ProviderConfigError("native_tools", problem)
+    return native

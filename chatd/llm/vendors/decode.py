@@ -11,6 +11,8 @@ from pydantic_ai.messages import (
     ModelResponsePart,
     ModelResponsePartDelta,
     ModelResponseStreamEvent,
+    NativeToolCallPart,
+    NativeToolReturnPart,
     PartDeltaEvent,
     PartStartEvent,
     TextPart,
@@ -26,10 +28,23 @@ from pydantic_core import to_jsonable_python
 from chatd.domain.errors import ChatdError
 from chatd.llm.errors import InvalidProviderResponse
 from chatd.llm.failures.table import kind_for_exception
+from chatd.llm.native_tools import MAX_STATE_BYTES, is_error_result, shown_result
 from chatd.llm.provider import Delta, Finished, PartDelta
 from chatd.llm.vendors.wire.record import AnswerRecord
 
 _log = structlog.get_logger()
+
+_NATIVE_CALL = "builtin-tool-call"
+_PART_TYPES: Mapping[str, str] = {
+    "text": "text",
+    "thinking": "reasoning",
+    "tool-call": "tool-call",
+    _NATIVE_CALL: "native-tool-call",
+    "builtin-tool-return": "native-tool-result",
+}
+"""Our types of the parts that may have state, by the kind that pydantic-ai gives them."""
+_MAX_NATIVE_ID_LENGTH = 200
+"""Most characters of the id of a native call that clients see, as many as other calls have."""
 
 
 @contextmanager
@@ -89,7 +104,9 @@ class EventDecoder:
                     _log.warning("llm.part_ignored", index=index, part_kind=part.part_kind)
             case PartDeltaEvent(index=index, delta=delta):
                 if (piece := _next_delta(delta)) is not None:
-                    yield PartDelta({"index": index, **piece})
+                    native = self._started_parts.get(index) == _NATIVE_CALL
+                    kind = {"type": "native-tool-call"} if native else {}
+                    yield PartDelta({"index": index, **piece, **kind})
             case _:
                 return
 
@@ -108,11 +125,16 @@ class EventDecoder:
         It is read from the finished response: OpenAI sends ``encrypted_content`` of a reasoning item after
         the end of its parts. So a response that was cut has no state, which no provider would take.
         """
+        native_bytes = 0
         for index, part in enumerate(response.get().parts):
             if self._started_parts.get(index) == part.part_kind:
-                state = _provider_state(part, provider=provider)
-                if state is not None:
-                    yield PartDelta({"index": index, **state})
+                state = _provider_state(part)
+                if isinstance(part, NativeToolReturnPart):
+                    native_bytes += len(json.dumps(state))
+                if state and native_bytes <= MAX_STATE_BYTES:
+                    kind = _PART_TYPES[part.part_kind]
+                    state = {"name": provider, **state}
+                    yield PartDelta({"index": index, "type": kind, "provider": state})
 
 
 def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
@@ -127,6 +149,22 @@ def _first_delta(part: ModelResponsePart) -> dict[str, Any] | None:
                 "tool_call_id": _text(part.tool_call_id),
                 "tool_name": _text(part.tool_name),
                 "args": _args(part.args),
+            }
+        case NativeToolCallPart():
+            return {
+                "type": "native-tool-call",
+                "tool_call_id": _text(part.tool_call_id)[:_MAX_NATIVE_ID_LENGTH],
+                "tool_name": _text(part.tool_name),
+                "args": _args(part.args),
+            }
+        case NativeToolReturnPart():
+            content = to_jsonable_python(part.content)
+            return {
+                "type": "native-tool-result",
+                "tool_call_id": _text(part.tool_call_id)[:_MAX_NATIVE_ID_LENGTH],
+                "tool_name": _text(part.tool_name),
+                "result": shown_result(content),
+                "is_error": is_error_result(content),
             }
         case FilePart():
             file = part.content
@@ -158,18 +196,20 @@ def _args(args: str | Mapping[str, Any] | None) -> str:
     return args if isinstance(args, str) else json.dumps(args) if args else ""
 
 
-def _provider_state(part: ModelResponsePart, *, provider: str) -> dict[str, Any] | None:
-    """Return the state that the provider wants back with this part. None: there is none."""
-    if not isinstance(part, TextPart | ThinkingPart | ToolCallPart) or not part.provider_name:
-        return None
+def _provider_state(part: ModelResponsePart) -> dict[str, Any]:
+    """Return the state that the provider wants back with this part. Empty: there is none."""
+    if part.part_kind not in _PART_TYPES or not getattr(part, "provider_name", None):
+        return {}
     state: dict[str, Any] = {}
-    if part.id:
-        state["id"] = part.id
+    match part:
+        case NativeToolCallPart():
+            state["id"] = part.tool_call_id
+        case NativeToolReturnPart():
+            state["id"], state["content"] = part.tool_call_id, to_jsonable_python(part.content)
+        case TextPart() | ThinkingPart() | ToolCallPart() if part.id:
+            state["id"] = part.id
     if isinstance(part, ThinkingPart) and part.signature:
         state["signature"] = part.signature
-    if part.provider_details:
-        state["details"] = to_jsonable_python(part.provider_details)
-    if not state:
-        return None
-    kind = {"text": "text", "thinking": "reasoning", "tool-call": "tool-call"}[part.part_kind]
-    return {"type": kind, "provider": {"name": provider, **state}}
+    if details := getattr(part, "provider_details", None):
+        state["details"] = to_jsonable_python(details)
+    return state

@@ -1,16 +1,20 @@
 """Encoder: an acceptable history → pydantic-ai's messages. Imported late, see ``pydantic_ai``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from pydantic_ai.messages import (
     BinaryContent,
+    Citation,
+    ContentCitationAnchor,
     ModelMessage,
     ModelRequest,
     ModelResponse,
     ModelResponsePart,
+    NativeToolCallPart,
+    NativeToolReturnPart,
     SystemPromptPart,
     TextPart,
     ThinkingPart,
@@ -18,9 +22,10 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserContent,
     UserPromptPart,
+    WebCitationSource,
 )
 
-from chatd.domain.message import Part
+from chatd.domain.message import NATIVE_PART_TYPES, Part
 from chatd.llm.vendors.history import AnswerTurn, History, UserTurn, joined_text
 
 _OURS = datetime.fromtimestamp(0, UTC)
@@ -105,6 +110,8 @@ def _tool_return(part: Part) -> ToolReturnPart:
 
 def _response_part(part: Part, *, system: str) -> ModelResponsePart:
     state = part.get("provider") or {}
+    if part["type"] in NATIVE_PART_TYPES:
+        return _native_part(part, state, system=system)
     data: dict[str, Any] = {}
     if state:
         data = {
@@ -114,7 +121,8 @@ def _response_part(part: Part, *, system: str) -> ModelResponsePart:
         }
     match part["type"]:
         case "text":
-            return TextPart(content=part["text"], **data)
+            cited = _cited(part["text"]) if "citations" in (state.get("details") or {}) else None
+            return TextPart(content=part["text"], citations=cited, **data)
         case "reasoning":
             return ThinkingPart(
                 content=part.get("text", ""), signature=state.get("signature"), **data
@@ -126,3 +134,23 @@ def _response_part(part: Part, *, system: str) -> ModelResponsePart:
                 tool_call_id=part["tool_call_id"],
                 **data,
             )
+
+
+def _cited(text: str) -> list[Citation]:
+    """Return what tells pydantic-ai that citations are of the whole text, which nobody changed."""
+    anchor = ContentCitationAnchor(start=0, end=len(text))
+    return [Citation([WebCitationSource(url="")], anchor=anchor)]
+
+
+def _native_part(
+    part: Part, state: Mapping[str, Any], *, system: str
+) -> NativeToolCallPart | NativeToolReturnPart:
+    data: dict[str, Any] = {
+        "tool_name": part["tool_name"],
+        "tool_call_id": state["id"],
+        "provider_name": system,
+        "provider_details": state.get("details"),
+    }
+    if part["type"] == "native-tool-call":
+        return NativeToolCallPart(args=part.get("args") or None, **data)
+    return NativeToolReturnPart(content=state["content"], timestamp=_OURS, **data)

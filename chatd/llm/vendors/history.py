@@ -4,7 +4,8 @@ A chat may have been stopped, edited, cut by a length limit or moved to another 
 have written anything. Providers answer 400 to a history that breaks their rules, and as the history stays,
 the chat would fail for ever. So this pass makes every history acceptable, whatever is stored:
 
-* The turns of user and assistant alternate. The first one is the user's, and so is the last one.
+* The turns of user and assistant alternate. The first one is the user's, and so is the last one, unless the
+  provider paused its answer.
 * No text is blank.
 * Every tool call has one result, in the order of the calls, and every result has its call. The ids are
   unique and fit the provider, arguments are a JSON object, and names have no odd characters.
@@ -12,18 +13,16 @@ the chat would fail for ever. So this pass makes every history acceptable, whate
   that sent it, and only with an answer that is whole. Reasoning goes only with what it led to.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any
 
-from chatd.domain.message import Message, Part, Role, text_of
+from chatd.domain.message import NATIVE_PART_TYPES, PAUSED, Message, Part, Role, text_of
 from chatd.llm.errors import UnsupportedContent
+from chatd.llm.vendors.answer_parts import AnswerParts
 from chatd.llm.vendors.files import is_text, media_type_of, refusal
-from chatd.llm.vendors.history_rules import HistoryRules, ReasoningReplay
+from chatd.llm.vendors.history_rules import HistoryRules
+from chatd.llm.vendors.tool_call_ids import ToolCallIds
 
 NO_MESSAGE = "(no message)"
 NO_ANSWER = "(no answer)"
@@ -31,11 +30,6 @@ NO_OUTPUT = "(no output)"
 NO_RESULT = "The call has no result."
 GO_ON = "Go on."
 TEXT_SEPARATOR = "\n\n"
-
-_WHOLE = frozenset({"stop", "tool_call"})
-"""Finish reasons of an answer that is whole. The state of any other answer is dropped."""
-_ODD_NAME_CHARACTERS = re.compile(r"[^a-zA-Z0-9_-]")
-_MAX_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +61,22 @@ def acceptable_history(
     provider: str,
     rules: HistoryRules,
     file_texts: Mapping[str, str],
+    native_tools: Collection[str] = (),
 ) -> History:
     """Return the history as turns that the provider accepts.
 
     ``provider`` is its configured name, to which state of parts belongs. ``file_texts`` are the texts of
-    files by their ids. Raises ``UnsupportedContent`` if the latest user message holds a file that the
-    provider does not take. In an earlier message such a file is replaced by words, so that the chat can go
-    on.
+    files by their ids, and ``native_tools`` those that the request offers. Raises ``UnsupportedContent`` if
+    the latest user message holds a file that the provider does not take. In an earlier message such a file
+    is replaced by words, so that the chat can go on.
     """
-    return _HistoryBuilder(messages, provider=provider, rules=rules, file_texts=file_texts).build()
+    return _HistoryBuilder(
+        messages,
+        provider=provider,
+        rules=rules,
+        file_texts=file_texts,
+        native_tools=native_tools,
+    ).build()
 
 
 class _HistoryBuilder:
@@ -88,14 +89,16 @@ class _HistoryBuilder:
         provider: str,
         rules: HistoryRules,
         file_texts: Mapping[str, str],
+        native_tools: Collection[str],
     ) -> None:
         self._messages = messages
-        self._provider = provider
         self._rules = rules
         self._file_texts = file_texts
-        self._ids = _ToolCallIds(rules)
+        self._ids = ToolCallIds(rules)
+        self._answer_parts = AnswerParts(provider=provider, rules=rules, native_tools=native_tools)
         self._turns: list[UserTurn | AnswerTurn] = []
-        self._item_ids: set[str] = set()
+        self._is_paused = False
+        """True if the provider paused the last answer."""
         self._unanswered: list[tuple[str, Part]] = []
         """Calls of the last turn that have no result yet, with the ids under which they are stored."""
         users = (i for i, message in enumerate(messages) if message.role is Role.USER)
@@ -114,12 +117,16 @@ class _HistoryBuilder:
                 case Role.SYSTEM:
                     pass
         self._close_calls()
-        if not self._turns or (
-            isinstance(self._turns[-1], AnswerTurn) and not self._turns[-1].results
-        ):
+        if not self._turns or not self._goes_on(self._turns[-1]):
             self._add_user_parts([_text(GO_ON)])
         text = TEXT_SEPARATOR.join(part for part in system if part.strip())
         return History(text, self._turns)
+
+    def _goes_on(self, last: UserTurn | AnswerTurn) -> bool:
+        """Return True if the provider answers after this turn: the user's, or an answer that it paused."""
+        if isinstance(last, UserTurn) or last.results:
+            return True
+        return self._is_paused and last.parts[-1]["type"] in NATIVE_PART_TYPES
 
     def _add_user_parts(self, parts: list[Part]) -> None:
         self._close_calls()
@@ -151,13 +158,10 @@ class _HistoryBuilder:
 
     def _add_answer(self, message: Message, *, current: bool) -> None:
         self._close_calls()
-        parts = _answer_parts(
-            message, provider=self._provider, reasoning=self._rules.reasoning, current=current
-        )
+        parts = self._answer_parts.select(message, current=current)
         if not parts:
             return
-        if self._rules.unique_item_ids:
-            parts = self._with_new_item_ids(parts)
+        self._is_paused = message.finish_reason == PAUSED
         last = self._turns[-1] if self._turns else None
         if isinstance(last, AnswerTurn) and not last.results:
             answer = last
@@ -173,14 +177,6 @@ class _HistoryBuilder:
                 answer.parts.append(call)
             else:
                 answer.parts.append(part)
-
-    def _with_new_item_ids(self, parts: list[Part]) -> list[Part]:
-        """Return the parts of an answer, without their state if an earlier answer has one of its ids."""
-        ids = {id_ for part in parts if (id_ := (part.get("provider") or {}).get("id"))}
-        if ids & self._item_ids:
-            return [_without_state(part) for part in parts if part["type"] != "reasoning"]
-        self._item_ids |= ids
-        return parts
 
     def _add_results(self, message: Message) -> None:
         answer = self._turns[-1] if self._turns else None
@@ -203,95 +199,6 @@ class _HistoryBuilder:
         self._unanswered.clear()
         ids = [part["tool_call_id"] for part in last.parts if part["type"] == "tool-call"]
         last.results.sort(key=lambda result: ids.index(result["tool_call_id"]))
-
-
-class _ToolCallIds:
-    """Ids of tool calls in one history: those of the messages, where they are unique and fit."""
-
-    def __init__(self, rules: HistoryRules) -> None:
-        self._pattern = re.compile(rules.tool_call_id_pattern)
-        self._length = rules.tool_call_id_length
-        self._taken: set[str] = set()
-
-    def fit(self, stored: str) -> str:
-        """Return the id, or one derived from it, the same in every request of this chat."""
-        name, number = stored, 0
-        while name in self._taken or not self._pattern.fullmatch(name):
-            number += 1
-            digest = hashlib.sha256(f"{stored}#{number}".encode()).hexdigest()
-            name = f"call{digest}"[: self._length]
-        self._taken.add(name)
-        return name
-
-
-def _answer_parts(
-    message: Message, *, provider: str, reasoning: ReasoningReplay, current: bool
-) -> list[Part]:
-    """Return the parts of an answer that go back, each with its state if all of it goes back."""
-    parts = [
-        _without_foreign_state(part, provider=provider)
-        for part in message.content
-        if part["type"] != "text" or part["text"].strip()
-    ]
-    if reasoning is ReasoningReplay.OF_TOOL_CALLS:
-        sends_reasoning = current and any(part["type"] == "tool-call" for part in parts)
-    else:
-        sends_reasoning = reasoning is ReasoningReplay.SIGNED and _is_signed(parts)
-    is_whole = message.finish_reason in _WHOLE
-    if not is_whole or (not sends_reasoning and reasoning is ReasoningReplay.SIGNED):
-        parts = [_without_state(part) for part in parts]
-    kept = [
-        _fitting_call(part) if part["type"] == "tool-call" else part
-        for part in parts
-        if part["type"] in {"text", "tool-call"}
-        or (part["type"] == "reasoning" and sends_reasoning and part.get("provider"))
-    ]
-    while kept and kept[-1]["type"] == "reasoning":
-        kept.pop()
-    return kept
-
-
-def _without_foreign_state(part: Part, *, provider: str) -> Part:
-    state: Mapping[str, Any] = part.get("provider") or {}
-    return part if not state or state.get("name") == provider else _without_state(part)
-
-
-def _without_state(part: Part) -> Part:
-    return {key: value for key, value in part.items() if key != "provider"}
-
-
-def _is_signed(parts: Sequence[Part]) -> bool:
-    """Return True if all reasoning is signed. OpenAI's is with the first part of an item."""
-    reasoning = [part for part in parts if part["type"] == "reasoning"]
-
-    def item(part: Part) -> str:
-        return (part.get("provider") or {}).get("id") or f"at {id(part)}"
-
-    return all(
-        (next(group).get("provider") or {}).get("signature")
-        for _, group in groupby(reasoning, item)
-    )
-
-
-def _fitting_call(part: Part) -> Part:
-    name = _ODD_NAME_CHARACTERS.sub("_", part["tool_name"])[:_MAX_NAME_LENGTH] or "unnamed"
-    return {**part, "tool_name": name, "args": _json_object(part.get("args"))}
-
-
-def _json_object(args: object) -> str:
-    """Return arguments as the JSON of an object. A model may write no JSON, or JSON of something else."""
-    text = args if isinstance(args, str) else json.dumps(args or {})
-    if not text.strip():
-        return "{}"
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        value = None
-    return text if isinstance(value, dict) else json.dumps({"arguments": text})
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _result(call: Part, part: Part) -> Part:

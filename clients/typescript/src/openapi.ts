@@ -2101,6 +2101,172 @@ export interface components {
             next_cursor?: string | null;
         };
         /**
+         * NativeToolCallDelta
+         * @description A piece of such a call: append `args`, and set the other fields that are present.
+         * @example {
+         *       "index": 0,
+         *       "type": "native-tool-call"
+         *     }
+         */
+        NativeToolCallDelta: {
+            /**
+             * Args
+             * @default
+             */
+            args?: string;
+            /**
+             * Index
+             * @description The index of the content part that this adds to.
+             * @example 0
+             */
+            index: number;
+            /** Tool Call Id */
+            tool_call_id?: string | null;
+            /** Tool Name */
+            tool_name?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "native-tool-call";
+        };
+        /**
+         * NativeToolCallPart
+         * @description A call of a tool that the provider ran itself while its model answered. It needs no result.
+         * @example {
+         *       "args": "{\"query\": \"weather in Bern\"}",
+         *       "tool_call_id": "srvtoolu_1",
+         *       "tool_name": "web_search",
+         *       "type": "native-tool-call"
+         *     }
+         */
+        NativeToolCallPart: {
+            /**
+             * Args
+             * @description JSON as the provider sent it.
+             * @example {"query": "weather in Bern"}
+             */
+            args: string;
+            /**
+             * Tool Call Id
+             * @example srvtoolu_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example web_search
+             */
+            tool_name: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "native-tool-call";
+        };
+        /**
+         * NativeToolResultDelta
+         * @description A complete result of such a call.
+         * @example {
+         *       "index": 0,
+         *       "result": [
+         *         {
+         *           "type": "web_search_result",
+         *           "url": "https://example.com"
+         *         }
+         *       ],
+         *       "tool_call_id": "srvtoolu_1",
+         *       "tool_name": "web_search",
+         *       "type": "native-tool-result"
+         *     }
+         */
+        NativeToolResultDelta: {
+            /**
+             * Index
+             * @description The index of the content part that this adds to.
+             * @example 0
+             */
+            index: number;
+            /**
+             * Is Error
+             * @default false
+             */
+            is_error?: boolean;
+            /**
+             * Result
+             * @description Any JSON, in the provider's own form.
+             * @example [
+             *       {
+             *         "type": "web_search_result",
+             *         "url": "https://example.com"
+             *       }
+             *     ]
+             */
+            result: unknown;
+            /**
+             * Tool Call Id
+             * @example srvtoolu_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example web_search
+             */
+            tool_name: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "native-tool-result";
+        };
+        /**
+         * NativeToolResultPart
+         * @description The result of such a call, as far as it can be read. Long ones are cut, to a text.
+         * @example {
+         *       "result": [
+         *         {
+         *           "type": "web_search_result",
+         *           "url": "https://example.com"
+         *         }
+         *       ],
+         *       "tool_call_id": "srvtoolu_1",
+         *       "tool_name": "web_search",
+         *       "type": "native-tool-result"
+         *     }
+         */
+        NativeToolResultPart: {
+            /**
+             * Is Error
+             * @default false
+             */
+            is_error?: boolean;
+            /**
+             * Result
+             * @description Any JSON, in the provider's own form.
+             * @example [
+             *       {
+             *         "type": "web_search_result",
+             *         "url": "https://example.com"
+             *       }
+             *     ]
+             */
+            result: unknown;
+            /**
+             * Tool Call Id
+             * @example srvtoolu_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example web_search
+             */
+            tool_name: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "native-tool-result";
+        };
+        /**
          * Notice
          * @description A notice about an MCP server whose tools the chat should have.
          * @example {
@@ -2170,12 +2336,12 @@ export interface components {
          * Part
          * @description A part of a message. `type` tells them apart.
          */
-        Part: components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"];
+        Part: components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["NativeToolCallPart"] | components["schemas"]["NativeToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"];
         /**
          * PartDelta
          * @description A streamed piece of a part. `index` names the part.
          */
-        PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"] | components["schemas"]["ToolProgressDelta"];
+        PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["NativeToolCallDelta"] | components["schemas"]["NativeToolResultDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"] | components["schemas"]["ToolProgressDelta"];
         /**
          * PendingToolCall
          * @description A call of a tool that the client runs.

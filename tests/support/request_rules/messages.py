@@ -26,6 +26,16 @@ _IMAGES = {
 }
 _MAX_IMAGE_BASE64 = 5_242_880
 
+_RESULTS = {
+    "web_search": "web_search_tool_result",
+    "web_fetch": "web_fetch_tool_result",
+    "code_execution": "code_execution_tool_result",
+    "bash_code_execution": "bash_code_execution_tool_result",
+    "text_editor_code_execution": "text_editor_code_execution_tool_result",
+}
+"""Types of the results of native tools, by the names of the tools."""
+_NATIVE_BLOCKS = {"server_tool_use", *_RESULTS.values()}
+
 MESSAGES = RuleBook()
 
 
@@ -62,7 +72,9 @@ def roles_are_user_and_assistant_in_turn(body: Body) -> Iterator[str]:
 
 @MESSAGES.rule("aaif-goose/goose#7425: 'This model does not support assistant message prefill'")
 def the_last_message_is_the_users(body: Body) -> Iterator[str]:
-    if body["messages"] and body["messages"][-1]["role"] != "user":
+    """Or an answer that was paused within a native tool: laravel/ai#493."""
+    last = body["messages"][-1] if body["messages"] else {"role": "user"}
+    if last["role"] != "user" and last["content"][-1]["type"] not in _NATIVE_BLOCKS:
         yield "it is not"
 
 
@@ -109,6 +121,54 @@ def every_call_is_answered_once_in_the_next_message(body: Body) -> Iterator[str]
         if calls != results:
             yield f"messages.{number}: calls {calls}, results {results}"
         before = message
+
+
+@MESSAGES.rule("laravel/ai#493; vellum-ai/vellum-assistant#40897: as the provider sent it")
+def every_native_call_has_its_result(body: Body) -> Iterator[str]:
+    """In the same answer or a later one, or none yet while only results of other tools follow."""
+    open_calls: dict[str, str] = {}
+    seen: set[str] = set()
+    for message in body["messages"]:
+        for _, block in _blocks({"messages": [message]}):
+            if block["type"] == "server_tool_use":
+                if block["id"] in seen:
+                    yield f"{block['id']} is there twice"
+                seen.add(block["id"])
+                open_calls[block["id"]] = block["name"]
+            elif block["type"] in _NATIVE_BLOCKS:
+                name = open_calls.pop(block["tool_use_id"], "")
+                if _RESULTS.get(name) != block["type"]:
+                    yield f"{block['tool_use_id']} answers no call of its kind"
+            elif message["role"] == "user" and block["type"] != "tool_result" and open_calls:
+                yield f"{sorted(open_calls)} have no result"
+                open_calls.clear()
+
+
+@MESSAGES.rule(f"{_API}: web_search_result.encrypted_content is required")
+def search_results_are_as_they_came(body: Body) -> Iterator[str]:
+    for number, block in _blocks(body, "web_search_tool_result"):
+        results = block["content"] if isinstance(block["content"], list) else []
+        if not all(result.get("encrypted_content") for result in results):
+            yield f"messages.{number}"
+
+
+@MESSAGES.rule("the encrypted_index of a citation refers to a result of a search")
+def citations_have_their_results(body: Body) -> Iterator[str]:
+    found: set[str] = set()
+    for number, block in _blocks(body):
+        if block["type"] == "web_search_tool_result" and isinstance(block["content"], list):
+            found.update(result["url"] for result in block["content"])
+        for citation in block.get("citations") or []:
+            if citation["url"] not in found:
+                yield f"messages.{number}: {citation['url']}"
+
+
+@MESSAGES.rule("a native tool in the history is also offered")
+def native_tools_are_offered(body: Body) -> Iterator[str]:
+    offered = {tool["name"] for tool in body.get("tools") or [] if "type" in tool}
+    for number, block in _blocks(body, "server_tool_use"):
+        if not any(block["name"].endswith(name) for name in offered):
+            yield f"messages.{number}: {block['name']}"
 
 
 @MESSAGES.rule(f"{_TOOLS}: tool results come first in the content")
@@ -191,4 +251,5 @@ def files_have_a_type_and_size_that_are_taken(body: Body) -> Iterator[str]:
 @MESSAGES.rule(_TOOLS)
 def tools_have_names_and_object_schemas(body: Body) -> Iterator[str]:
     for tool in body.get("tools") or []:
-        yield from tool_schema_breaches(tool["name"], tool.get("input_schema"))
+        if not tool.get("type", "custom").startswith(tuple(_RESULTS)):
+            yield from tool_schema_breaches(tool["name"], tool.get("input_schema"))

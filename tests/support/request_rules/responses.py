@@ -19,6 +19,9 @@ from support.request_rules.rule import (
 _API = "https://platform.openai.com/docs/api-reference/responses/create"
 _REASONING = "https://platform.openai.com/docs/guides/reasoning"
 
+_NATIVE_ITEMS = {"web_search_call", "code_interpreter_call"}
+_NATIVE_TOOLS = {"web_search", "code_interpreter"}
+
 RESPONSES = RuleBook()
 
 
@@ -29,6 +32,10 @@ def _kind(item: Body) -> str:
 
 def _items(body: Body, kind: str) -> list[Body]:
     return [item for item in body["input"] if _kind(item) == kind]
+
+
+def _function_tools(body: Body) -> list[Body]:
+    return [tool for tool in body.get("tools") or [] if tool["type"] not in _NATIVE_TOOLS]
 
 
 def _texts(item: Body) -> Iterator[Any]:
@@ -48,7 +55,8 @@ def the_input_is_not_empty(body: Body) -> Iterator[str]:
 @RESPONSES.rule(_API)
 def items_have_a_known_type_and_role(body: Body) -> Iterator[str]:
     for item in body["input"]:
-        if _kind(item) not in {"message", "reasoning", "function_call", "function_call_output"}:
+        known = {"message", "reasoning", "function_call", "function_call_output", *_NATIVE_ITEMS}
+        if _kind(item) not in known:
             yield _kind(item)
         if _kind(item) == "message" and item["role"] not in {"system", "user", "assistant"}:
             yield item["role"]
@@ -74,7 +82,8 @@ def reasoning_is_followed_by_its_item(body: Body) -> Iterator[str]:
     items = [*body["input"], {"type": "end"}]
     for item, after in pairwise(items):
         leads_on = (
-            _kind(after) in {"reasoning", "function_call"} or after.get("role") == "assistant"
+            _kind(after) in {"reasoning", "function_call", *_NATIVE_ITEMS}
+            or after.get("role") == "assistant"
         )
         if _kind(item) == "reasoning" and not leads_on:
             yield f"{item['id']} is followed by {_kind(after)}"
@@ -134,6 +143,22 @@ def every_call_is_answered_once(body: Body) -> Iterator[str]:
     yield from (f"{call_id} has no output" for call_id in open_ids)
 
 
+@RESPONSES.rule(_API)
+def native_items_are_as_they_came(body: Body) -> Iterator[str]:
+    """With its id, what was done, and the tool offered."""
+    offered = {tool["type"] for tool in body.get("tools") or []}
+    for item in _items(body, "web_search_call"):
+        if not (item.get("id") and item.get("status") and item.get("action", {}).get("type")):
+            yield f"{item}"
+        if "web_search" not in offered:
+            yield f"{item['id']}: the tool is not offered"
+    for item in _items(body, "code_interpreter_call"):
+        if not (item.get("id") and item.get("status") and item.get("container_id")):
+            yield f"{item}"
+        if "code_interpreter" not in offered:
+            yield f"{item['id']}: the tool is not offered"
+
+
 @RESPONSES.rule(f"{_API}; openclaw/openclaw#875: 'maximum length 64'")
 def call_ids_have_at_most_64_characters(body: Body) -> Iterator[str]:
     ids = [item["call_id"] for item in _items(body, "function_call")]
@@ -191,7 +216,7 @@ def the_last_item_is_not_the_assistants(body: Body) -> Iterator[str]:
 @RESPONSES.rule("https://platform.openai.com/docs/guides/function-calling: strict mode")
 def a_strict_tool_has_a_closed_schema(body: Body) -> Iterator[str]:
     """In this API ``strict`` is true by default, and its schemas are closed and require all."""
-    for tool in body.get("tools") or []:
+    for tool in _function_tools(body):
         schema = tool["parameters"]
         closed = schema.get("additionalProperties") is False
         required = set(schema.get("required", [])) == set(schema.get("properties", {}))
@@ -201,5 +226,5 @@ def a_strict_tool_has_a_closed_schema(body: Body) -> Iterator[str]:
 
 @RESPONSES.rule(_API)
 def tools_have_names_and_object_schemas(body: Body) -> Iterator[str]:
-    for tool in body.get("tools") or []:
+    for tool in _function_tools(body):
         yield from tool_schema_breaches(tool["name"], tool.get("parameters"))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from chatd.domain.message import PAUSED
+
 MAX_REASON_LENGTH = 64
 """Longest word of a provider that is kept."""
 
@@ -92,6 +94,7 @@ ENDINGS: Mapping[str, Ending] = {
         _CONTENT_FILTER,
     ),
     "refusal": _REFUSAL,
+    PAUSED: Ending(PAUSED, Verdict.WHOLE),
     **dict.fromkeys(
         [
             "error",

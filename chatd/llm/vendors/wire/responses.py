@@ -23,6 +23,7 @@ _TEXT_DELTAS = frozenset(
         "response.reasoning_summary_text.delta",
         "response.reasoning_text.delta",
         "response.function_call_arguments.delta",
+        "response.code_interpreter_call_code.delta",
     }
 )
 _TEXTS_DONE: Mapping[str, str] = {
@@ -40,6 +41,7 @@ _PASSED_ON = frozenset(
         "response.reasoning_summary_part.added",
         "response.reasoning_summary_part.done",
         "response.output_text.annotation.added",
+        "response.code_interpreter_call_code.done",
     }
 )
 _TERMINAL = frozenset(
@@ -51,6 +53,11 @@ _TERMINAL = frozenset(
         "response.cancelled",
     }
 )
+_NATIVE_ITEMS: Mapping[str, Mapping[str, Any]] = {
+    "web_search_call": {"status": "completed"},
+    "code_interpreter_call": {"status": "completed", "code": "", "container_id": "", "outputs": []},
+}
+"""Items of native tools, with what the SDK needs of them."""
 _RESPONSE_DEFAULTS: Mapping[str, Any] = {
     "id": "answer",
     "object": "response",
@@ -155,6 +162,8 @@ def _clean_item(item: object) -> dict[str, Any]:
             raise InvalidProviderResponse("a tool call has no name")
         clean["call_id"] = identifier(item.get("call_id")) or item_id or ""
         clean["arguments"] = arguments_text(item.get("arguments"))
+    for key, default in _NATIVE_ITEMS.get(item["type"], {}).items():
+        clean[key] = item.get(key) or default
     return clean
 
 
