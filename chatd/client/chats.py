@@ -76,6 +76,32 @@ class Chats:
         )
         return chat
 
+    async def fork(
+        self,
+        chat_id: str,
+        *,
+        from_message_id: int | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Chat:
+        """Make a new chat with the history of this one, and its files and tools. It waits for a message.
+
+        Args:
+            chat_id: Chat that is copied. It stays as it is.
+            from_message_id: Last message to copy. Default: the last one that there is.
+            title: Title of the new chat. Default: the same.
+            labels: Labels of the new chat. Default: the same.
+            idempotency_key: Key of the request, see ``Client``.
+        """
+        chat: Chat = await self._http.request(
+            "POST",
+            api_path("chats", chat_id, "fork"),
+            json=drop_none(from_message_id=from_message_id, title=title, labels=labels),
+            idempotency_key=idempotency_key,
+        )
+        return chat
+
     async def get(self, chat_id: str) -> Chat:
         """Return a chat."""
         chat: Chat = await self._http.request("GET", api_path("chats", chat_id))
@@ -263,6 +289,21 @@ class Messages:
             idempotency_key=idempotency_key,
         )
         return message
+
+    async def regenerate(
+        self, chat_id: str, message_id: int, *, idempotency_key: str | None = None
+    ) -> Chat:
+        """Have the user's message that led to this one answered again. Later messages are dropped.
+
+        Raises:
+            Conflict: The chat is archived.
+        """
+        chat: Chat = await self._http.request(
+            "POST",
+            api_path("chats", chat_id, "messages", message_id, "regenerate"),
+            idempotency_key=idempotency_key,
+        )
+        return chat
 
     async def file(self, chat_id: str, file_id: str) -> bytes:
         """Return the bytes of a file that a message of the chat refers to."""

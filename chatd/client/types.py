@@ -445,6 +445,17 @@ class FilePart(TypedDict):
     """Path of the file on this server."""
 
 
+class ForkChat(TypedDict):
+    """A new chat made of another one's history."""
+
+    from_message_id: NotRequired[int | None]
+    """The last message to copy. Default: the last one that there is."""
+    labels: NotRequired[dict[str, str] | None]
+    """Default: the labels of the other chat."""
+    title: NotRequired[str | None]
+    """Default: the title of the other chat."""
+
+
 class Health(TypedDict):
     """The health of this process."""
 

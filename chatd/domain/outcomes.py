@@ -25,6 +25,7 @@ class LossReason(StrEnum):
     """The reason why a worker lost a chat that it had leased."""
 
     EDITED = "edited"
+    """A message was edited, or an answer is to be generated again."""
     DELETED = "deleted"
     REAPED = "reaped"
     """A reaper took the worker for dead."""

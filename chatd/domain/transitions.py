@@ -20,10 +20,12 @@ class Transition(StoredWord):
     """A legal change of a chat."""
 
     CREATE = "create"
+    FORK = "fork"
     SEND = "send"
     INTERRUPT = "interrupt"
     SUBMIT_TOOL_RESULTS = "submit_tool_results"
     EDIT = "edit"
+    REGENERATE = "regenerate"
     REMOVE_QUEUED = "remove_queued"
     PROMOTE = "promote"
     RETRY = "retry"
@@ -127,6 +129,7 @@ _IDLE_TO_PENDING: Final[Targets] = {_W: Target(_P), _E: Target(_P)}
 
 RULES: Final[Mapping[Transition, Rule]] = {
     Transition.CREATE: Rule(Actor.CALLER, {None: Target(_P, without_message=_W)}),
+    Transition.FORK: Rule(Actor.CALLER, {None: Target(_W)}),
     Transition.SEND: Rule(
         Actor.CALLER,
         targets_when_busy={
@@ -153,6 +156,11 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P)}),
     Transition.EDIT: Rule(
+        Actor.CALLER,
+        {status: Target(_P) for status in Status},
+        loss_reason=LossReason.EDITED,
+    ),
+    Transition.REGENERATE: Rule(
         Actor.CALLER,
         {status: Target(_P) for status in Status},
         loss_reason=LossReason.EDITED,

@@ -104,8 +104,39 @@ class Chats:
             _Q["create"],
             actor=actor,
             key=key,
-            history=lambda _: ChatHistory((), stored_tools),
+            history=lambda *_: ChatHistory((), stored_tools),
             **parameters,
+        )
+
+    async def fork(
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        from_message_id: int | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
+        """Make a new chat with the history of this one, up to a message, and its tools. It is waiting.
+
+        Title and labels are the chat's unless they are given. The history ends before a message whose
+        tool calls have no results yet.
+
+        Raises:
+            ChatNotFound, MessageNotFound, ChatFull, StorageFull
+        """
+        return await self._executor.execute(
+            Transition.FORK,
+            _Q["fork"],
+            actor=actor,
+            key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            message_id=from_message_id,
+            **_title_and_labels(title, labels),
+            limits=self._limits().of_owner,
         )
 
     async def send(
@@ -192,7 +223,7 @@ class Chats:
             _Q["retry"],
             actor=actor,
             key=key,
-            history=lambda known: known,
+            history=lambda known, _: known,
             chat_id=chat_id,
             owner_id=owner_id,
             limits=self._limits().of_owner,

@@ -41,8 +41,11 @@ NO_CLAIM: Final[Mapping[str, object]] = {
 """Parameters of a statement that may claim the chat, and is not to."""
 Committed: TypeAlias = Callable[[Row], Awaitable[TransitionResult | None]]
 """Function that starts the turn of the chat that a row shows as claimed. None: it shows none."""
-HistoryBefore: TypeAlias = Callable[[ChatHistory | None], ChatHistory | None]
-"""Function that returns a history without what a transition removes, given the last known one."""
+HistoryBefore: TypeAlias = Callable[[ChatHistory | None, Mapping[str, Any]], ChatHistory | None]
+"""Function that returns a history without what a transition removes.
+
+It is given the last known history, and the data of the transition's journal entry.
+"""
 _TURNS_UNDER_WAY: Final = 256
 """Turns of one owner that other statements may start at the same moment, on all replicas together.
 
@@ -116,7 +119,8 @@ class ClaimOnSend:
                         return None
                     tracing.end_claim(span, 1)
                     known = self._histories.take(row["id"], row["version"] - 2)
-                    return await self._start(slot, row, transition, history(known))
+                    before = history(known, row["entry_data"])
+                    return await self._start(slot, row, transition, before)
 
                 claim = {
                     "worker_id": self._claims.worker_id,

@@ -179,7 +179,7 @@ class TransitionExecutor:
                     return [reported]
                 return [self._listener.committed(row, transition) for row in rows]
             if first is not None:
-                content: Any = values.get("content", ())
+                content: Any = values.get("content") or ()
                 return [self._listener.replayed(first, transition, tuple(content))]
 
     async def execute_without_key(

@@ -55,16 +55,68 @@ class Messages:
             ChatNotFound, MessageNotFound, NotAUserMessage, ChatArchived, TooManyActiveChats, ChatFull,
             StorageFull
         """
-        return await self._executor.execute_claiming(
+        return await self._answer_from(
             Transition.EDIT,
+            chat_id,
+            message_id,
+            owner_id=owner_id,
+            content=replace_unstorable_json(content),
+            files=files,
+            actor=actor,
+            key=key,
+        )
+
+    async def regenerate(
+        self,
+        chat_id: UUID,
+        message_id: int,
+        *,
+        owner_id: str,
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
+        """Have the last message of the user up to ``message_id`` answered again.
+
+        Everything after it is superseded. A worker that runs a turn of the chat is fenced.
+
+        Raises:
+            ChatNotFound, MessageNotFound, ChatArchived, TooManyActiveChats
+        """
+        return await self._answer_from(
+            Transition.REGENERATE,
+            chat_id,
+            message_id,
+            owner_id=owner_id,
+            content=None,
+            files=(),
+            actor=actor,
+            key=key,
+        )
+
+    async def _answer_from(
+        self,
+        transition: Transition,
+        chat_id: UUID,
+        message_id: int,
+        *,
+        owner_id: str,
+        content: Content | None,
+        files: Sequence[File],
+        actor: RequestActor | None,
+        key: IdempotencyKey | None,
+    ) -> TransitionResult:
+        """Supersede what is after a message of the user, which may be replaced, and have it answered."""
+        return await self._executor.execute_claiming(
+            transition,
             _Q["edit"],
             actor=actor,
             key=key,
-            history=lambda known: known and known.before(message_id),
+            history=lambda known, entry: known and known.before(entry["reset_from"]),
+            transition_name=transition.value,
             chat_id=chat_id,
             owner_id=owner_id,
             message_id=message_id,
-            content=replace_unstorable_json(content),
+            content=content,
             **file_parameters(files),
             limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),

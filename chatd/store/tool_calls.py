@@ -62,7 +62,7 @@ class ToolCalls:
             _Q["submit_tool_results"],
             actor=actor,
             key=key,
-            history=lambda known: known,
+            history=lambda known, _: known,
             chat_id=chat_id,
             owner_id=owner_id,
             results=[result.to_json() for result in results],

@@ -43,6 +43,9 @@ CASES = [
     Case("edit_message", "chat_archived", archived=True),
     Case("edit_message", "too_many_active_chats", at_limit=True),
     Case("edit_message", "too_many_active_chats", Status.ERROR, at_limit=True),
+    Case("regenerate_message", "message_not_found", message="of another chat"),
+    Case("regenerate_message", "chat_archived", archived=True),
+    Case("regenerate_message", "too_many_active_chats", at_limit=True),
     Case("clear_chat", "chat_archived", archived=True),
     Case("clear_chat", "chat_busy", Status.PENDING),
     Case("clear_chat", "chat_busy", Status.REQUIRES_ACTION),
@@ -109,6 +112,13 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "queue_full": "api/test_messages.py",
         "too_many_parts": "api/test_limits.py",
         "unsupported_file": "api/test_message_content.py",
+    },
+    "regenerate_message": {"status_unknown": "faults/test_rolling_upgrade.py"},
+    "fork_chat": {
+        "chat_full": "api/test_forks.py",
+        "message_not_found": "api/test_forks.py",
+        "storage_full": "api/test_forks.py",
+        "too_many_labels": "api/test_limits.py",
     },
     "edit_message": {
         "file_not_found": "api/test_files.py",

@@ -39,7 +39,9 @@ async def request_as(
                 await answer.aread()
             return answer
     body = VALID_BODIES.get((method, template))
-    return await at.chatd.api.http.request(method, path, **more, **({"json": body} if body else {}))
+    return await at.chatd.api.http.request(
+        method, path, **more, **({} if body is None else {"json": body})
+    )
 
 
 async def test_each_scope_admits_to_its_operations_only(dsn: str) -> None:

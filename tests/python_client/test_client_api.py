@@ -110,6 +110,21 @@ async def test_queued_message_can_be_removed_or_promoted(dsn: str) -> None:
         ]
 
 
+async def test_fork_and_regenerate(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat = await client.chats.create("hello", title="one")
+        question, answer = (await until(client, chat["id"], "waiting")).messages
+        fork = await client.chats.fork(
+            chat["id"], from_message_id=question["id"], title="two", labels={"a": "b"}
+        )
+        assert (fork["title"], fork["labels"], fork["status"]) == ("two", {"a": "b"}, "waiting")
+        assert await message_texts(client, fork["id"]) == ["hello"]
+        await client.messages.regenerate(chat["id"], answer["id"])
+        kept, new = (await until(client, chat["id"], "waiting")).messages
+        assert kept == question
+        assert new["id"] > answer["id"]
+
+
 async def test_interrupt_retry_update_clear_delete(dsn: str) -> None:
     async with calling(dsn) as client:
         chat = await client.chats.create("[[hang]]", system_prompt="Be brief.")

@@ -258,7 +258,7 @@ async def test_result_that_comes_with_the_interrupt_is_kept(database: Database) 
 async def test_edit_closes_the_calls_that_it_hides(database: Database) -> None:
     chat = await chat_with_status(database, Status.RUNNING)
     await insert_tool_calls(database, chat.id, "a", state="started")
-    await first_edited(Messages(database), database, chat)
+    await first_edited(Messages(database), chat)
     _, messages, [row] = await stored_tool_calls(database, chat.id)
     assert (row["state"], row["answer"]["result"]) == ("closed", "superseded")
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]

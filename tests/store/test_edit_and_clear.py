@@ -185,3 +185,34 @@ async def test_clear_of_a_failed_chat_drops_error_and_queue(database: Database) 
     assert (result.chat.status, result.chat.last_error) == (Status.WAITING, None)
     assert await queued_ids(database, chat) == []
     assert await visible_texts(database, chat) == []
+
+
+@pytest.mark.parametrize("named", ["question", "calls", "results", "answer"])
+async def test_regenerate_keeps_the_question_and_what_is_before_it(
+    database: Database, named: str
+) -> None:
+    chat = await chat_with_status(database, Status.ERROR, queued=1)
+    await insert_message(database, chat, "assistant", "hi")
+    ids = {"question": await insert_message(database, chat, "user", "why?")}
+    for name, role in (("calls", "assistant"), ("results", "tool"), ("answer", "assistant")):
+        ids[name] = await insert_message(database, chat, role, name)
+    await insert_message(database, chat, "user", "later")
+    result = await Messages(database).regenerate(chat.id, ids[named], owner_id=OWNER)
+    assert await visible_texts(database, chat) == ["hello", "hi", "why?"]
+    assert result.chat.status is Status.PENDING
+    assert result.chat.queue_length == 0
+    assert result.entry is not None
+    assert result.entry.transition == "regenerate"
+    assert result.entry.data["reset_from"] == ids["question"] + 1
+    assert result.messages == ()
+
+
+async def test_regenerate_without_a_question_is_refused(database: Database) -> None:
+    chat = await chat_with_status(database, Status.WAITING)
+    await database.fetch("UPDATE chat_messages SET role = 'system'")
+    answer = await insert_message(database, chat, "assistant", "hi")
+    before = await stored_rows(database, chat)
+    for message_id in (1_000_001, answer, answer + 1):
+        with pytest.raises(MessageNotFound):
+            await Messages(database).regenerate(chat.id, message_id, owner_id=OWNER)
+    assert await stored_rows(database, chat) == before

@@ -85,6 +85,7 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
         Transition.SEND,
         Transition.INTERRUPT,
         Transition.EDIT,
+        Transition.REGENERATE,
         Transition.CLEAR,
         Transition.REQUIRE_ACTION,
     }

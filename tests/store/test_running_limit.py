@@ -187,7 +187,7 @@ async def test_chat_that_counts_already_is_not_held_when_it_is_edited(
     chat = await chat_with_status(database, status)
     await send(database)
     beyond = await send(database)
-    edited = await first_edited(Messages(database, limits=limits()), database, chat)
+    edited = await first_edited(Messages(database, limits=limits()), chat)
     assert edited.chat.status is Status.PENDING
     assert await held_ids(database) == {beyond.id}
 

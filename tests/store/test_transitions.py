@@ -25,6 +25,7 @@ from support.stored_parts import check_parts_are_deleted, flush_texts
 from support.transitions import (
     CLOSE_STARTED_CALL,
     FAILED_ATTEMPT,
+    NEW_CHAT,
     REAPER,
     REQUIRED_ACTION,
     STARTED_CALL_ID,
@@ -67,7 +68,7 @@ from chatd.store.turns import FencingToken, Turns
 ROWS = [
     pytest.param(transition, busy, id=f"{transition}{f'-{busy}' if busy else ''}")
     for transition, busy in TABLE
-    if transition is not Transition.CREATE
+    if transition not in NEW_CHAT
 ]
 CELLS = [
     (status, queued) for status in Status for queued in ((0, 2) if may_queue(status) else (0,))
@@ -296,8 +297,8 @@ async def test_stale_fencing_token_changes_nothing(
 BY_CALLERS = sorted(
     {transition for transition, _ in TABLE}
     - WORKER_TRANSITIONS
+    - NEW_CHAT
     - {
-        Transition.CREATE,
         Transition.CLAIM,
         Transition.REAP,
         Transition.REAP_INTERRUPT,

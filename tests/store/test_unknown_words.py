@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 from support.factories import OWNER, chat_with_status, stored_rows
-from support.transitions import NoChatFound, make_transition
+from support.transitions import NEW_CHAT, NoChatFound, make_transition
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import (
@@ -25,7 +25,10 @@ ALTER TABLE chats ADD COLUMN parked_until timestamptz;
 ALTER TABLE chats ADD CONSTRAINT chats_parked CHECK ((status = 'parked') = (parked_until IS NOT NULL));
 """
 REFUSALS: Mapping[Transition, type[Exception]] = {
-    **dict.fromkeys((Transition.INTERRUPT, Transition.EDIT, Transition.PROMOTE), StatusUnknown),
+    **dict.fromkeys(
+        (Transition.INTERRUPT, Transition.EDIT, Transition.REGENERATE, Transition.PROMOTE),
+        StatusUnknown,
+    ),
     **dict.fromkeys((Transition.ARCHIVE, Transition.UNARCHIVE), ChatTreeBusy),
     **dict.fromkeys((*WORKER_TRANSITIONS, Transition.REAP_INTERRUPT), LeaseLost),
     **dict.fromkeys(
@@ -59,7 +62,7 @@ async def parked_chat(database: Database, **columns: object) -> Chat:
 
 
 def test_each_transition_has_a_case() -> None:
-    assert set(REFUSALS) | LEFT_IN_ITS_STATUS | {Transition.CREATE} == set(Transition)
+    assert set(REFUSALS) | LEFT_IN_ITS_STATUS | NEW_CHAT == set(Transition)
 
 
 @pytest.mark.parametrize("leased", [False, True], ids=["idle", "leased"])
@@ -75,7 +78,7 @@ async def test_chat_in_an_unknown_status_keeps_it(
 async def check(
     database: Database, transition: Transition, busy: BusyBehavior | None, chat: Chat
 ) -> None:
-    if transition is Transition.CREATE:
+    if transition in NEW_CHAT:
         return
     before = await stored_rows(database, chat)
     refusal = ChatBusy if busy is BusyBehavior.REJECT else REFUSALS.get(transition)

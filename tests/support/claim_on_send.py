@@ -142,6 +142,9 @@ class Way:
             case Transition.EDIT:
                 edit = partial(Messages(self.database, **arguments).edit, chat.id)
                 return lambda: edit(**{"message_id": 1_000_001, **content, **request})
+            case Transition.REGENERATE:
+                regenerate = partial(Messages(self.database, **arguments).regenerate, chat.id)
+                return lambda: regenerate(**{"message_id": 1_000_001, **request})
             case Transition.SUBMIT_TOOL_RESULTS:
                 results = [ToolResult(tool_call_id=each, result=1) for each in PENDING_CALL_IDS]
                 submit = partial(ToolCalls(self.database, **arguments).submit, chat.id)

@@ -119,6 +119,7 @@ NEW_CHATS = [replace(case, transition=Transition.CREATE) for case in NEW_CHATS]
 CLAIMABLE_STATUSES = {
     Transition.RETRY: (Status.ERROR,),
     Transition.EDIT: (*IDLE, Status.REQUIRES_ACTION),
+    Transition.REGENERATE: (*IDLE, Status.REQUIRES_ACTION),
     Transition.SUBMIT_TOOL_RESULTS: (Status.REQUIRES_ACTION,),
 }
 """Statuses of the chats that no worker has and that do not wait in the line, by the transition."""
@@ -165,9 +166,11 @@ def transition_cases(transition: Transition) -> list[Case]:
             replace(base, name="last active", running=1, limits=two),
             replace(base, name="too many active", claims=False, running=2, limits=two),
         ]
-    if transition is not Transition.RETRY:
+    if transition in {Transition.EDIT, Transition.SUBMIT_TOOL_RESULTS}:
         full = ChatLimits(max_chat_bytes=10)
         cases.append(replace(base, name="full", claims=False, limits=full))
+    if transition is Transition.REGENERATE:
+        cases.append(replace(base, name="full", limits=ChatLimits(max_chat_bytes=10)))
     if transition is Transition.EDIT:
         file = {"content": (FILE.reference(),), "files": (FILE,)}
         cases += [

@@ -77,6 +77,9 @@ def check_files(chat: Row, messages: Sequence[Row], sizes: dict[str, int]) -> No
     assert 0 <= of_messages < MOST_MESSAGE_BYTES * chat["version"]
 
 
+NEW_EPOCH = {Transition.CLAIM, Transition.EDIT, Transition.REGENERATE}
+
+
 def check_journal(chat: Row, rows: Sequence[Row]) -> None:
     assert [row["version"] for row in rows] == list(range(1, chat["version"] + 1))
     assert (rows[-1]["status"], rows[-1]["epoch"]) == (chat["status"], chat["epoch"])
@@ -85,10 +88,8 @@ def check_journal(chat: Row, rows: Sequence[Row]) -> None:
     for row in rows:
         transition = Transition(row["transition"])
         assert Status(row["status"]) in reachable_statuses(transition, status), (status, dict(row))
-        assert row["epoch"] == epoch + (transition in {Transition.CLAIM, Transition.EDIT}), dict(
-            row
-        )
-        if transition in {Transition.CLAIM, Transition.EDIT}:
+        assert row["epoch"] == epoch + (transition in NEW_EPOCH), dict(row)
+        if transition in NEW_EPOCH:
             last_settled = 0
         if (settled := row["data"].get("settled_part")) is not None:
             assert settled > last_settled, dict(row)
@@ -106,7 +107,8 @@ def check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         for row in rows
         for message_id in row["data"].get("messages") or ()
     ]
-    assert journaled == [(message["version"], message["id"]) for message in messages]
+    stored = [(message["version"], message["id"]) for message in messages]
+    assert journaled == stored[rows[0]["data"].get("copied_messages", 0) :]
     resets = [
         (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
     ]

@@ -94,6 +94,16 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
             key=key,
         ),
     ),
+    Transition.REGENERATE: (
+        Status.WAITING,
+        lambda scene, key: Messages(scene.database).regenerate(
+            scene.chat.id, scene.message_id, owner_id=OWNER, key=key
+        ),
+    ),
+    Transition.FORK: (
+        Status.RUNNING,
+        lambda scene, key: scene.chats.fork(scene.chat.id, owner_id=OWNER, key=key),
+    ),
     Transition.CLEAR: (
         Status.ERROR,
         lambda scene, key: Messages(scene.database).clear(scene.chat.id, owner_id=OWNER, key=key),

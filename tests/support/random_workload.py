@@ -117,11 +117,10 @@ class RandomWorkload:
             case 3 | 4:
                 return partial(chats.archive, chat_id, archived=False), False
             case 5 | 6:
-                message_id = await self.random_id(
-                    "SELECT id FROM chat_messages WHERE chat_id = $1", chat_id
-                )
-                edit = partial(messages.edit, chat_id, message_id, **self.random_content(label))
-                return (edit, True) if message_id else (None, False)
+                message_id = await self.random_message_id(chat_id)
+                edits = self.random.randrange(2) == 0
+                edit = partial(messages.edit, **self.random_content(label))
+                return partial(edit if edits else messages.regenerate, chat_id, message_id), edits
             case 7:
                 return partial(messages.clear, chat_id), False
             case 8:
@@ -142,6 +141,11 @@ class RandomWorkload:
         files = self.random.sample(FILES, self.random.choice((0, 0, 1, 2)))
         parts = [file.reference() for file in files]
         return {"content": (*text_content(label), *parts), "files": files}
+
+    async def random_message_id(self, chat_id: UUID) -> int:
+        """Return the id of a message, or 0, which is none's."""
+        query = "SELECT id FROM chat_messages WHERE chat_id = $1"
+        return await self.random_id(query, chat_id)
 
     async def random_id(self, query: str, chat_id: UUID) -> int:
         """Return a random id of the rows of a query. 0: there is no row."""

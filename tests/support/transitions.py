@@ -69,6 +69,10 @@ def asked_calls(parts: Iterable[Part], message_id: int | None = None) -> list[Ne
     ]
 
 
+NEW_CHAT = {Transition.CREATE, Transition.FORK}
+"""Transitions that begin the journal of a chat."""
+FIRST_MESSAGE_ID = 1_000_001
+"""The message that ``chat_with_status`` inserts."""
 STARTED_CALL_ID = "t1"
 CLOSE_STARTED_CALL = CloseCalls(
     step=0,
@@ -115,7 +119,10 @@ async def make_transition(
                 for call_id in sorted(PENDING_CALL_IDS)
             ],
         ),
-        Transition.EDIT: lambda: first_edited(messages, database, chat),
+        Transition.EDIT: lambda: first_edited(messages, chat),
+        Transition.REGENERATE: lambda: messages.regenerate(
+            chat.id, FIRST_MESSAGE_ID, owner_id=OWNER
+        ),
         Transition.REMOVE_QUEUED: lambda: last_queued(queue.remove, database, chat),
         Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
@@ -155,13 +162,10 @@ async def make_transition(
     return first if isinstance(first, TransitionResult) else first.result
 
 
-async def first_edited(messages: Messages, database: Database, chat: Chat) -> TransitionResult:
+async def first_edited(messages: Messages, chat: Chat) -> TransitionResult:
     """Edit the message that ``chat_with_status`` inserted."""
-    query = "SELECT min(id) AS id FROM chat_messages WHERE chat_id = $1"
-    message = await database.fetchrow(query, chat.id)
-    assert message is not None
     return await messages.edit(
-        chat.id, message["id"], owner_id=OWNER, content=text_content("instead")
+        chat.id, FIRST_MESSAGE_ID, owner_id=OWNER, content=text_content("instead")
     )
 
 

@@ -79,6 +79,7 @@ NOTICES = {"notices": [{"server": "time", "message": "MCP server time is not ava
 CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "create with a message": (entry_of(Transition.CREATE, P, Role.SYSTEM, USER), [M, M, S]),
     "create without a message": (entry_of(Transition.CREATE, W), [S]),
+    "fork": (entry_of(Transition.FORK, W, copied_messages=3), [S]),
     "send": (entry_of(Transition.SEND, P, USER), [M, S]),
     "send to a busy chat": (entry_of(Transition.SEND, R, **QUEUED), [Q, S]),
     "send after an error with a queue": (
@@ -108,6 +109,10 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "edit with a queue": (
         entry_of(Transition.EDIT, P, USER, reset_from=3, removed=[4, 5], queue_length=0),
         [HISTORY_RESET, M, Q, S],
+    ),
+    "regenerate": (
+        entry_of(Transition.REGENERATE, P, reset_from=3, removed=[4, 5], queue_length=0),
+        [HISTORY_RESET, Q, S],
     ),
     "remove_queued": (entry_of(Transition.REMOVE_QUEUED, R, removed=[4], queue_length=1), [Q]),
     "remove_queued, after an error": (

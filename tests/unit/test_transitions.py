@@ -20,7 +20,8 @@ BY_ACTORS = {
     Transition.EXPIRE_ACTION,
     Transition.FAIL_UNSERVED,
 }
-DROPS_QUEUE = {Transition.EDIT, Transition.CLEAR}
+ANSWERED_AGAIN = {Transition.EDIT, Transition.REGENERATE}
+DROPS_QUEUE = {*ANSWERED_AGAIN, Transition.CLEAR}
 BY_CALLERS = set(Transition) - WORKER_TRANSITIONS - BY_ACTORS
 
 
@@ -32,11 +33,13 @@ def test_every_transition_has_a_row_and_send_one_per_busy_behavior() -> None:
     assert all(TABLE.values()), "a row without targets is a transition that is never legal"
 
 
-def test_only_create_starts_without_a_chat() -> None:
+def test_only_create_and_fork_start_without_a_chat() -> None:
     assert [transition for (transition, _), targets in TABLE.items() if None in targets] == [
-        Transition.CREATE
+        Transition.CREATE,
+        Transition.FORK,
     ]
-    assert set(TABLE[Transition.CREATE, None]) == {None}
+    for transition in (Transition.CREATE, Transition.FORK):
+        assert set(TABLE[transition, None]) == {None}
 
 
 @pytest.mark.parametrize(("transition", "busy", "status", "target"), CELLS)
@@ -44,7 +47,7 @@ def test_leased_chats_are_left_by_workers_and_reapers_only(
     transition: Transition, busy: BusyBehavior | None, status: Status | None, target: Target
 ) -> None:
     """A caller never takes a chat from its worker: it requests a stop. But an edit fences."""
-    if transition is Transition.EDIT:
+    if transition in ANSWERED_AGAIN:
         assert target.statuses == {Status.PENDING}
     elif transition in WORKER_TRANSITIONS or transition in {
         Transition.REAP,

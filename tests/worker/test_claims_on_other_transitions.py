@@ -37,6 +37,9 @@ async def prepare(
             request = partial(
                 store.messages.edit, chat_id, message["id"], content=text_content("again")
             )
+        case Transition.REGENERATE:
+            [_, answer] = await chatd.api.messages(chat["id"])
+            request = partial(store.messages.regenerate, chat_id, answer["id"])
         case _:
             await database.fetch(
                 "UPDATE chats SET status = 'requires_action', action_deadline = now() + '1 hour'"
@@ -48,7 +51,13 @@ async def prepare(
 
 
 @pytest.mark.parametrize(
-    "transition", [Transition.RETRY, Transition.EDIT, Transition.SUBMIT_TOOL_RESULTS]
+    "transition",
+    [
+        Transition.RETRY,
+        Transition.EDIT,
+        Transition.REGENERATE,
+        Transition.SUBMIT_TOOL_RESULTS,
+    ],
 )
 async def test_turn_starts_with_the_transition(
     dsn: str, database: Database, transition: Transition
@@ -93,11 +102,12 @@ async def transitions(chatd: InProcessDaemon, chat_id: str) -> list[str]:
 def lose_response(chatd: InProcessDaemon, transition: Transition) -> None:
     """Have the response of a claiming statement lost, after its commit."""
     database = chatd.daemon.services.database
+    statement = Transition.EDIT if transition is Transition.REGENERATE else transition
     fetch = database.fetch
 
     async def losing_fetch(query: Any, /, *args: object, **values: object) -> Any:
         rows = await fetch(query, *args, **values)
-        if getattr(query, "name", "").endswith(f".{transition}"):
+        if getattr(query, "name", "").endswith(f".{statement}"):
             assert rows[0]["claim_created_at"] is not None
             raise DatabaseUnavailable
         return rows

@@ -20,6 +20,7 @@ _EXPLAIN: Final = (AccessScope.CHATS, AccessScope.READ_ALL, AccessScope.OPERATE)
 OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "list_chats": _OWN,
     "create_chat": _OWN,
+    "fork_chat": _OWN,
     "stream_chats": _OWN,
     "get_chat": _READ,
     "update_chat": _OWN,
@@ -34,6 +35,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "get_file": _READ,
     "send_message": _OWN,
     "edit_message": _OWN,
+    "regenerate_message": _OWN,
     "list_queue": _READ,
     "delete_queued_message": _OWN,
     "promote_queued_message": _OWN,

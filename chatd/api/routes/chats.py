@@ -16,6 +16,7 @@ from chatd.api.schema.content import sent_content
 from chatd.api.schema.resources import (
     Chat,
     CreateChat,
+    ForkChat,
     JournalEntry,
     Model,
     Page,
@@ -85,6 +86,39 @@ async def create(
 def location(chat_id: UUID) -> str:
     """Return the path of a chat."""
     return f"/api/v1/chats/{chat_id}"
+
+
+@router.post(
+    "/chats/{chat_id}/fork",
+    status_code=HTTPStatus.CREATED,
+    responses=problem_responses(
+        "chat_full", "chat_not_found", "message_not_found", "storage_full", "too_many_labels"
+    ),
+)
+async def fork_chat(
+    chat_id: UUID,
+    body: ForkChat,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
+    response: Response,
+) -> Chat:
+    """Make a new chat with this one's history up to a message.
+
+    It waits for a message. It has the files and the client's tools too, but not the queue. Calls
+    of tools that have no results yet are left out. The two chats are changed and deleted apart.
+    """
+    result = await context.store.chats.fork(
+        chat_id,
+        owner_id=caller.owner_id,
+        actor=caller.actor,
+        from_message_id=body.from_message_id,
+        title=body.title,
+        labels=context.limits.check_labels(body.labels),
+        key=key,
+    )
+    response.headers["location"] = location(result.chat.id)
+    return await context.present_chat(result.chat)
 
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))

@@ -14,6 +14,7 @@ from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.content import sent_content
 from chatd.api.schema.resources import (
+    Chat,
     EditMessage,
     Message,
     MessageId,
@@ -158,3 +159,31 @@ async def edit_message(
     message = result.messages[-1]
     await context.ensure_model_names(message.model_config_id)
     return context.present.message(message)
+
+
+@router.post(
+    "/chats/{chat_id}/messages/{message_id}/regenerate",
+    responses=problem_responses(
+        "chat_not_found",
+        "message_not_found",
+        "chat_archived",
+        "status_unknown",
+        "too_many_active_chats",
+    ),
+)
+async def regenerate_message(
+    chat_id: UUID,
+    message_id: MessageId,
+    caller: Caller,
+    context: Context,
+    key: IdempotencyKeyHeader,
+) -> Chat:
+    """Have the user's message that led to this one answered again. It may be that message itself.
+
+    Everything after the user's message is dropped, the queue included. A running turn ends, and nothing
+    more of it is stored.
+    """
+    result = await context.store.messages.regenerate(
+        chat_id, message_id, owner_id=caller.owner_id, actor=caller.actor, key=key
+    )
+    return await context.present_chat(result.chat)

@@ -67,6 +67,20 @@ class CreateChat(RequestModel):
     )
 
 
+class ForkChat(RequestModel):
+    """A new chat made of another one's history."""
+
+    from_message_id: MessageId | None = Field(
+        default=None,
+        description="The last message to copy. Default: the last one that there is.",
+        examples=[2_000_001],
+    )
+    title: Title | None = Field(default=None, description="Default: the title of the other chat.")
+    labels: Labels | None = Field(
+        default=None, description="Default: the labels of the other chat."
+    )
+
+
 class UpdateChat(RequestModel):
     """Changes of a chat. A field that is left out stays as it is."""
 

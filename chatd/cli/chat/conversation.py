@@ -9,6 +9,7 @@ TEXT             send a message; during an answer it is queued
 /queue TEXT      send a message, to be answered after the current answer
 /interrupt TEXT  stop the answer and send this instead; without TEXT, only stop
 /edit TEXT       replace your last message; the messages after it are removed
+/regenerate      have your last message answered again, instead of the answer so far
 /retry           retry the failed turn
 /help            show this list
 /quit            quit; the chat continues, and 'chatd chat ID' opens it again
@@ -54,6 +55,7 @@ class Conversation:
             "queue": self._queue,
             "interrupt": self._interrupt,
             "edit": self._edit,
+            "regenerate": self._regenerate,
             "retry": self._retry,
             "help": self._help,
             "quit": self._quit,
@@ -99,6 +101,14 @@ class Conversation:
         if self.chat_id is None or sent is None:
             return "You have sent no message yet."
         await self._client.messages.edit(self.chat_id, sent["id"], text)
+        self.awaiting_answer = True
+        return None
+
+    async def _regenerate(self, _: str) -> str | None:
+        sent = await self._last_sent()
+        if self.chat_id is None or sent is None:
+            return "You have sent no message yet."
+        await self._client.messages.regenerate(self.chat_id, sent["id"])
         self.awaiting_answer = True
         return None
 

@@ -107,6 +107,96 @@ WITH added AS MATERIALIZED (
 )
 SELECT * FROM response;
 
+-- name: fork
+-- Make a new chat of a chat's history up to `:message_id` (null: all of it), with its tools and the
+-- files that its messages refer to. It is waiting. Hidden messages are left out. The messages keep
+-- when they were written and what they cost, but the new chat has spent nothing. The source is not
+-- locked: the statement sees it as of one moment.
+--
+-- Tool calls and their results stay together: results that follow on the last message are taken
+-- along, and a message whose calls have no results yet is left out.
+WITH source AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
+), named_message AS MATERIALIZED (
+    SELECT m.id, m.role, m.content @> '[{"type": "tool-call"}]' AS has_calls
+    FROM source JOIN chat_messages m ON m.chat_id = source.id
+    WHERE m.superseded_version IS NULL
+      AND CASE WHEN :message_id::bigint IS NULL THEN true
+               ELSE m.id = :message_id AND m.visibility IN ('both', 'user') END
+    ORDER BY m.id DESC LIMIT 1
+), results AS MATERIALIZED (
+    SELECT next.id FROM named_message, LATERAL (
+        SELECT id, role FROM chat_messages m
+        WHERE m.chat_id = :chat_id AND m.id > named_message.id AND m.superseded_version IS NULL
+        ORDER BY id LIMIT 1
+    ) next
+    WHERE named_message.has_calls AND next.role = 'tool'
+), copied AS MATERIALIZED (
+    SELECT m.*, row_number() OVER (ORDER BY m.id) AS n
+    FROM named_message, chat_messages m
+    WHERE m.chat_id = :chat_id AND m.superseded_version IS NULL
+      AND m.id <= COALESCE((SELECT id FROM results),
+                           named_message.id - named_message.has_calls::integer)
+), files AS MATERIALIZED (
+    SELECT DISTINCT f.id, f.size
+    FROM copied, jsonb_path_query(copied.content, '$.**.file_id') AS reference (id)
+    JOIN chat_files f ON f.chat_id = :chat_id AND f.id::text = reference.id #>> '{}'::text[]
+), added AS MATERIALIZED (
+    SELECT COALESCE((SELECT sum(octet_length(content::text)) FROM copied), 0)
+           + COALESCE((SELECT pg_column_size(tools) FROM chat_tools WHERE chat_id = :chat_id), 0)
+           + COALESCE((SELECT sum(size) FROM files), 0) AS bytes
+), decision AS MATERIALIZED (
+    SELECT gen_random_uuid() AS id, added.bytes,
+           CASE WHEN :message_id::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM named_message)
+                THEN 'message_not_found'
+                ELSE COALESCE(chat_bytes_refusal(:owner_id, :limits, 0, added.bytes), 'done')
+           END AS outcome
+    FROM source, added
+), created AS (
+    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
+                       stored_bytes)
+    SELECT decision.id, decision.id, source.owner_id, COALESCE(:title, source.title),
+           COALESCE(:labels, source.labels), source.last_model_config_id, decision.bytes
+    FROM decision, source WHERE decision.outcome = 'done'
+    RETURNING *
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT created.id, f.id, f.media_type, f.name, f.size, f.data
+    FROM created, files JOIN chat_files f ON f.chat_id = :chat_id AND f.id = files.id
+), stored_tools AS (
+    INSERT INTO chat_tools (chat_id, tools)
+    SELECT created.id, tools FROM created, chat_tools WHERE chat_tools.chat_id = :chat_id
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, compacted,
+                               model_config_id, finish_reason, input_tokens, output_tokens,
+                               cache_read_tokens, cache_write_tokens, reasoning_tokens,
+                               created_at)
+    SELECT created.id, chat_message_id(1, m.n), 1, m.role, m.content, m.visibility, m.compacted,
+           m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens, m.created_at
+    FROM created, copied m
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT created.id, version, 'fork', status, epoch, :actor_owner_id, :actor_token_id::uuid,
+           jsonb_build_object(
+               'forked_from', :chat_id::uuid,
+               'from_message_id', (SELECT max(id) FROM copied),
+               'copied_messages', (SELECT count(*) FROM copied))
+    FROM created
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, chat_columns(created),
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           NULL::jsonb AS messages
+    FROM decision LEFT JOIN created ON true LEFT JOIN journal_entry ON true
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, version
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM response;
+
 -- name: send
 -- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says.
 WITH snapshot AS MATERIALIZED (

@@ -5,20 +5,33 @@
 -- Replace a user's message: supersede it and everything after it, empty the queue, and make the
 -- chat pending. The epoch rises, so a worker that holds the chat is fenced. Chats that a worker
 -- holds, and those in the line, are not claimed.
+--
+-- Without `:content` (`regenerate`) the last user's message up to `:message_id` stays, and what is
+-- after it is superseded.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
-), target_message AS MATERIALIZED (
-    SELECT role FROM chat_messages
+), named_message AS MATERIALIZED (
+    SELECT id, role FROM chat_messages
     WHERE chat_id = :chat_id AND id = :message_id
       AND superseded_version IS NULL AND visibility IN ('both', 'user')
+), target_message AS MATERIALIZED (
+    SELECT m.* FROM named_message CROSS JOIN LATERAL (
+        SELECT named_message.id, named_message.role WHERE :content::jsonb IS NOT NULL
+        UNION ALL
+        (SELECT id, role FROM chat_messages
+         WHERE :content::jsonb IS NULL AND chat_id = :chat_id AND id <= named_message.id
+           AND role = 'user' AND superseded_version IS NULL AND visibility IN ('both', 'user')
+         ORDER BY id DESC LIMIT 1)
+    ) m
 ), added AS MATERIALIZED (
-    SELECT pg_column_size(:content::jsonb)
+    SELECT COALESCE(pg_column_size(:content::jsonb), 0)
            + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
 ), decision AS MATERIALIZED (
     SELECT locked.id,
+           (SELECT id FROM target_message) + (:content::jsonb IS NULL)::integer AS reset_from,
            CASE
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN NOT EXISTS (SELECT FROM target_message) THEN 'message_not_found'
@@ -28,7 +41,9 @@ WITH snapshot AS MATERIALIZED (
                                           'interrupting', 'requires_action')
                    THEN 'status_unknown'
                ELSE COALESCE(
-                   chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, added.bytes),
+                   CASE WHEN :content::jsonb IS NOT NULL
+                        THEN chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes,
+                                                added.bytes) END,
                    CASE WHEN locked.status IN ('waiting', 'error')
                         THEN chat_owner_refusal(locked.owner_id, :limits) END,
                    'done')
@@ -46,7 +61,7 @@ WITH snapshot AS MATERIALIZED (
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
     FROM decision, locked
-    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.id >= :message_id
+    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.id >= decision.reset_from
       AND m.superseded_version IS NULL
 ), closed_tool_calls AS (
     UPDATE chat_tool_calls t SET
@@ -102,16 +117,17 @@ WITH snapshot AS MATERIALIZED (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
     SELECT id, chat_message_id(edited, 1), edited, 'user', :content, last_model_config_id
     FROM (SELECT updated.*, version - claimed::integer AS edited FROM updated, pending) chat
+    WHERE :content::jsonb IS NOT NULL
     RETURNING *
 ), entries AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
                              actor_owner_id, actor_token_id, data)
     SELECT updated.id, entry.*
-    FROM updated, pending, LATERAL (
-        SELECT version - claimed::integer, 'edit', 'pending', epoch - claimed::integer,
+    FROM updated, pending, decision, LATERAL (
+        SELECT version - claimed::integer, :transition_name, 'pending', epoch - claimed::integer,
                NULL::uuid, :actor_owner_id, :actor_token_id::uuid,
                jsonb_strip_nulls(jsonb_build_object(
-                   'reset_from', :message_id::bigint,
+                   'reset_from', reset_from,
                    'messages', (SELECT jsonb_agg(id) FROM inserted),
                    'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
                    'queue_length', queue_length))
@@ -130,7 +146,7 @@ WITH snapshot AS MATERIALIZED (
            (SELECT jsonb_agg(to_jsonb(inserted)) FROM inserted) AS messages,
            (SELECT count(*) FROM advanced) AS rounds_advanced
     FROM decision JOIN locked ON true LEFT JOIN updated ON true
-                  LEFT JOIN entries entry ON entry.transition = 'edit'
+                  LEFT JOIN entries entry ON entry.transition <> 'claim'
                   LEFT JOIN entries claim ON claim.transition = 'claim'
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)

@@ -6,6 +6,7 @@ import type {
   ChatEvent,
   Content,
   CreateChat,
+  ForkChat,
   Explanation,
   JournalEntry,
   ChatListEvent,
@@ -118,6 +119,13 @@ export class Chats {
     return this.http.request("POST", "/chats", { ...dropUndefined({ signal, idempotencyKey }), body });
   }
 
+  /** Make a new chat with the history of this one, and its files and tools. It waits for a message. */
+  fork(chatId: string, more: ForkChat & RequestOptions = {}): Promise<Chat> {
+    const { signal, idempotencyKey, ...body } = more;
+    const options = dropUndefined({ signal, idempotencyKey });
+    return this.http.request("POST", apiPath("chats", chatId, "fork"), { ...options, body });
+  }
+
   /** Return one chat, as it is now. */
   get(chatId: string, options: RequestOptions = {}): Promise<Chat> {
     return this.http.request("GET", apiPath("chats", chatId), options);
@@ -220,6 +228,12 @@ export class Messages {
   ): Promise<Message> {
     const path = apiPath("chats", chatId, "messages", messageId);
     return this.http.request("PATCH", path, { ...options, body: { content } });
+  }
+
+  /** Have the user's message that led to this one answered again. Later messages are dropped. */
+  regenerate(chatId: string, messageId: number, options: RequestOptions = {}): Promise<Chat> {
+    const path = apiPath("chats", chatId, "messages", messageId, "regenerate");
+    return this.http.request("POST", path, options);
   }
 
   /** Return a file that a message of the chat refers to. */

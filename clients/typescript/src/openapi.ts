@@ -174,6 +174,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new chat with this one's history up to a message
+         * @description Make a new chat with this one's history up to a message.
+         *
+         *     It waits for a message. It has the files and the client's tools too, but not the queue. Calls
+         *     of tools that have no results yet are left out. The two chats are changed and deleted apart.
+         */
+        post: operations["fork_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/interrupt": {
         parameters: {
             query?: never;
@@ -241,6 +264,29 @@ export interface paths {
          *     running turn ends, and nothing more of it is stored.
          */
         patch: operations["edit_message"];
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/messages/{message_id}/regenerate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have the user's message that led to this one answered again
+         * @description Have the user's message that led to this one answered again. It may be that message itself.
+         *
+         *     Everything after the user's message is dropped, the queue included. A running turn ends, and nothing
+         *     more of it is stored.
+         */
+        post: operations["regenerate_message"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/queue": {
@@ -1612,6 +1658,33 @@ export interface components {
              * @example /api/v1/chats/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10/files/5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10
              */
             url: string;
+        };
+        /**
+         * ForkChat
+         * @description A new chat made of another one's history.
+         * @example {
+         *       "from_message_id": 2000001
+         *     }
+         */
+        ForkChat: {
+            /**
+             * From Message Id
+             * @description The last message to copy. Default: the last one that there is.
+             * @example 2000001
+             */
+            from_message_id?: number | null;
+            /**
+             * Labels
+             * @description Default: the labels of the other chat.
+             */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Title
+             * @description Default: the title of the other chat.
+             */
+            title?: string | null;
         };
         /**
          * Health
@@ -6479,6 +6552,279 @@ export interface operations {
             };
         };
     };
+    fork_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForkChat"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /** @description Path of the created resource. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `message_not_found`: The chat's history has no message with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found" | "message_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Content Too Large.
+             *
+             *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
+             */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "body_too_large" | "chat_full" | "storage_full";
+                        /** @constant */
+                        status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             *
+             *     * `too_many_labels`: A chat may have at most `limits.max_labels` labels.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request" | "too_many_labels";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
     interrupt_chat: {
         parameters: {
             query?: never;
@@ -7470,6 +7816,272 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "idempotency_key_reused" | "invalid_request" | "not_a_user_message" | "too_many_parts" | "unsupported_file";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_active_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    regenerate_message: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+                message_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `message_not_found`: The chat's history has no message with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found" | "message_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_archived`: The chat is archived; unarchive it first.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_archived";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request";
                         /** @constant */
                         status: 422;
                     };

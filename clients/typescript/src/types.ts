@@ -19,6 +19,7 @@ export type Part = Message["content"][number];
 
 export type Content = Schemas["SendMessage"]["content"];
 export type CreateChat = Schemas["CreateChat"];
+export type ForkChat = Schemas["ForkChat"];
 export type UpdateChat = Schemas["UpdateChat"];
 export type SendMessage = Schemas["SendMessage"];
 export type Tool = Schemas["Tool"];
