@@ -34,6 +34,11 @@ CALL: Part = {"type": "tool-call", "tool_call_id": "c", "tool_name": "clock", "a
 RESULT: Part = {"type": "tool-result", "tool_call_id": "c", "tool_name": "clock", "result": "noon"}
 
 
+COPIED = {"owner_id", "title", "labels", "server_tools", "last_model_config_id"}
+"""Columns that a fork has from its source. Any other has the value of an empty chat."""
+OF_ITS_OWN = {"id", "root_chat_id", "stored_bytes", "created_at", "updated_at"}
+
+
 async def history(database: Database, chat: Chat) -> list[tuple[str, Any]]:
     messages = (await Turns(database).history(chat.id)).messages
     return [(message.role.value, message.content) for message in messages]
@@ -129,6 +134,36 @@ async def test_any_chat_can_be_forked(database: Database, status: Status) -> Non
     sent = await Chats(database).send(fork.id, owner_id=OWNER, content=text_content("and?"))
     assert sent.chat.status is Status.PENDING
     assert fork.id in {claim.result.chat.id for claim in await claim_chats(database, 10)}
+
+
+async def test_fork_has_what_its_source_is_and_nothing_of_what_it_does(
+    database: Database,
+) -> None:
+    """A new column of chats may fail here: then it is to be decided whether a fork has it."""
+    empty = await chat_with_status(database, Status.WAITING)
+    await database.fetch("DELETE FROM chat_messages")
+    source = await chat_with_status(
+        database,
+        Status.RUNNING,
+        owner_id="bob",
+        title="a title",
+        labels={"a": "b"},
+        server_tools={"mcp": ["time"]},
+        last_model_config_id=OTHER_MODEL,
+        attempts=1,
+        recoveries=1,
+        input_tokens=5,
+        committed_steps=3,
+    )
+    fork = (await Chats(database).fork(source.id, owner_id="bob")).chat
+    of_empty, of_source, of_fork = [
+        dict((await database.fetch("SELECT * FROM chats WHERE id = $1", chat.id))[0])
+        for chat in (empty, source, fork)
+    ]
+    expected = of_empty | {name: of_source[name] for name in COPIED}
+    assert {name: of_fork[name] for name in of_fork.keys() - OF_ITS_OWN} == {
+        name: expected[name] for name in of_fork.keys() - OF_ITS_OWN
+    }
 
 
 async def test_calls_and_results_stay_together(database: Database) -> None:

@@ -153,10 +153,11 @@ WITH source AS MATERIALIZED (
            END AS outcome
     FROM source, added
 ), created AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id,
-                       stored_bytes)
+    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
+                       last_model_config_id, stored_bytes)
     SELECT decision.id, decision.id, source.owner_id, COALESCE(:title, source.title),
-           COALESCE(:labels, source.labels), source.last_model_config_id, decision.bytes
+           COALESCE(:labels, source.labels), source.server_tools, source.last_model_config_id,
+           decision.bytes
     FROM decision, source WHERE decision.outcome = 'done'
     RETURNING *
 ), stored_files AS (
