@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +24,7 @@ from chatd.domain.message import (
     Part,
     QueuedMessage,
     Role,
+    Visibility,
 )
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
@@ -107,6 +109,9 @@ def _optional_uuid(value: UUID | str | None) -> UUID | None:
     return None if value is None else _uuid(value)
 
 
+_NO_USAGE: Final[Mapping[str, int | None]] = MappingProxyType(dict.fromkeys(USAGE_COLUMNS))
+
+
 def _usage(row: Row) -> Usage | None:
     if row["input_tokens"] is None and row["output_tokens"] is None:
         return None
@@ -131,6 +136,28 @@ def message(row: Row) -> Message:
         superseded=row.get("superseded_version") is not None,
         size=row.get("page_bytes") or 0,
     )
+
+
+def given_messages(row: Row, version: int) -> list[dict[str, Any]]:
+    """Return rows of the messages that a statement stored as it was given them, in ``new_messages``.
+
+    Those are in the shape of ``message_rows``. The journal entry of the transition to ``version`` has their
+    ids. All were made at its moment.
+    """
+    given = row["new_messages"]
+    columns = {
+        "chat_id": row["id"],
+        "version": version,
+        "created_at": row["entry_created_at"],
+        "page_bytes": row["new_bytes"],
+        "visibility": Visibility.BOTH,
+        "finish_reason": None,
+    }
+    ids = row["entry_data"].get("messages", ())
+    return [
+        columns | each | (each.get("usage") or _NO_USAGE) | {"id": message_id}
+        for each, message_id in zip(given, ids, strict=True)
+    ]
 
 
 _message_values = itemgetter(*(f"message_{name}" for name in MESSAGE_COLUMNS))

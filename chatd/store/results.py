@@ -18,6 +18,7 @@ from chatd.store.records import (
     TransitionResult,
     chat,
     chat_fields,
+    given_messages,
     ledger,
     message,
     queued_message,
@@ -46,7 +47,7 @@ def transition_result(
         (row["entry_created_at"], row["entry_data"]),
         transition,
         worker_id,
-        _stored_messages(row),
+        _stored_messages(row, row["version"]),
         queued_message(queued) if queued else None,
     )
     return replace(result, ledger=ledger(row["ledger"])) if "ledger" in row else result
@@ -73,7 +74,7 @@ def results_with_claim(
         (row["entry_created_at"], row["entry_data"]),
         transition,
         None,
-        _stored_messages(row),
+        _stored_messages(row, row["version"] - 1),
     )
     claim = (row["claim_created_at"], row["claim_data"])
     return result, _result(Chat(**fields), claim, Transition.CLAIM, worker_id, _NO_MESSAGES)
@@ -116,7 +117,7 @@ def replayed_result(row: Row, transition: Transition, content: Content) -> Trans
 
     A queued message that has left the queue is made of ``content``, which the request repeats.
     """
-    current_chat, stored = chat(row), _stored_messages(row)
+    current_chat, stored = chat(row), _stored_messages(row, row["version"])
     entry = None
     if row["entry_version"] is not None:
         entry = JournalEntry(
@@ -156,10 +157,16 @@ def _replayed_queued_message(
     )
 
 
-def _stored_messages(row: Row) -> _StoredMessages:
-    if not row["messages"]:
+def _stored_messages(row: Row, version: int) -> _StoredMessages:
+    """Return the messages that the transition to ``version`` stored.
+
+    A statement returns them as they are stored, or as it was given them, which costs PostgreSQL less.
+    """
+    given = row.get("new_messages")
+    rows = row["messages"] if given is None else given_messages(row, version)
+    if not rows:
         return _NO_MESSAGES
-    stored = [(each["visibility"], message(each)) for each in row["messages"]]
+    stored = [(each["visibility"], message(each)) for each in rows]
     return _StoredMessages(
         tuple([each for visibility, each in stored if visibility != Visibility.MODEL]),
         tuple([each for visibility, each in stored if visibility != Visibility.USER]),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,10 @@ async def empty_tables(database: Database) -> None:
 
 
 def plainly(chat_id: UUID | None) -> Callable[[Any], Any]:
-    """Return a function that makes values comparable, whatever the id of the chat and the time."""
+    """Return a function that makes values comparable, whatever the id of the chat and the time.
+
+    The sizes of messages are estimates.
+    """
 
     def plain(value: Any) -> Any:
         match value:
@@ -52,7 +55,13 @@ def plainly(chat_id: UUID | None) -> Callable[[Any], Any]:
             case list() | tuple():
                 return [plain(each) for each in value]
             case _ if hasattr(value, "__dataclass_fields__"):
-                return plain(asdict(value))
+                return plain(
+                    {
+                        each.name: getattr(value, each.name)
+                        for each in fields(value)
+                        if each.name != "size"
+                    }
+                )
             case _ if hasattr(value, "keys"):
                 return plain(dict(value))
         return value

@@ -151,6 +151,9 @@ FROM seen LEFT JOIN (
 --
 -- The arrays stand in a CTE, so that one plan serves any number of messages. A chat that has
 -- changed since the statement began, `seen`, is passed by like one that is locked.
+--
+-- The result has the message as it was given, and the update's moment for all that it stored: joins
+-- with what was inserted cost more than the inserts.
 WITH parameters AS MATERIALIZED (
     SELECT :chat_ids::uuid[] AS chat_ids, :owner_ids::text[] AS owner_ids,
            :contents::text[] AS contents, :model_config_ids::uuid[] AS model_config_ids,
@@ -230,7 +233,10 @@ WITH parameters AS MATERIALIZED (
         last_model_config_id = COALESCE(new.model_config_id, c.last_model_config_id),
         stored_bytes = c.stored_bytes + new.bytes
     FROM new WHERE c.id = new.chat_id
-    RETURNING c.*, new.content, new.actor_owner_id, new.actor_token_id
+    RETURNING c.*, new.content, new.actor_owner_id, new.actor_token_id,
+              jsonb_build_object(
+                  'messages', jsonb_build_array(chat_message_id(c.version - 1, 2)),
+                  'queue_length', 0) AS entry_data
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
     SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
@@ -238,38 +244,33 @@ WITH parameters AS MATERIALIZED (
                     :file_data::bytea[]) AS f (id, media_type, name, data)
     ON CONFLICT DO NOTHING
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
-    SELECT id, chat_message_id(version - 1, 2), version - 1, 'user', content, last_model_config_id
+    INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id, created_at)
+    SELECT id, chat_message_id(version - 1, 2), version - 1, 'user', content, last_model_config_id,
+           updated_at
     FROM updated
-    RETURNING *
 ), entries AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id,
-                             actor_owner_id, actor_token_id, data)
-    SELECT updated.id, entry.*
+                             actor_owner_id, actor_token_id, data, created_at)
+    SELECT updated.id, entry.*, updated.updated_at
     FROM updated, LATERAL (VALUES
         (updated.version - 1, 'send', 'pending', updated.epoch - 1, NULL, updated.actor_owner_id,
-         updated.actor_token_id,
-         jsonb_build_object('messages', jsonb_build_array(chat_message_id(updated.version - 1, 2)),
-                            'queue_length', 0)),
+         updated.actor_token_id, updated.entry_data),
         (updated.version, 'claim', 'running', updated.epoch, updated.worker_id, NULL, NULL, '{}')
     ) entry
-    RETURNING chat_id, version, created_at, data
 ), advanced AS MATERIALIZED (
     SELECT setval('chat_claimed_round', max(round)) FROM updated
     HAVING :advance AND max(round) > (SELECT last_value FROM chat_claimed_round)
 )
 SELECT accepted.chat_id, accepted.goes_alone, chat_columns(updated),
-       entry.created_at AS entry_created_at, entry.data AS entry_data,
-       claim.created_at AS claim_created_at, claim.data AS claim_data,
+       updated.updated_at AS entry_created_at, updated.entry_data,
+       updated.updated_at AS claim_created_at, '{}'::jsonb AS claim_data,
        accepted.settled_part AS unclaimed_settled_part,
        accepted.claim_traceparent AS unclaimed_traceparent,
-       jsonb_build_array(to_jsonb(inserted)) AS messages,
+       jsonb_build_array(jsonb_build_object(
+           'role', 'user', 'content', updated.content,
+           'model_config_id', updated.last_model_config_id)) AS new_messages,
+       accepted.bytes AS new_bytes,
        (SELECT count(*) FROM advanced) AS rounds_advanced
 FROM accepted
 LEFT JOIN updated ON updated.id = accepted.chat_id
-LEFT JOIN inserted ON inserted.chat_id = accepted.chat_id
-LEFT JOIN entries entry
-    ON entry.chat_id = accepted.chat_id AND entry.version = accepted.version + 1
-LEFT JOIN entries claim
-    ON claim.chat_id = accepted.chat_id AND claim.version = accepted.version + 2
 WHERE accepted.goes_alone OR updated.id IS NOT NULL;

@@ -118,6 +118,9 @@ FROM updated, journal_entry;
 -- The arrays stand in a CTE, so that one plan serves any number of turns. A chat that has changed
 -- since the statement began, `seen`, is passed by like one that is locked: an UPDATE checks
 -- constraints on the row of its snapshot. It is found by its id, never by its worker.
+--
+-- The result has the messages as they were given, and the update's moment for all that it stored:
+-- joins with what was inserted cost more than the inserts.
 WITH parameters AS MATERIALIZED (
     SELECT :chat_ids::uuid[] AS chat_ids, :worker_ids::uuid[] AS worker_ids,
            :epochs::bigint[] AS epochs, :steps::bigint[] AS steps,
@@ -160,7 +163,12 @@ WITH parameters AS MATERIALIZED (
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
     FROM ending, chat_messages_usage(ending.messages) used
     WHERE c.id = ending.chat_id
-    RETURNING c.*, ending.worker_id AS ended_worker_id, ending.messages
+    RETURNING c.*, ending.worker_id AS ended_worker_id, ending.messages, ending.bytes,
+              jsonb_strip_nulls(jsonb_build_object(
+                  'messages', (SELECT jsonb_agg(chat_message_id(c.version, n) ORDER BY n)
+                               FROM generate_series(1, jsonb_array_length(ending.messages)) n),
+                  'settled_part', c.settled_part,
+                  'queue_length', c.queue_length)) AS entry_data
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
     SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
@@ -170,40 +178,28 @@ WITH parameters AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, model_config_id,
                                finish_reason, input_tokens, output_tokens, cache_read_tokens,
-                               cache_write_tokens, reasoning_tokens)
+                               cache_write_tokens, reasoning_tokens, created_at)
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.visibility, m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
-           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens, updated.updated_at
     FROM updated, chat_message_rows(updated.messages) m
-    RETURNING *
-), stored AS MATERIALIZED (
-    SELECT chat_id, jsonb_agg(id ORDER BY id) AS ids,
-           jsonb_agg(to_jsonb(inserted) ORDER BY id) AS messages
-    FROM inserted GROUP BY chat_id
 ), deleted_parts AS (
     DELETE FROM chat_parts WHERE chat_id = ANY(ARRAY(SELECT id FROM updated))
 ), journal_entry AS (
-    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
-    SELECT updated.id, updated.version, 'finish_turn', updated.status, updated.epoch,
-           updated.ended_worker_id,
-           jsonb_strip_nulls(jsonb_build_object(
-               'messages', stored.ids,
-               'settled_part', updated.settled_part,
-               'queue_length', updated.queue_length))
-    FROM updated LEFT JOIN stored ON stored.chat_id = updated.id
-    RETURNING chat_id, created_at, data
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data,
+                             created_at)
+    SELECT id, version, 'finish_turn', status, epoch, ended_worker_id, entry_data, updated_at
+    FROM updated
 ), admitted AS MATERIALIZED (  -- not in a join, which may call the function once for each owner
     SELECT id AS chat_id, chat_admit(owner_id, :limits) AS chat FROM updated
     WHERE :limits::jsonb ? 'max_running_per_owner'
        OR (SELECT true FROM chats held WHERE held.held AND held.owner_id = updated.owner_id LIMIT 1)
 )
 SELECT updated.id AS chat_id, 'done' AS outcome, chat_columns(updated),
-       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-       stored.messages,
+       updated.updated_at AS entry_created_at, updated.entry_data,
+       updated.messages AS new_messages, updated.bytes AS new_bytes,
        (admitted.chat).id AS admitted_id, (admitted.chat).version AS admitted_version
 FROM updated
-JOIN journal_entry ON journal_entry.chat_id = updated.id
-LEFT JOIN stored ON stored.chat_id = updated.id
 LEFT JOIN admitted ON admitted.chat_id = updated.id AND (admitted.chat).version IS NOT NULL;
 
 -- name: finish
