@@ -4,6 +4,8 @@ DROP TABLE api_tokens;
 DROP TABLE chat_tombstones;
 DROP FUNCTION chat_close_calls (uuid, jsonb, jsonb);
 DROP FUNCTION chat_tool_call_rows (jsonb);
+DROP FUNCTION chat_new_output_bytes (uuid, jsonb);
+DROP TABLE chat_tool_outputs;
 DROP TABLE chat_tool_calls;
 DROP FUNCTION chat_tool_result (text, text, jsonb, boolean);
 DROP TABLE chat_parts;

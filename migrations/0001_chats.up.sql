@@ -517,6 +517,33 @@ CREATE TABLE chat_tool_calls (
 );
 CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
 
+-- Outputs of which a result has the head and the tail: the first bytes, up to tools.keep_bytes, so
+-- that the model can read what was left out. The janitor deletes them after tools.keep_days.
+CREATE TABLE chat_tool_outputs (
+    chat_id       uuid NOT NULL,
+    message_id    bigint NOT NULL,
+    tool_call_id  text NOT NULL,
+    total_bytes   bigint NOT NULL,
+    body          bytea NOT NULL,                     -- part of the chat's `stored_bytes`
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (chat_id, tool_call_id, message_id),
+    FOREIGN KEY (chat_id, message_id, tool_call_id) REFERENCES chat_tool_calls ON DELETE CASCADE
+);
+ALTER TABLE chat_tool_outputs ALTER COLUMN body SET STORAGE EXTERNAL;   -- as of chat_files
+
+-- The bytes of outputs that `results` have of calls of a chat that are open.
+CREATE FUNCTION chat_new_output_bytes(chat uuid, results jsonb) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT jsonb_path_exists(results, '$[*].output') THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT COALESCE(sum(octet_length(item->>'output')), 0)
+            FROM jsonb_array_elements(results) AS given (item)
+            JOIN chat_tool_calls t ON t.chat_id = chat AND t.completed_at IS NULL
+                 AND t.tool_call_id = item->>'tool_call_id');
+END $$;
+
 -- The result of a tool call as a part of a message.
 CREATE FUNCTION chat_tool_result(
     tool_call_id text, tool_name text, result jsonb, is_error boolean
@@ -545,9 +572,10 @@ $$;
 -- Close open calls of a chat, and return the content of the message that answers all calls of their
 -- message, in their order, or null when there is none to store: a call is still open, or none was.
 --
--- `results` are objects of tool_call_id, result, is_error. Every other open call gets the error that
--- `words` has for its state, or for 'other' states. Without either it stays open. Results that were
--- stored before are kept.
+-- `results` are objects of tool_call_id, result, is_error. If the result is the head and the tail of
+-- an output, output_bytes is its length, and output as much of it as is kept. Every other open call
+-- gets the error that `words` has for its state, or for 'other' states. Without either it stays open.
+-- Results that were stored before are kept.
 CREATE FUNCTION chat_close_calls(chat uuid, results jsonb, words jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -558,17 +586,25 @@ BEGIN
     IF messages IS NULL THEN
         RETURN NULL;
     END IF;
-    UPDATE chat_tool_calls t SET
-        state = 'closed',
-        completed_at = clock_timestamp(),
-        is_error = given.is_error,
-        answer = chat_tool_result(t.tool_call_id, t.tool_name, given.result, given.is_error)
-    FROM (
-        SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
-               (item->'is_error')::boolean AS is_error
-        FROM jsonb_array_elements(results) AS given (item)
-    ) given
-    WHERE t.chat_id = chat AND t.completed_at IS NULL AND t.tool_call_id = given.tool_call_id;
+    WITH closed AS (
+        UPDATE chat_tool_calls t SET
+            state = 'closed',
+            completed_at = clock_timestamp(),
+            is_error = given.is_error,
+            answer = chat_tool_result(t.tool_call_id, t.tool_name, given.result, given.is_error)
+                || jsonb_strip_nulls(jsonb_build_object('output_bytes', given.output_bytes))
+        FROM (
+            SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
+                   (item->'is_error')::boolean AS is_error, item->'output_bytes' AS output_bytes,
+                   item->>'output' AS output
+            FROM jsonb_array_elements(results) AS given (item)
+        ) given
+        WHERE t.chat_id = chat AND t.completed_at IS NULL AND t.tool_call_id = given.tool_call_id
+        RETURNING t.message_id, t.tool_call_id, given.output_bytes, given.output
+    )
+    INSERT INTO chat_tool_outputs (chat_id, message_id, tool_call_id, total_bytes, body)
+    SELECT chat, message_id, tool_call_id, output_bytes::bigint, convert_to(output, 'UTF8')
+    FROM closed WHERE output IS NOT NULL;
     UPDATE chat_tool_calls t SET
         state = 'closed',
         completed_at = clock_timestamp(),

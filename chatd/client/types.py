@@ -587,6 +587,8 @@ class ToolResultPart(TypedDict):
     """The result of a tool call, or the error that came instead."""
 
     is_error: NotRequired[bool]
+    output_bytes: NotRequired[int]
+    """Length of an output of which the result has the head and the tail. 0: it has all."""
     result: Any
     """Any JSON."""
     tool_call_id: str

@@ -5,7 +5,7 @@ worker of the chat knows which calls were started and have no result.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -100,17 +100,30 @@ class NewToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutOutput:
+    """An output of which a result shows the head and the tail. ``kept`` is as much of it as is kept."""
+
+    total_bytes: int
+    kept: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
     """The result of one tool call. ``result`` is any JSON value."""
 
     tool_call_id: str
     result: Any
     is_error: bool = False
+    cut: CutOutput | None = None
+    """The whole output, if ``result`` does not have all of it."""
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the result in the shape that ``chat_close_calls`` reads, without unstorable text."""
-        return {
+        result = {
             "tool_call_id": replace_unstorable(self.tool_call_id),
             "result": replace_unstorable_json(self.result),
             "is_error": self.is_error,
         }
+        if self.cut is not None:
+            result |= {"output_bytes": self.cut.total_bytes, "output": self.cut.kept}
+        return result

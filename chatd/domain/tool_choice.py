@@ -29,4 +29,9 @@ class ToolChoice:
         return by_default if chosen is None else name in chosen
 
 
+READ_RESULT_TOOL: Final = "read_tool_result"
+"""Name of the built-in tool that reads what was cut out of a result."""
+RESERVED_TOOL_NAMES: Final = frozenset({READ_RESULT_TOOL})
+"""Names of built-in tools that no other tool may have."""
+
 NO_CHOICE: Final = ToolChoice({})

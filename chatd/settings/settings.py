@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from chatd.domain.tool_choice import RESERVED_TOOL_NAMES
 from chatd.settings.mcp import McpName, McpServerSettings
 from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.sections import (
@@ -59,6 +60,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
                 *self._listening_violations(),
                 *self._retention_violations(),
                 *self._model_violations(),
+                *self._tool_violations(),
             ]
         )
         return self
@@ -81,6 +83,10 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
                 "a repeated request is answered from its event"
             )
             yield ("stream", "event_retention_days"), reason
+
+    def _tool_violations(self) -> Iterator[tuple[KeyPath, str]]:
+        for name in sorted(RESERVED_TOOL_NAMES & self.http_tools.keys()):
+            yield ("http_tools", name), "chatd itself has a tool of this name"
 
     def _model_violations(self) -> Iterator[tuple[KeyPath, str]]:
         for name, model in self.models.items():

@@ -49,7 +49,13 @@ class ToolsSettings(Section):
     timeout_seconds: PositiveFloat = 120
     """Time limit for one call, of a tool that has none of its own."""
     output_bytes: PositiveInt = Field(64 * 1024, ge=1024, le=1024 * 1024)
-    """Maximum size of a result. The middle of a longer one is left out."""
+    """Maximum size of a result. The middle of a longer one is left out. Never more than a third of the
+    model's context_limit, at three bytes for a token."""
+    keep_bytes: int = Field(1024 * 1024, ge=0, le=1024 * 1024)
+    """Size up to which a longer output is kept, so that the model can read what was left out. 0: none
+    is kept."""
+    keep_days: PositiveFloat = 7
+    """Retention of what is kept."""
 
 
 class HttpToolSettings(Section):

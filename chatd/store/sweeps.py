@@ -10,6 +10,7 @@ _Q = sql.load("sweeps")
 
 JOURNAL: Final = "chat_events"
 PARTS: Final = "chat_parts"
+TOOL_OUTPUTS: Final = "chat_tool_outputs"
 TOMBSTONES: Final = "chat_tombstones"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 

@@ -29,6 +29,7 @@ from chatd.store.group_commit import GroupCommit, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
+from chatd.store.tool_outputs import OutputSpan, ToolOutputs
 from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")
@@ -70,6 +71,7 @@ class Turns:
         self._database = database
         self._histories = histories or KnownHistories(max_bytes=0)
         self._files = Files(database)
+        self._outputs = ToolOutputs(database)
         self._limits = limits
         self._metrics = metrics or LeaseMetrics()
         self._listener = listener
@@ -136,6 +138,12 @@ class Turns:
     async def read_files(self, chat_id: UUID, spans: Sequence[FileSpan]) -> list[bytes]:
         """Return spans of bytes of the chat's files. Raises ``FileNotFoundInChat``."""
         return await self._files.read(chat_id, spans)
+
+    async def read_output(
+        self, chat_id: UUID, tool_call_id: str, *, offset: int, length: int
+    ) -> OutputSpan | None:
+        """Return a span of an output of the chat's tools. None: no more of it is kept than its result."""
+        return await self._outputs.read(chat_id, tool_call_id, offset=offset, length=length)
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """Return the chat as it is now, whichever worker has it. None: it was deleted."""

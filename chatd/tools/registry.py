@@ -1,6 +1,7 @@
 """The server's tools by name, and calls of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.tool_call import CallPolicy
@@ -13,7 +14,7 @@ from chatd.tools.arguments import (
     argument_check,
     parse_arguments,
 )
-from chatd.tools.output import capped
+from chatd.tools.output import OutputLimits, cap
 from chatd.tools.tool import ReportProgress, Tool, ToolOutcome, ToolRequest, ignore_progress
 
 
@@ -39,6 +40,12 @@ class ToolRegistry:
     def __hash__(self) -> int:
         return hash(tuple(self._by_name))
 
+    def with_tool(self, tool: Tool) -> "ToolRegistry":
+        """Return these tools and one more, unless there is one of its name."""
+        if tool.name in self._by_name:
+            return self
+        return ToolRegistry([*self.tools, tool], checks=self._checks)
+
     def chosen(self, choice: ToolChoice) -> "ToolRegistry":
         """Return the tools of a chat with this choice."""
         return self._default if choice is NO_CHOICE else self._of(choice)
@@ -60,7 +67,7 @@ class ToolRegistry:
         args: str,
         *,
         key: UUID,
-        output_bytes: int,
+        output: OutputLimits,
         on_progress: ReportProgress = ignore_progress,
     ) -> ToolOutcome:
         """Run a tool with arguments as the model wrote them. Mistakes of the model are outcomes."""
@@ -71,11 +78,12 @@ class ToolRegistry:
             parsed = parse_arguments(args, self._check_of(tool))
         except BadArguments as error:
             return ToolOutcome(text=bad_arguments(str(error)), is_error=True)
-        request = ToolRequest(
-            args=parsed, key=key, output_bytes=output_bytes, on_progress=on_progress
-        )
+        request = ToolRequest(args=parsed, key=key, output=output, on_progress=on_progress)
         outcome = await tool.run(request)
-        return ToolOutcome(text=capped(outcome.text, output_bytes), is_error=outcome.is_error)
+        if outcome.cut is not None:
+            return outcome
+        text, cut = cap(outcome.text, output)
+        return replace(outcome, text=text, cut=cut)
 
     def _check_of(self, tool: Tool) -> ArgumentCheck:
         if tool.checks_arguments:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_call import CallPolicy, CutOutput
 from chatd.domain.tool_choice import ToolKind
+from chatd.tools.output import OutputLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,8 @@ class ToolRequest:
     args: Mapping[str, Any]
     key: UUID
     """The same for each start of this call, and for no other call."""
-    output_bytes: int
-    """Bytes of output that are kept. A tool that reads more from elsewhere keeps no more in memory."""
+    output: OutputLimits
+    """Sizes of the output. A tool that reads more from elsewhere keeps no more in memory."""
     on_progress: ReportProgress = ignore_progress
 
 
@@ -45,6 +46,8 @@ class ToolOutcome:
 
     text: str
     is_error: bool = False
+    cut: CutOutput | None = None
+    """The output, of a tool that cut it itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,9 @@ class CallSteps:
     ) -> None:
         self._config = config
         self._lease = lease
+        self._writer = writer
+        self._services = services
+        self._start_task = start_task
         self._metrics = services.metrics.turns
         self._run = ToolRun(
             tools=config.tools,
@@ -62,6 +65,16 @@ class CallSteps:
             start_task=start_task,
         )
 
+    def with_config(self, config: TurnConfig) -> "CallSteps":
+        """Return the same with another configuration, while no tool runs."""
+        return CallSteps(
+            config=config,
+            lease=self._lease,
+            writer=self._writer,
+            services=self._services,
+            start_task=self._start_task,
+        )
+
     def next_step(self, history: ChatHistory, response: NewMessage | None = None) -> NextStep:
         """Return what to do after ``history``, or after a response to it that is not stored yet."""
         names = self._names(history)
@@ -70,11 +83,11 @@ class CallSteps:
         epoch = self._lease.fence.epoch
         return next_step(history.messages, history.ledger, tools=names, epoch=epoch)
 
-    async def run(self, step: RunCalls, history: ChatHistory) -> None:
+    async def run(self, step: RunCalls, history: ChatHistory, *, window: int | None) -> None:
         """Run server tools until the result of each is stored. Raise ``Interrupted`` or ``LeaseLost``."""
         calls = pending_tool_calls(history.messages)
         args = {call.id: call.part.get("args") or "" for call in calls}
-        await self._run.run(step, args)
+        await self._run.run(step, args, window=window)
 
     def command(
         self, step: CallModel | OpenCalls | AwaitClientTools, values: StepValues
@@ -100,7 +113,7 @@ class CallSteps:
         await self._run.stop()
         return self._run.unstored
 
-    async def interrupt(self) -> Sequence[ToolResult]:
+    async def stop_with_output(self) -> Sequence[ToolResult]:
         """Do the same. The results of calls that are cut short have what their tools put out so far."""
         return [*await self.stop(), *self._run.interrupted]
 

@@ -43,15 +43,17 @@ class Janitor:
         *,
         event_retention_days: float,
         idempotency_retention_hours: float,
+        output_retention_days: Callable[[], float],
         lease_seconds: float,
     ) -> None:
         self._sweeps = sweeps_store
         journal_seconds = event_retention_days * 86_400
-        self._retention_seconds: Mapping[str, float | None] = {
-            sweeps.JOURNAL: journal_seconds,
-            sweeps.TOMBSTONES: journal_seconds,
-            sweeps.IDEMPOTENCY_KEYS: idempotency_retention_hours * 3_600,
-            sweeps.PARTS: None,
+        self._retention_seconds: Mapping[str, Callable[[], float | None]] = {
+            sweeps.JOURNAL: lambda: journal_seconds,
+            sweeps.TOMBSTONES: lambda: journal_seconds,
+            sweeps.IDEMPOTENCY_KEYS: lambda: idempotency_retention_hours * 3_600,
+            sweeps.TOOL_OUTPUTS: lambda: output_retention_days() * 86_400,
+            sweeps.PARTS: lambda: None,
         }
         self._prune_workers = partial(leases.prune_workers, max_silence_seconds=10 * lease_seconds)
         self._loop = Periodic(
@@ -111,6 +113,6 @@ class Janitor:
                 table,
                 first_page=first_page,
                 end_page=end_page,
-                retention_seconds=self._retention_seconds[table],
+                retention_seconds=self._retention_seconds[table](),
                 limit=_MAX_ROWS,
             )

@@ -12,11 +12,11 @@ import structlog
 
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
-from chatd.domain.tool_call import Executor, ToolCall, ToolResult
+from chatd.domain.tool_call import CutOutput, Executor, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import too_slow, tool_panicked
 from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
-from chatd.tools.output import capped
+from chatd.tools.output import OutputLimits, cap
 from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import ToolOutcome
 from chatd.worker.lease import Lease
@@ -38,7 +38,7 @@ class ToolExecution:
         *,
         tools: ToolRegistry,
         lease: Lease,
-        output_bytes: int,
+        output: OutputLimits,
         metrics: TurnMetrics,
         progress: CallProgress,
         on_end: Callable[["ToolExecution"], None],
@@ -52,7 +52,7 @@ class ToolExecution:
         self._args = args
         self._tools = tools
         self._lease = lease
-        self._output_bytes = output_bytes
+        self._output = output
         self._metrics = metrics
         self._progress = progress
         self._on_end = on_end
@@ -72,7 +72,8 @@ class ToolExecution:
     @property
     def output(self) -> str:
         """The end of what the tool has put out so far, as far as it reported."""
-        return capped(self._progress.output, self._output_bytes)
+        limits = OutputLimits(shown_bytes=self._output.shown_bytes)
+        return cap(self._progress.output, limits)[0]
 
     def cancel(self) -> None:
         """Cancel the tool. It may take as long as it likes to end."""
@@ -98,7 +99,7 @@ class ToolExecution:
                         self.call.name,
                         self._args,
                         key=self.key,
-                        output_bytes=self._output_bytes,
+                        output=self._output,
                         on_progress=self._progress.report,
                     )
                     self._end_with(outcome)
@@ -119,11 +120,20 @@ class ToolExecution:
 
     def _end_with(self, outcome: ToolOutcome) -> None:
         kind = ToolOutcomeKind.ERROR if outcome.is_error else ToolOutcomeKind.DONE
-        self._end(outcome.text, kind, is_error=outcome.is_error)
+        self._end(outcome.text, kind, is_error=outcome.is_error, cut=outcome.cut)
 
-    def _end(self, text: str, kind: ToolOutcomeKind, *, is_error: bool = True) -> None:
+    def _end(
+        self,
+        text: str,
+        kind: ToolOutcomeKind,
+        *,
+        is_error: bool = True,
+        cut: CutOutput | None = None,
+    ) -> None:
         if self.result is None:
-            self.result = ToolResult(tool_call_id=self.call.id, result=text, is_error=is_error)
+            self.result = ToolResult(
+                tool_call_id=self.call.id, result=text, is_error=is_error, cut=cut
+            )
             self._observe(kind)
 
     def _observe(self, kind: ToolOutcomeKind) -> None:

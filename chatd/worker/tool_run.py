@@ -12,6 +12,7 @@ from chatd.domain.tool_call import CallState, Executor, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running
 from chatd.store.commands import CloseCalls
 from chatd.telemetry.turn_metrics import TurnMetrics
+from chatd.tools.output import OutputLimits
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import RunCalls
@@ -55,6 +56,7 @@ class ToolRun:
         self.live = live
         self._start_task = start_task
         self._args: Mapping[str, str] = {}
+        self._shown_bytes = limits.output_bytes
         self._running: dict[str, ToolExecution] = {}
         self._unstored: dict[str, ToolResult] = {}
         self._cut_short: list[ToolExecution] = []
@@ -79,12 +81,14 @@ class ToolRun:
             if execution.output
         ]
 
-    async def run(self, step: RunCalls, args: Mapping[str, str]) -> None:
+    async def run(self, step: RunCalls, args: Mapping[str, str], *, window: int | None) -> None:
         """Run calls until each has a result that is stored. ``args`` has their arguments by id.
 
+        ``window`` is the number of tokens that the model reads, if it is known.
         Raise ``Interrupted`` or ``LeaseLost``. A cancellation cancels the tools: see ``stop``.
         """
         self._args = args
+        self._shown_bytes = self._limits.shown_bytes(window)
         waiting = deque(step.start)
         for call in step.unknown:
             self._add(ToolResult(tool_call_id=call.id, result=OUTCOME_UNKNOWN, is_error=True))
@@ -151,7 +155,11 @@ class ToolRun:
             self._args.get(call.id, ""),
             tools=self._tools,
             lease=self._lease,
-            output_bytes=self._limits.output_bytes,
+            output=OutputLimits(
+                shown_bytes=self._shown_bytes,
+                kept_bytes=self._limits.keep_bytes,
+                call_id=call.id,
+            ),
             metrics=self._metrics,
             progress=CallProgress(call.id, [*self._args].index(call.id), self.live.publish),
             on_end=self._ended,

@@ -25,7 +25,6 @@ from chatd.domain.message import (
 )
 from chatd.domain.notice import Notice
 from chatd.domain.outcomes import TurnOutcome
-from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CloseCalls,
@@ -38,6 +37,7 @@ from chatd.store.commands import (
 )
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
+from chatd.tools.registry import ToolRegistry
 from chatd.worker.call_steps import CallSteps, StepValues
 from chatd.worker.config import TurnConfig
 from chatd.worker.failed_attempt import FailedAttempt
@@ -55,6 +55,7 @@ from chatd.worker.next_step import (
 from chatd.worker.tool_run import StartTask
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
+from chatd.worker.turn_tools import chosen_tools, tools_for, window_of
 from chatd.worker.writer import Interrupted, Writer
 
 _log = structlog.get_logger()
@@ -79,8 +80,9 @@ class Turn:
         self._response: NewMessage | None = None
         self._history = ChatHistory()
         self._notices: Sequence[Notice] = ()
-        self._start_task = start_task
-        self._calls = self._call_steps()
+        self._calls = CallSteps(
+            config=config, lease=lease, writer=writer, services=services, start_task=start_task
+        )
         self.stats = TurnStats(lease.chat)
 
     async def run(self, *, seconds_left: float | None = None) -> None:
@@ -93,7 +95,8 @@ class Turn:
         try:
             with self._lease.progress.stage("turn", timeout, elapsed_seconds=elapsed):
                 await checkpoint()  # where a turn whose time is over ends
-                await self._take_tools()
+                tools, self._notices = await chosen_tools(self._services, self._config, self._lease)
+                self._use_tools(tools)
                 while await self._step():
                     pass
         except StageTimeout as error:
@@ -104,7 +107,7 @@ class Turn:
 
         Results that are there are kept, those of tools that end within a moment included.
         """
-        results = await self._calls.interrupt()
+        results = await self._calls.stop_with_output()
         messages = [self._response] if self._response else []
         if self._response is None and self._call is not None:
             model_id = self._lease.chat.last_model_config_id
@@ -119,12 +122,9 @@ class Turn:
         results = await self._calls.stop()
         try:
             if results:
+                step, settled = self._committed_steps, self._settled_part()
                 await self._writer.apply(
-                    CloseCalls(
-                        step=self._committed_steps,
-                        results=results,
-                        settled_part=self._settled_part(),
-                    )
+                    CloseCalls(step=step, results=results, settled_part=settled)
                 )
             await self._writer.apply(Release(step=self._committed_steps, reason=reason))
         except Interrupted:
@@ -154,28 +154,11 @@ class Turn:
             )
         )
 
-    async def _take_tools(self) -> None:
-        """Take the chat's tools as they are now, and keep them for the whole turn.
-
-        Tools are the front of the prompt that a provider caches.
-        """
-        chosen = self._lease.chat.server_tools
-        choice = NO_CHOICE if chosen is None else ToolChoice(chosen)
-        mcp = self._services.mcp
-        tools = await mcp.snapshot(self._config.tools, choice)
-        self._notices = mcp.notices(choice)
+    def _use_tools(self, tools: ToolRegistry) -> None:
+        """Use other tools from now on. No tool may run at the moment."""
         if tools is not self._config.tools:
             self._config = replace(self._config, tools=tools)
-            self._calls = self._call_steps()
-
-    def _call_steps(self) -> CallSteps:
-        return CallSteps(
-            config=self._config,
-            lease=self._lease,
-            writer=self._writer,
-            services=self._services,
-            start_task=self._start_task,
-        )
+            self._calls = self._calls.with_config(self._config)
 
     async def _step(self) -> bool:
         """Run one step. Return False if the turn is over."""
@@ -187,12 +170,13 @@ class Turn:
         if word := unknown_word(history.messages) or unknown_ledger_word(history.ledger):
             await self.fail(unknown_word_failure(word))
             return False
+        self._use_tools(tools_for(history, self._services, self._config, self._lease))
         step = self._calls.next_step(history)
         match step:
             case CallModel():
                 return await self._call_model(history)
             case RunCalls():
-                await self._calls.run(step, history)
+                await self._calls.run(step, history, window=window_of(self._config, self._lease))
                 return True
         return await self._end_step(step, [])
 

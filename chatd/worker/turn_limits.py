@@ -27,3 +27,14 @@ class ToolLimits:
     """Calls of one message that run at once."""
     output_bytes: int
     """Bytes of a result. The middle of a longer one is left out."""
+    keep_bytes: int
+    """Bytes of such a longer output that are kept for reading."""
+    keep_days: float
+    """Retention of what is kept."""
+
+    def shown_bytes(self, window: int | None) -> int:
+        """Return the bytes of a result for a model that reads ``window`` tokens. None: that is not known.
+
+        A result takes a third of the window at most, at three bytes for a token.
+        """
+        return self.output_bytes if window is None else min(self.output_bytes, window)

@@ -69,6 +69,7 @@ def make_janitor(database: Database, leases: Leases) -> Janitor:
         leases,
         event_retention_days=7,
         idempotency_retention_hours=6,
+        output_retention_days=lambda: 7,
         lease_seconds=LEASE_SECONDS,
     )
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.tools.output import CappedOutput, capped
+from chatd.tools.output import CappedOutput, OutputLimits, cap
 
 
 def cut(data: bytes, max_bytes: int, *, pieces: int = 1) -> str:
-    output = CappedOutput(max_bytes)
+    output = CappedOutput(OutputLimits(shown_bytes=max_bytes))
     size = max(len(data) // pieces, 1)
     for start in range(0, len(data), size):
         output.add(data[start : start + size])
@@ -44,12 +44,47 @@ def test_cut_goes_through_no_character(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["short", "é" * 5000, "\ud800" * 5000])
 def test_text_is_cut_as_its_bytes_are(text: str) -> None:
-    assert len(capped(text, 1024).encode(errors="replace")) <= 1024
-    assert (capped(text, 1024) == text) == (text == "short")
+    shown, kept = cap(text, OutputLimits(shown_bytes=1024))
+    assert len(shown.encode(errors="replace")) <= 1024
+    assert (shown == text) == (text == "short")
+    assert kept is None, "nothing is to be kept"
+
+
+LIMITS = OutputLimits(shown_bytes=1024, kept_bytes=4096, call_id="call_1")
+
+
+def test_marker_names_the_tool_that_reads_what_is_missing() -> None:
+    shown, kept = cap("a" * 2000 + "b" * 2000, LIMITS)
+    head, marker, tail = shown.split("\n")
+    assert marker == (
+        f"[… {4000 - len(head) - len(tail)} bytes are missing here: read_tool_result reads this "
+        f'result, tool_call_id "call_1", offset {len(head)} …]'
+    )
+    assert len(shown.encode()) <= 1024
+    assert kept is not None
+    assert (kept.total_bytes, kept.kept) == (4000, "a" * 2000 + "b" * 2000)
+    shown, kept = cap("a" * 5000, LIMITS)
+    assert "reads the first 4096 bytes of this result" in shown
+    assert kept is not None
+    assert (kept.total_bytes, len(kept.kept)) == (5000, 4096)
+    assert cap("a" * 1024, LIMITS) == ("a" * 1024, None)
+
+
+@given(st.binary(min_size=1025, max_size=9000), st.integers(1, 50))
+def test_any_bytes_are_kept_as_text_that_can_be_stored(data: bytes, pieces: int) -> None:
+    output = CappedOutput(LIMITS)
+    size = max(len(data) // pieces, 1)
+    for start in range(0, len(data), size):
+        output.add(data[start : start + size])
+    kept = output.cut()
+    assert kept is not None
+    assert kept.total_bytes == len(data)
+    assert len(kept.kept.encode()) <= 4096
+    assert "\0" not in kept.kept
 
 
 def test_huge_output_takes_little_memory() -> None:
-    output = CappedOutput(1024)
+    output = CappedOutput(OutputLimits(shown_bytes=1024))
     for _ in range(1000):
         output.add(b"x" * 65536)
     assert output.total == 65_536_000

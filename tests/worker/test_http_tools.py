@@ -13,10 +13,12 @@ from support.tool_endpoint import Answer, ToolCallRequest, ToolEndpoint, respons
 from chatd.daemon.tools import tools_from_settings
 from chatd.settings import Settings
 from chatd.tools.http.client import ToolHttpClient
+from chatd.tools.output import OutputLimits
 from chatd.tools.tool import ToolOutcome
 
 KEY = UUID(int=7)
 OUTPUT_BYTES = 1024
+OUTPUT = OutputLimits(shown_bytes=OUTPUT_BYTES)
 
 
 async def call(
@@ -28,7 +30,7 @@ async def call(
     client = ToolHttpClient()
     try:
         registry = tools_from_settings(settings, client)
-        return await registry.call("t", args, key=KEY, output_bytes=OUTPUT_BYTES)
+        return await registry.call("t", args, key=KEY, output=OUTPUT)
     finally:
         await client.aclose()
 

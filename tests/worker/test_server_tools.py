@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import anyio
+import pytest
 from support.client_tools import TOOLS, calling_provider, results_in, results_of_all_calls
 from support.eventually import eventually
 from support.in_process import fetch_rows, running_daemon
@@ -266,10 +267,11 @@ async def test_takeover_repeats_idempotent_calls_only(dsn: str, database: Databa
         assert len(looks) == 1, "each start of a call has the same key"
 
 
-async def test_client_may_not_name_its_tool_as_one_of_the_server(dsn: str) -> None:
+@pytest.mark.parametrize("name", ["pay", "read_tool_result"])
+async def test_client_may_not_name_its_tool_as_one_of_the_server(name: str, dsn: str) -> None:
     async with tool_endpoint() as endpoint, running_daemon(dsn, **tools(endpoint)) as chatd:
-        body = {"tools": [{"name": "pay", "parameters": {"type": "object"}}]}
+        body = {"tools": [{"name": name, "parameters": {"type": "object"}}]}
         answer = await chatd.api.http.post("/api/v1/chats", json=body)
         assert answer.status_code == 422
         assert answer.json()["code"] == "invalid_request"
-        assert "pay is a tool of this server" in json.dumps(answer.json())
+        assert f"{name} is a tool of this server" in json.dumps(answer.json())

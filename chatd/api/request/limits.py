@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from chatd.api.errors.problems import MAX_NAMED_MISTAKES, FieldProblem, HttpProblem
 from chatd.api.schema.tools import ServerTools, Tool
 from chatd.domain.message import Content, Part
-from chatd.domain.tool_choice import ToolKind
+from chatd.domain.tool_choice import RESERVED_TOOL_NAMES, ToolKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class RequestLimits:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
             raise _refused("too_many_tools", "body.tools", message)
         for number, tool in enumerate(tools):
-            if tool.name in self.server_tools[ToolKind.HTTP]:
+            if tool.name in self.server_tools[ToolKind.HTTP] | RESERVED_TOOL_NAMES:
                 message = f"{tool.name} is a tool of this server; give yours another name"
                 raise _refused("invalid_request", f"body.tools.{number}.name", message)
         return tools

@@ -61,6 +61,11 @@ class ToolResultPart(BaseModel):
     tool_name: str | None = None
     result: Any = Field(description="Any JSON.", examples=[{"celsius": 21}])
     is_error: bool = False
+    output_bytes: int = Field(
+        0,
+        description="Length of an output of which the result has the head and the tail. 0: it has all.",
+        examples=[200_000],
+    )
 
 
 class NativeToolCallPart(BaseModel):

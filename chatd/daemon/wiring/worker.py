@@ -90,7 +90,7 @@ def build_worker(
         deregistration=Deregistration(leases, services.store.reaps, services.store.turns),
         flusher=flusher,
         heartbeat=heartbeat,
-        janitor=_build_janitor(settings, services, leases),
+        janitor=_build_janitor(settings, services, config, leases),
         pending_sweep=PendingSweep(
             services.store.pending,
             metrics=metrics.turns,
@@ -174,10 +174,13 @@ def _build_reaper(
     )
 
 
-def _build_janitor(settings: Settings, services: Services, leases: Leases) -> Janitor:
+def _build_janitor(
+    settings: Settings, services: Services, config: RuntimeConfigHolder, leases: Leases
+) -> Janitor:
     return Janitor(
         services.store.sweeps,
         leases,
+        output_retention_days=lambda: config.turn().tool_limits.keep_days,
         **keywords_for(Janitor, settings.stream, settings.http, settings.worker),
     )
 

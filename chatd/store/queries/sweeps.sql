@@ -54,6 +54,26 @@ DELETE FROM chat_parts p USING obsolete
 WHERE p.chat_id = obsolete.chat_id AND p.epoch = obsolete.epoch AND p.last_part = obsolete.last_part
 RETURNING 1;
 
+-- name: chat_tool_outputs
+-- Delete outputs of tools past their retention. They count no longer as stored of their chats,
+-- which are locked before, as transitions do. Chats that are locked are left to the next sweep.
+WITH expired AS MATERIALIZED (
+    SELECT o.chat_id, o.message_id, o.tool_call_id, octet_length(o.body) AS bytes
+    FROM chat_tool_outputs o JOIN chats c ON c.id = o.chat_id
+    WHERE o.ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND o.ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND o.created_at < clock_timestamp() - make_interval(secs => :retention_seconds)
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+), updated AS (
+    UPDATE chats c SET stored_bytes = GREATEST(c.stored_bytes - freed.bytes, 0)
+    FROM (SELECT chat_id, sum(bytes) AS bytes FROM expired GROUP BY chat_id) freed
+    WHERE c.id = freed.chat_id
+)
+DELETE FROM chat_tool_outputs o USING expired
+WHERE o.chat_id = expired.chat_id AND o.message_id = expired.message_id
+  AND o.tool_call_id = expired.tool_call_id
+RETURNING 1;
+
 -- name: chat_tombstones
 -- Delete tombstones past their retention. A subscriber that was disconnected for longer reads its
 -- list anew.

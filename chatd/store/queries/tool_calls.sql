@@ -144,6 +144,7 @@ WITH snapshot AS MATERIALIZED (
         attempts = CASE WHEN content IS NULL THEN c.attempts ELSE 0 END,
         next_attempt_at = CASE WHEN content IS NULL THEN c.next_attempt_at END,
         stored_bytes = c.stored_bytes + COALESCE(pg_column_size(content), 0)
+            + chat_new_output_bytes(c.id, :results)
     FROM decision LEFT JOIN closed_calls ON true
     WHERE c.id = decision.id
       AND (EXISTS (SELECT FROM closed_calls) OR EXISTS (SELECT FROM started))

@@ -265,6 +265,7 @@ WITH snapshot AS MATERIALIZED (
         stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
             + (SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
+            + chat_new_output_bytes(c.id, :results)
     FROM decision, next_turn, chat_messages_usage(:messages) used
     WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
@@ -421,6 +422,7 @@ WITH locked AS MATERIALIZED (
         turn_deadline_at = NULL,
         stored_bytes = c.stored_bytes
             + (SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
+            + chat_new_output_bytes(c.id, :results)
     WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*

@@ -121,7 +121,7 @@ async def _outcome(response: "httpx2.Response", request: ToolRequest) -> ToolOut
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return _failed(f"The endpoint answered {status} with a compressed body, which is not read.")
-    output = CappedOutput(request.output_bytes)
+    output = CappedOutput(request.output)
     decoder = _text_decoder(response)
     async for data in response.aiter_raw():
         output.add(data)
@@ -129,9 +129,10 @@ async def _outcome(response: "httpx2.Response", request: ToolRequest) -> ToolOut
             request.on_progress(ToolProgress(text=decoder.decode(data)))
         if output.total > MAX_RESPONSE_BYTES:
             break
+    text = output.text()
     if status >= _ERROR_STATUS:
-        return _failed(f"The endpoint answered {status}: {output.text()}")
-    return ToolOutcome(text=output.text())
+        text = f"The endpoint answered {status}: {text}"
+    return ToolOutcome(text=text, is_error=status >= _ERROR_STATUS, cut=output.cut())
 
 
 def _text_decoder(response: "httpx2.Response") -> codecs.IncrementalDecoder | None:

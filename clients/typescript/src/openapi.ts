@@ -3820,6 +3820,7 @@ export interface components {
          * ToolResultPart
          * @description The result of a tool call, or the error that came instead.
          * @example {
+         *       "output_bytes": 200000,
          *       "result": {
          *         "celsius": 21
          *       },
@@ -3833,6 +3834,13 @@ export interface components {
              * @default false
              */
             is_error?: boolean;
+            /**
+             * Output Bytes
+             * @description Length of an output of which the result has the head and the tail. 0: it has all.
+             * @default 0
+             * @example 200000
+             */
+            output_bytes?: number;
             /**
              * Result
              * @description Any JSON.

@@ -1,0 +1,50 @@
+"""The server's tools that one turn has. They are the front of the prompt that a provider caches."""
+
+from collections.abc import Sequence
+
+from chatd.domain.errors import ModelNotFound
+from chatd.domain.notice import Notice
+from chatd.domain.tool_choice import NO_CHOICE, READ_RESULT_TOOL, ToolChoice
+from chatd.store.histories import ChatHistory
+from chatd.store.tool_outputs import OutputSpan
+from chatd.tools.registry import ToolRegistry
+from chatd.worker.config import TurnConfig
+from chatd.worker.lease import Lease
+from chatd.worker.result_reading import has_cut_result, reading_tool
+from chatd.worker.turn_services import TurnServices
+
+
+async def chosen_tools(
+    services: TurnServices, config: TurnConfig, lease: Lease
+) -> tuple[ToolRegistry, Sequence[Notice]]:
+    """Return the tools that a chat has chosen, as they are now, and what it does without.
+
+    A turn keeps them to its end.
+    """
+    chosen = lease.chat.server_tools
+    choice = NO_CHOICE if chosen is None else ToolChoice(chosen)
+    tools = await services.mcp.snapshot(config.tools, choice)
+    return tools, services.mcp.notices(choice)
+
+
+def window_of(config: TurnConfig, lease: Lease) -> int | None:
+    """Return the number of tokens that the chat's model reads, if it is known."""
+    try:
+        return config.catalog.by_id(lease.chat.last_model_config_id).context_limit
+    except ModelNotFound:
+        return None
+
+
+def tools_for(
+    history: ChatHistory, services: TurnServices, config: TurnConfig, lease: Lease
+) -> ToolRegistry:
+    """Return the tools of a step: those of ``config``, and one to read cut results once there are any."""
+    if READ_RESULT_TOOL in config.tools.policies or not has_cut_result(history.messages):
+        return config.tools
+
+    async def read(call_id: str, offset: int, length: int) -> OutputSpan | None:
+        return await services.turns.read_output(
+            lease.chat.id, call_id, offset=offset, length=length
+        )
+
+    return config.tools.with_tool(reading_tool(read))
