@@ -24,7 +24,7 @@ TOOL = "look_up"
 """The tool that clients run."""
 POLICIES = {"append": "at_most_once", "pay": "at_most_once", "read": "idempotent"}
 """The tools that the server runs, and their policies."""
-HOWS = {"quick": 6, "slow": 3, "streams": 2, "large": 1, "fails": 1, "drops": 1, "never": 0.5}
+HOWS = {"quick": 6, "slow": 3, "streams": 2, "large": 1, "fails": 1, "drops": 1, "never": 1}
 """How a server tool is to behave, by weight."""
 CALLS = {"append": 4.0, "pay": 2.0, "read": 4.0, TOOL: 0.8, "no_such_tool": 0.4}
 """What an answer with server tools calls, by weight."""

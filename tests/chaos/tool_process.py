@@ -57,21 +57,22 @@ class ChaosTools(ToolEndpoint):
                 pieces = [f" {n}" for n in range(self._random.randint(2, 12))]
                 text += "".join(pieces)
                 end = "cancelled"
-                await self._stream([f"effect {number}.", *pieces], request)
+                last = await self._stream([f"effect {number}.", *pieces], request)
                 end = "answered"
-                return b""
+                return last
             body = text + ("x" * LARGE_BYTES if how == "large" else "")
             return response(body, status=500 if how == "fails" else 200)
         finally:
             self._write(number=number, ended=time.time(), end=end, text=text)
 
-    async def _stream(self, pieces: list[str], request: ToolCallRequest) -> None:
-        """Send a body of text in pieces, so that it is shown while it comes."""
+    async def _stream(self, pieces: list[str], request: ToolCallRequest) -> bytes:
+        """Send a body of text in pieces, so that it is shown while it comes. Return the last one."""
         head = response("".join(pieces), headers="content-type: text/plain\r\n")
         request.write(head[: head.index(b"\r\n\r\n") + 4])
-        for piece in pieces:
+        for piece in pieces[:-1]:
             request.write(piece.encode())
             await asyncio.sleep(self._random.uniform(0.1, 0.4))
+        return pieces[-1].encode()
 
 
 async def main(seed: int, port: int, log: str) -> None:

@@ -95,6 +95,12 @@ OF_TOOLS = (
                 old="        self._progress.end()\n        self._scope.cancel()\n",
                 new="        self._progress.end()\n",
             ),
+            # What else ends it soon after:
+            Edit(
+                file="chatd/worker/tool_execution.py",
+                old="self.seconds = tools.timeout_seconds(call.name)",
+                new="self.seconds = tools.timeout_seconds(call.name) + 20",
+            ),
         ),
         faults=_SLOW_TOOLS,
         found_by=frozenset({"nothing_runs_after_a_stop"}),

@@ -12,7 +12,7 @@ from chaos.tools import TIMEOUT_SECONDS
 from chatd.domain.tool_call import MAX_TRIES
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
 
-_SLACK_SECONDS = 2.0
+_SLACK_SECONDS = 1.5
 """Time that the tool server may take to notice that a connection was closed, on a busy machine."""
 _STOPS_TOOLS = frozenset({"finish_interrupt", "fail", "release", "finish_turn", "require_action"})
 """Transitions before which a worker has stopped the tools of its turn, or awaited them."""
