@@ -21,6 +21,7 @@ from chatd.api.routes import (
     health,
     messages,
     queue,
+    tool_calls,
     tool_results,
 )
 from chatd.api.routes import operations as operations_routes
@@ -40,8 +41,8 @@ Create a chat, follow its stream, and come back to it with the id of the last ev
 _ROUTERS = tuple(
     module.router
     for module in (
-        chat_stream, messages, chat_list_stream, chats, chat_list, explain, files, queue, tool_results,
-        health, operations_routes,
+        chat_stream, messages, chat_list_stream, chats, chat_list, explain, files, queue, tool_calls,
+        tool_results, health, operations_routes,
     )
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from chatd.cli.tool_calls import call_text, result_text
 from chatd.domain.duration import format_duration
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def plain_text(content: "Sequence[Part]") -> str:
 def _part_text(part: "Part") -> str:
     if part["type"] == "text":
         return part["text"]
-    if part["type"] in {"tool-call", "native-tool-call"}:
-        return f"[calls {part.get('tool_name')} {part.get('args', '')}]"
+    if part["type"] == "tool-call" or part["type"] == "native-tool-call":
+        return f"[calls {call_text(part['tool_name'], part['args'])}]"
     if part["type"] == "tool-result" or (
         part["type"] == "native-tool-result" and part.get("is_error")
     ):
-        verb = "failed with" if part.get("is_error") else "returned"
-        return f"[{part.get('tool_name') or 'tool'} {verb} {part.get('result')}]"
+        text = result_text(part["result"], is_error=part.get("is_error", False))
+        return f"[{part.get('tool_name') or 'tool'}: {text}]"
     if part["type"] == "file":
         name = part.get("name") or "a file"
         return f"[{name}, {part.get('media_type')}, {part.get('size')} bytes]"

@@ -1,5 +1,6 @@
 """``chatd show``: one chat with its messages, queue and activity."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -8,20 +9,24 @@ from cyclopts import App
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import Json, echo, one_line, print_json, to_json
+from chatd.cli.tool_calls import outcome, record_text, value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from chatd.client import Chat, Client, Explanation
+    from chatd.client import Chat, Client, Explanation, Message, ToolCallRecord
 
 app = App(
     name="show",
-    help_epilogue="""Prints the chat, its messages, its queue, and the reasons for its status.
+    help_epilogue="""Prints the chat, its messages, its queue, and the reasons for its status. Below
+each tool call is its state: who runs it, if it may start again after a crash,
+how often it was started, and how long it took.
 
 Examples:
   chatd show 5bd0a6e5
   chatd show 5bd0a6e5 --owner shop           (scope act-for)
-  chatd show 5bd0a6e5 --json | jq -r '.messages[-1].content[].text'""",
+  chatd show 5bd0a6e5 --json | jq -r '.messages[-1].content[].text'
+  chatd show 5bd0a6e5 --json | jq '.tool_calls[] | select(.is_error)'""",
 )
 
 
@@ -34,16 +39,17 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
         record = await client.chats.get(chat_id)
         messages = [message async for message in client.messages.list(chat_id)]
         queue = await client.queue.list(chat_id)
+        calls = [call async for call in client.chats.tool_calls(chat_id)]
         explanation = await client.chats.explain(chat_id)
         if json:
             document = {"chat": record, "messages": messages, "queue": queue}
-            print_json({**document, "explain": explanation})
+            print_json({**document, "tool_calls": calls, "explain": explanation})
             return
         _print_chat(record)
         for message in messages:
             echo()
             echo(one_line(f"--- {message['role']} #{message['id']}  {message['created_at'][:19]}"))
-            echo(plain_text(message["content"]))
+            _print_content(message, [call for call in calls if call["message_id"] == message["id"]])
         for queued in queue:
             echo()
             echo(one_line(f"--- queued #{queued['id']}  {queued['created_at'][:19]}"))
@@ -73,6 +79,27 @@ def _print_chat(chat: "Chat") -> None:
             echo(f"{name:<11} {one_line(str(value))}")
 
 
+def _print_content(message: "Message", records: "Sequence[ToolCallRecord]") -> None:
+    """Print text and files, then each call with its row of the ledger, or each result, in full."""
+    record_by_id = {record["tool_call_id"]: record for record in records}
+    others = [part for part in message["content"] if part["type"] not in _TOOL_PARTS]
+    if text := plain_text(others):
+        echo(text)
+    for part in message["content"]:
+        if part["type"] in {"tool-call", "native-tool-call"}:
+            echo(one_line(f"-> {part['tool_name']} {part['args']}".rstrip()))
+            if record := record_by_id.get(part["tool_call_id"]):
+                echo(one_line(f"   {record_text(record)}"))
+        elif part["type"] in {"tool-result", "native-tool-result"}:
+            kind = outcome(part["result"], is_error=part.get("is_error", False))
+            echo(one_line(f"<- {part.get('tool_name') or 'tool'}{_OUTCOMES[kind]}"))
+            echo(textwrap.indent(value_text(part["result"]), "   "))
+
+
+_TOOL_PARTS = frozenset({"tool-call", "tool-result", "native-tool-call", "native-tool-result"})
+_OUTCOMES = {"ok": "", "failed": ", failed", "unknown": ", outcome unknown"}
+
+
 def _print_explanation(explanation: "Explanation") -> None:
     """Print the reasons in words, then the facts that are not printed yet."""
     echo()
@@ -84,7 +111,9 @@ def _print_explanation(explanation: "Explanation") -> None:
             echo(one_line(f"  {name.replace('_', ' '):<28} {text}"))
 
 
-_SHOWN_ABOVE = frozenset({"reasons", "chat_id", "at", "status", "version", "queue_length"})
+_SHOWN_ABOVE = frozenset(
+    {"reasons", "chat_id", "at", "status", "version", "queue_length", "open_calls"}
+)
 
 
 def _flatten(nested: Mapping[str, Any]) -> "Iterator[tuple[str, Any]]":

@@ -16,7 +16,8 @@ from chatd.cli.options import Flag
 from chatd.cli.output import Json, echo, one_line, print_json, to_json
 
 if TYPE_CHECKING:
-    from chatd.client import ChatEvent, Client
+    from chatd.client import ChatEvent, Client, PartDelta
+    from chatd.client.types import ToolCallsChangedData
 
 app = App(
     name="tail",
@@ -76,11 +77,13 @@ def _event_line(event: "ChatEvent") -> str:
 def _summary(event: "ChatEvent") -> str:
     """Return the content of an event in a few words."""
     from chatd.client import (
+        ActionRequired,
         MessagePart,
         MessageStored,
         QueueChanged,
         Snapshot,
         StatusChanged,
+        ToolCallsChanged,
         TurnFailed,
     )
 
@@ -97,13 +100,40 @@ def _summary(event: "ChatEvent") -> str:
                 f"{message['role']} #{message['id']}: {_beginning(plain_text(message['content']))}"
             )
         case MessagePart():
-            return to_json(event.data.get("text", event.data))
+            return _delta_text(event.data)
         case QueueChanged():
             return f"{event.data['queue_length']} queued"
         case TurnFailed():
             return event.data["last_error"]
+        case ToolCallsChanged():
+            return _calls_text(event.data)
+        case ActionRequired():
+            names = ", ".join(call["tool_name"] for call in event.data["calls"])
+            return f"{names}, until {event.data['deadline'][:19]}"
         case _:
             return to_json(event.data)
+
+
+def _calls_text(data: "ToolCallsChangedData") -> str:
+    """Return which calls have ended, and the ids of those that were started."""
+    ended = [
+        f"{call['tool_name']} {'failed' if call['is_error'] else 'ended'}"
+        for call in data["closed"]
+    ]
+    return ", ".join([*ended, *(f"{call_id} started" for call_id in data["started"])])
+
+
+def _delta_text(delta: "PartDelta") -> str:
+    if delta["type"] == "tool-call":
+        start = f"calls {delta['tool_name']} " if "tool_name" in delta else ""
+        return start + to_json(delta.get("args", ""))
+    if delta["type"] == "tool-progress":
+        facts = {name: value for name, value in delta.items() if name not in _PROGRESS_KEYS}
+        return f"progress of {delta['tool_call_id']}: {to_json(facts)}"
+    return to_json(delta.get("text", delta))
+
+
+_PROGRESS_KEYS = frozenset({"type", "index", "tool_call_id"})
 
 
 def _beginning(text: str, max_length: int = 200) -> str:

@@ -4,12 +4,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chatd.cli.output import to_json
+from chatd.domain.duration import format_duration
 from chatd.domain.tool_call_errors import is_outcome_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatd.client import Part, RunningCall
+    from chatd.client import Part, RunningCall, ToolCallRecord
 
 CALL_STYLES = {"ok": "green", "failed": "red", "unknown": "yellow", "running": "cyan"}
 """Colours of a call by what came of it."""
@@ -26,7 +27,7 @@ def args_text(args: str) -> str:
         return shorten(args)
     if not isinstance(values, dict):
         return shorten(args)
-    return shorten(", ".join(f"{name}: {_value_text(value)}" for name, value in values.items()))
+    return shorten(", ".join(f"{name}: {value_text(value)}" for name, value in values.items()))
 
 
 def call_text(name: str | None, args: str) -> str:
@@ -43,7 +44,7 @@ def outcome(result: Any, *, is_error: bool) -> str:
 
 def result_text(result: Any, *, is_error: bool) -> str:
     """Return a result on one line, shortened, with what came of the call if that is bad."""
-    text = shorten(_value_text(result)) or "nothing"
+    text = shorten(value_text(result)) or "nothing"
     prefix = {"ok": "", "failed": "failed: ", "unknown": "outcome unknown: "}
     return prefix[outcome(result, is_error=is_error)] + text
 
@@ -73,6 +74,16 @@ def call_lines(content: "Sequence[Part]", args_by_id: dict[str, str]) -> list[st
     return lines
 
 
+def record_text(call: "ToolCallRecord") -> str:
+    """Return the row of a call in the ledger on one line: state, executor, policy, tries, time."""
+    state = f"{call['state']} with an error" if call["is_error"] else call["state"]
+    facts = [state, f"by the {call['executor']}"]
+    if call["executor"] == "server":
+        tries = call["tries"]
+        facts += [call["policy"], "1 try" if tries == 1 else f"{tries} tries"]
+    return ", ".join([*facts, format_duration(call["seconds"], decimals=2)])
+
+
 def args_of(content: "Sequence[Part]") -> dict[str, str]:
     """Return the arguments of the calls of a message, by their ids."""
     return {part["tool_call_id"]: part["args"] for part in content if part["type"] == "tool-call"}
@@ -84,5 +95,6 @@ def shorten(text: str, length: int = _MAX_LENGTH) -> str:
     return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 3]}..."
 
 
-def _value_text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a result or an argument as text: a text as it is, other values as JSON."""
     return value if isinstance(value, str) else to_json(value)

@@ -74,6 +74,7 @@ from chatd.client.types import (
     QueuedMessage,
     SendMessageResult,
     Tool,
+    ToolCallRecord,
     ToolResultInput,
 )
 
@@ -122,6 +123,7 @@ __all__ = [
     "TooManyRequests",
     "Tool",
     "ToolCall",
+    "ToolCallRecord",
     "ToolCallsChanged",
     "ToolFunction",
     "ToolResultInput",

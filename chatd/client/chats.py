@@ -17,6 +17,7 @@ from chatd.client.types import (
     ServerTools,
     Status,
     Tool,
+    ToolCallRecord,
 )
 
 
@@ -195,6 +196,18 @@ class Chats:
             "GET", api_path("chats", chat_id, "explain")
         )
         return explanation
+
+    def tool_calls(
+        self, chat_id: str, *, after_id: int = 0, page_size: int = 100
+    ) -> AsyncIterator[ToolCallRecord]:
+        """Return the tool calls of a chat, oldest first, of all messages or of those after ``after_id``.
+
+        They have the states, policies, tries and times of the calls. Arguments and results are in messages.
+        """
+        params = {"after_id": after_id, "limit": page_size}
+        return paginate(
+            self._http, api_path("chats", chat_id, "tool-calls"), params, cursor_param="after_id"
+        )
 
     def events(
         self, chat_id: str, *, after: int = 0, page_size: int = 100

@@ -53,6 +53,24 @@ BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
 """
 
 
+CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
+"""Rule for a call that one worker started and did not close.
+
+* ``at_most_once``: it never starts again. Its result says that its outcome is unknown.
+* ``idempotent``: it starts again, at most ````MAX_TRIES```` times in all.
+"""
+
+
+CallState: TypeAlias = Literal["asked", "ready", "started", "closed"]
+"""State of a tool call.
+
+* ``asked``: the client is to answer it.
+* ``ready``: it may start.
+* ``started``: it runs, or did when its worker died.
+* ``closed``: it has its result.
+"""
+
+
 FailureKind: TypeAlias = Literal[
     "auth",
     "permission",
@@ -312,6 +330,10 @@ class EditMessage(TypedDict):
     content: Content
 
 
+Executor: TypeAlias = Literal["server", "client"]
+"""The side that runs a tool. The server also answers calls of tools that do not exist."""
+
+
 ReasonCode: TypeAlias = Literal[
     "idle",
     "archived",
@@ -325,6 +347,7 @@ ReasonCode: TypeAlias = Literal[
     "stopping",
     "backing_off",
     "in_stage",
+    "tool_calls_running",
     "between_steps",
     "activity_unknown",
     "awaiting_tool_results",
@@ -350,6 +373,29 @@ class Retry(TypedDict):
     """Number of attempts so far."""
     next_attempt_at: str | None
     next_attempt_in_seconds: float | None
+
+
+class ToolCallRecord(TypedDict):
+    """A tool call as the ledger has it. Its arguments and its result are in the messages."""
+
+    completed_at: str | None
+    executor: Executor
+    """The side that runs it."""
+    is_error: bool | None
+    """Null until it has its result."""
+    message_id: int
+    """The message that made the call."""
+    policy: CallPolicy
+    """The rule for a call whose worker died."""
+    seconds: float
+    """Time until its result, or so far."""
+    started_at: str
+    """Its start, or since when it waits."""
+    state: CallState
+    tool_call_id: str
+    tool_name: str
+    tries: int
+    """Number of times that the server started it."""
 
 
 class WorkerCapacity(TypedDict):
@@ -394,6 +440,8 @@ class Explanation(TypedDict):
     lease_left_seconds: float | None
     missing_server_tools: dict[str, list[str]]
     """Those of them that this server's configuration no longer has."""
+    open_calls: list[ToolCallRecord]
+    """Tool calls without a result: at most 50."""
     pending_since: str | None
     queue_length: int
     reasons: list[Reason]
@@ -982,6 +1030,18 @@ class SubmitToolResults(TypedDict):
     """Results of all pending calls of a chat, each once."""
 
     results: list[ToolResultInput]
+
+
+class ToolCallRecordPage(TypedDict):
+    """A page of items, and the way to the next page."""
+
+    items: list[ToolCallRecord]
+    next_cursor: NotRequired[str | None]
+    """Null at the end.
+
+    Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
+    ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
+    """
 
 
 class ToolCallsChangedData(TypedDict):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import LEASED, Status
+from chatd.domain.tool_call_record import ToolCallRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ class ChatDiagnostics:
     lease_seconds: float
     held: bool = False
     server_tools: Mapping[str, Sequence[str]] | None = None
+    open_calls: Sequence[ToolCallRecord] = ()
+    """Tool calls without a result, up to a bound."""
 
     @property
     def activity(self) -> Activity | None:

@@ -14,6 +14,7 @@ from typing import Final
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.duration import format_duration
+from chatd.domain.tool_call import CallState
 
 
 class ReasonCode(StrEnum):
@@ -31,6 +32,7 @@ class ReasonCode(StrEnum):
     STOPPING = "stopping"
     BACKING_OFF = "backing_off"
     IN_STAGE = "in_stage"
+    TOOL_CALLS_RUNNING = "tool_calls_running"
     BETWEEN_STEPS = "between_steps"
     ACTIVITY_UNKNOWN = "activity_unknown"
     AWAITING_TOOL_RESULTS = "awaiting_tool_results"
@@ -153,6 +155,27 @@ def _leased(chat: ChatDiagnostics) -> Iterator[Reason]:
             "the answer so far",
         )
     yield _backing_off(chat) if chat.is_backing_off else _activity(chat)
+    if chat.open_calls:
+        yield _tool_calls_running(chat)
+
+
+_MAX_NAMED_CALLS: Final = 5
+
+
+def _tool_calls_running(chat: ChatDiagnostics) -> Reason:
+    """Return the calls that have no result, those that run first, with how long they do."""
+    calls = sorted(chat.open_calls, key=lambda call: call.state is not CallState.STARTED)
+    words = []
+    for call in calls[:_MAX_NAMED_CALLS]:
+        again = f", try {call.tries}" if call.tries > 1 else ""
+        running = f"for {format_duration(call.seconds)}{again}"
+        words.append(
+            f"{call.tool_name} ({running if call.state is CallState.STARTED else call.state})"
+        )
+    if hidden := len(calls) - len(words):
+        words.append(f"{hidden} more")
+    text = f"{_count(len(calls), 'tool call')} without a result: {', '.join(words)}"
+    return Reason(ReasonCode.TOOL_CALLS_RUNNING, text)
 
 
 def _activity(chat: ChatDiagnostics) -> Reason:

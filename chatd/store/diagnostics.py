@@ -6,7 +6,7 @@ from typing import Any
 
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
-from chatd.store.records import Row
+from chatd.store.records import Row, tool_call_record
 
 
 def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
@@ -39,6 +39,16 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         lease_seconds=lease_seconds,
         held=row["held"],
         server_tools=row["server_tools"],
+        open_calls=tuple(
+            tool_call_record(
+                {
+                    **call,
+                    "started_at": _timestamp(call["started_at"]),
+                    "now": row["now"],
+                }
+            )
+            for call in row["open_calls"] or ()
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.errors import ChatNotFound, DatabaseUnavailable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
+from chatd.domain.tool_call_record import ToolCallRecord
 from chatd.store import records, sql
 from chatd.store.database import Database
 from chatd.store.diagnostics import chat_diagnostics
@@ -20,6 +21,8 @@ _Q = sql.load("reads")
 
 MAX_CHATS_AHEAD = 1_000
 """Upper bound of the count of pending chats ahead of one."""
+MAX_OPEN_CALLS = 50
+"""Open tool calls that explain a chat. A model rarely makes so many at once."""
 
 
 Item = TypeVar("Item")
@@ -90,6 +93,15 @@ class ChatReader:
         )
         return _page(rows, records.queued_message)
 
+    async def tool_calls(
+        self, chat_id: UUID, message_id: int, *, limit: int
+    ) -> Page[ToolCallRecord]:
+        """Return the calls of the first messages after ``message_id``, all of each message."""
+        rows = await self._database.fetch(
+            _Q["tool_calls"], chat_id=chat_id, message_id=message_id, limit=limit
+        )
+        return Page([*map(records.tool_call_record, rows)], len(rows) >= limit)
+
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """Return the first ``limit`` journal entries after version ``after``, oldest first."""
         rows = await self._database.fetch(
@@ -107,6 +119,7 @@ class ChatReader:
             owner_id=owner_id,
             lease_seconds=lease_seconds,
             max_ahead=MAX_CHATS_AHEAD,
+            max_calls=MAX_OPEN_CALLS,
         )
         if row is None:
             raise ChatNotFound(chat_id)

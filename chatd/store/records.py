@@ -28,7 +28,8 @@ from chatd.domain.message import (
 )
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
-from chatd.domain.tool_call import CallPolicy, CallState, ToolCall
+from chatd.domain.tool_call import CallPolicy, CallState, Executor, ToolCall
+from chatd.domain.tool_call_record import ToolCallRecord
 from chatd.domain.transitions import Actor, Transition
 from chatd.store.columns import MESSAGE_COLUMNS, PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 
@@ -192,6 +193,22 @@ def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
         }
         for message in messages
     ]
+
+
+def tool_call_record(row: Row | Mapping[str, Any]) -> ToolCallRecord:
+    return ToolCallRecord(
+        message_id=row["message_id"],
+        tool_call_id=row["tool_call_id"],
+        tool_name=row["tool_name"],
+        executor=Executor(row["executor"]),
+        policy=CallPolicy.read(row["policy"]),
+        state=CallState.read(row["state"]),
+        tries=row["tries"],
+        is_error=row["is_error"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        now=row["now"],
+    )
 
 
 def queued_message(row: Row) -> QueuedMessage:

@@ -197,6 +197,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("chats", "retry"): {**caller, "limits": None, "request_traceparent": None, **claim},
         ("messages", "edit"): {
             **caller,
+            "transition_name": "edit",
             "message_id": 1,
             "content": [],
             **file_parameters([]),
@@ -214,7 +215,13 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("files", "file"): {**caller, "file_id": chat_id},
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
         ("turns", "commit_step"): {**step, "calls": []},
-        ("tool_calls", "close_calls"): {**fence, "step": 0, "results": [], "start_ids": []},
+        ("tool_calls", "close_calls"): {
+            **fence,
+            "step": 0,
+            "results": [],
+            "start_ids": [],
+            "settled_part": 0,
+        },
         ("turns", "finish"): {**step, **finished},
         ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},
         ("stream_reads", "updates_since"): cursors,
@@ -224,8 +231,14 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             "limit": 50,
             "max_bytes": 2**20,
         },
+        ("reads", "tool_calls"): {"chat_id": chat_id, "message_id": 1, "limit": 100},
         ("reads", "journal"): {"chat_id": chat_id, "version": 1, "limit": 100},
-        ("reads", "explain"): {**caller, "lease_seconds": 20.0, "max_ahead": 10_000},
+        ("reads", "explain"): {
+            **caller,
+            "lease_seconds": 20.0,
+            "max_ahead": 10_000,
+            "max_calls": 50,
+        },
     }
     for (file, name), values in ask.items():
         result = await plan(filled, file, name, **values, generic=generic)

@@ -86,6 +86,7 @@ def test_commands_table_equals_the_commands_docstrings(capsys: Captured) -> None
         "main",
         "options",
         "output",
+        "tool_calls",
     }
     assert set(COMMANDS) == {name for name in app if not name.startswith("-")}
 

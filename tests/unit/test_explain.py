@@ -11,6 +11,8 @@ from support.diagnostics import NOW, ago, facts, workers
 from chatd.domain.chat import LEASED, Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
 from chatd.domain.explain import Reason, ReasonCode, reasons
+from chatd.domain.tool_call import CallPolicy, CallState, Executor
+from chatd.domain.tool_call_record import ToolCallRecord
 
 STREAMING = Activity(epoch=3, stage="model stream", started_at=ago(8), deadline_at=ago(-52))
 RETRY = {
@@ -19,10 +21,49 @@ RETRY = {
     "last_failure": {"kind": "rate_limit", "attempts": 2},
 }
 
+
+def call(name: str, state: CallState, tries: int, seconds: float = 3) -> ToolCallRecord:
+    return ToolCallRecord(
+        message_id=1,
+        tool_call_id=name,
+        tool_name=name,
+        executor=Executor.SERVER,
+        policy=CallPolicy.IDEMPOTENT,
+        state=state,
+        tries=tries,
+        is_error=None,
+        started_at=ago(seconds),
+        completed_at=None,
+        now=NOW,
+    )
+
+
 CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
     (
         facts(Status.WAITING),
         [(ReasonCode.IDLE, "idle for 12 s: there is nothing to do until a message comes")],
+    ),
+    (
+        facts(
+            Status.RUNNING,
+            reported_activity=Activity(epoch=3, stage="tool pay", started_at=ago(8)),
+            open_calls=(
+                call("late", CallState.READY, 0),
+                call("pay", CallState.STARTED, 1, 70),
+                call("look", CallState.STARTED, 2),
+                *(call(f"n{number}", CallState.READY, 0) for number in range(4)),
+            ),
+        ),
+        [
+            (ReasonCode.IN_STAGE, "in 'tool pay' for 8 s (as of 4 s ago)"),
+            (
+                ReasonCode.TOOL_CALLS_RUNNING,
+                (
+                    "7 tool calls without a result: pay (for 1 min 10 s), look (for 3 s, try 2), "
+                    "late (ready), n0 (ready), n1 (ready), 2 more"
+                ),
+            ),
+        ],
     ),
     (
         facts(Status.WAITING, archived=True, updated_at=ago(3 * 86400)),

@@ -126,6 +126,19 @@ def test_replayed_calls_look_as_they_did() -> None:
     assert late.preview == [line for call in SHOWN[::2] for line in (call, "  running")]
 
 
+def test_calls_of_the_provider_follow_the_answer_that_has_them() -> None:
+    base = {"tool_call_id": "n1", "tool_name": "web_search"}
+    parts = (
+        {"type": "text", "text": "I look. "},
+        {**base, "type": "native-tool-call", "args": '{"query": "Graz"}'},
+        {**base, "type": "native-tool-result", "result": "…", "is_error": True},
+        {"type": "text", "text": "It is sunny."},
+    )
+    screen = Screen(message(1, "assistant", *parts))
+    assert lines(screen.output) == ["I look. It is sunny.", "* web_search  query: Graz"]
+    assert screen.preview == []
+
+
 def test_calls_that_a_client_runs_wait_for_it() -> None:
     screen = Screen(ASKS)
     asked = [{"tool_call_id": "c2", "tool_name": "pay", "args": "{}"}]

@@ -37,6 +37,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "edit_message": _OWN,
     "regenerate_message": _OWN,
     "list_queue": _READ,
+    "list_tool_calls": _READ,
     "delete_queued_message": _OWN,
     "promote_queued_message": _OWN,
     "submit_tool_results": _OWN,

@@ -10,6 +10,7 @@ from chatd.api.errors.problems import problem_responses
 from chatd.api.presenter import chosen_tools
 from chatd.api.request.caller import Caller
 from chatd.api.schema import explanation
+from chatd.api.schema.tool_call_record import ToolCallRecord
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics
 from chatd.domain.explain import reasons
@@ -50,6 +51,7 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         action_deadline=diagnostics.action_deadline,
         server_tools=chosen_tools(diagnostics.server_tools),
         missing_server_tools=context.limits.missing_server_tools(diagnostics.server_tools or {}),
+        open_calls=[ToolCallRecord.from_domain(call) for call in diagnostics.open_calls],
         workers=_worker_capacity(diagnostics) if caller.is_operator else None,
     )
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from chatd.api.schema.parts import DocumentedAs
 from chatd.api.schema.resources import FailureDetail
+from chatd.api.schema.tool_call_record import ToolCallRecord
 from chatd.domain.chat import Status
 from chatd.domain.explain import ReasonCode
 
@@ -91,5 +92,8 @@ class Explanation(BaseModel):
     )
     missing_server_tools: dict[str, list[str]] = Field(
         description="Those of them that this server's configuration no longer has.", examples=[{}]
+    )
+    open_calls: list[ToolCallRecord] = Field(
+        description="Tool calls without a result: at most 50.", examples=[[]]
     )
     workers: WorkerCapacity | None = Field(description="For operators only.")

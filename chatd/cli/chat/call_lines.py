@@ -24,6 +24,19 @@ def result_lines(content: Sequence[Part], args_by_id: Mapping[str, str]) -> Iter
             yield _line(f"  {text}", "dim" if kind == "ok" else CALL_STYLES[kind])
 
 
+def native_call_lines(content: Sequence[Part]) -> Iterator[Text]:
+    """Yield the calls of an answer that the provider ran itself."""
+    failed = {
+        part["tool_call_id"]
+        for part in content
+        if part["type"] == "native-tool-result" and part.get("is_error")
+    }
+    for part in content:
+        if part["type"] == "native-tool-call":
+            kind = "failed" if part["tool_call_id"] in failed else "ok"
+            yield _call_line(kind, part["tool_name"], part["args"])
+
+
 def running_call_lines(
     calls: Sequence[RunningCall], action: ActionRequiredData | None
 ) -> Iterator[Text]:

@@ -12,7 +12,11 @@ from rich.markdown import Markdown
 from rich.rule import Rule
 from rich.text import Text
 
-from chatd.cli.chat.call_lines import result_lines, running_call_lines
+from chatd.cli.chat.call_lines import (
+    native_call_lines,
+    result_lines,
+    running_call_lines,
+)
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import TEXT_LAYOUT
 from chatd.cli.tool_calls import args_of
@@ -31,6 +35,7 @@ from chatd.client import (
     StatusChanged,
     Transcript,
     TurnFailed,
+    text_of,
 )
 from chatd.domain.sanitize import visible
 
@@ -115,7 +120,7 @@ class TranscriptRenderer:
     def _render_message(self, message: Message) -> Iterable[RenderableType]:
         self._printed_message_ids.add(message["id"])
         content = message["content"]
-        text = plain_text([part for part in content if part["type"] != "tool-call"])
+        text = plain_text(content)
         if message["role"] == "user":
             yield _text(f"> {text}", "bold cyan")
             return
@@ -126,12 +131,17 @@ class TranscriptRenderer:
             yield _dim_note(text)
             return
         self._args_by_id = args_of(content)
+        text = text_of(content)
         printed, self._printed_text = self._printed_text, ""
         if not text.startswith(printed):
             yield _dim_note("the stored answer differs from the streamed one")
             printed = ""
         if text[len(printed) :].strip():
             yield _markdown(text[len(printed) :])
+        if native := [*native_call_lines(content)]:
+            yield Group(*native)
+        if files := plain_text([part for part in content if part["type"] == "file"]):
+            yield _text(files, "dim")
 
     def _render_stable_blocks(self) -> Iterable[RenderableType]:
         """Yield the blocks of the current answer that can no longer change."""

@@ -50,6 +50,20 @@ SELECT chat_id, id, content, model_config_id, created_at, available FROM (
 WHERE number <= :limit AND (total <= :max_bytes OR number = 1)
 ORDER BY position, id;
 
+-- name: tool_calls
+-- Read the ledger of the first messages after an id that call tools, all calls of each: at least
+-- `:limit` if there are so many.
+SELECT t.message_id, t.tool_call_id, t.tool_name, t.executor, t.policy, t.state, t.tries,
+       t.is_error, t.started_at, t.completed_at, clock_timestamp() AS now
+FROM (
+    SELECT t.* FROM chat_tool_calls t
+    JOIN chat_messages m ON m.chat_id = t.chat_id AND m.id = t.message_id
+    WHERE t.chat_id = :chat_id AND t.message_id > :message_id
+      AND m.superseded_version IS NULL AND m.visibility IN ('both', 'user')
+    ORDER BY t.message_id FETCH FIRST (:limit) ROWS WITH TIES
+) t
+ORDER BY t.message_id, t.position;
+
 -- name: journal
 SELECT e.*, c.owner_id FROM chat_events e JOIN chats c ON c.id = e.chat_id
 WHERE e.chat_id = :chat_id AND e.version > :version
@@ -87,6 +101,13 @@ SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
            ) ahead
            WHERE c.status = 'pending' LIMIT :max_ahead
        ) ahead) AS chats_ahead,
+       (SELECT jsonb_agg(to_jsonb(call) ORDER BY call.position) FROM (
+            SELECT t.message_id, t.tool_call_id, t.tool_name, t.executor, t.policy, t.state,
+                   t.tries, t.is_error, t.started_at, t.completed_at, t.position
+            FROM chat_tool_calls t
+            WHERE t.chat_id = c.id AND t.completed_at IS NULL
+            ORDER BY t.position LIMIT :max_calls
+       ) call) AS open_calls,
        capacity.alive, capacity.with_model, capacity.with_free_slots, capacity.free_slots,
        capacity.last_heartbeat_at
 FROM chats c

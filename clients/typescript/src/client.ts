@@ -16,6 +16,7 @@ import type {
   SendMessage,
   SendMessageResult,
   Status,
+  ToolCallRecord,
   ToolResultInput,
 } from "./types.js";
 
@@ -164,6 +165,15 @@ export class Chats {
   /** Explain why the chat is in its state: its worker, its activity, and what it waits for. */
   explain(chatId: string, options: RequestOptions = {}): Promise<Explanation> {
     return this.http.request("GET", apiPath("chats", chatId, "explain"), options);
+  }
+
+  /** Yield the tool calls: their states, policies, tries and times. Arguments and results are in messages. */
+  toolCalls(
+    chatId: string,
+    { afterId = 0, pageSize = 100 }: { afterId?: number; pageSize?: number } = {},
+  ): AsyncGenerator<ToolCallRecord, void, undefined> {
+    const query = { after_id: afterId, limit: pageSize };
+    return paginate(this.http, apiPath("chats", chatId, "tool-calls"), query, "after_id");
   }
 
   /** Yield the journal: every transition of the chat, oldest first. */

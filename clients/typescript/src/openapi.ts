@@ -394,6 +394,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/tool-calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return the tool calls of a chat with their states, oldest first
+         * @description Return the tool calls of a chat with their states, oldest first.
+         *
+         *     Arguments and results are in the messages. A page has all calls of a message, so it may exceed the
+         *     limit.
+         */
+        get: operations["list_tool_calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/tool-results": {
         parameters: {
             query?: never;
@@ -652,6 +675,26 @@ export interface components {
          * @enum {string}
          */
         BusyBehavior: "queue" | "interrupt" | "reject";
+        /**
+         * CallPolicy
+         * @description Rule for a call that one worker started and did not close.
+         *
+         *     * `at_most_once`: it never starts again. Its result says that its outcome is unknown.
+         *     * `idempotent`: it starts again, at most ``MAX_TRIES`` times in all.
+         * @enum {string}
+         */
+        CallPolicy: "at_most_once" | "idempotent";
+        /**
+         * CallState
+         * @description State of a tool call.
+         *
+         *     * `asked`: the client is to answer it.
+         *     * `ready`: it may start.
+         *     * `started`: it runs, or did when its worker died.
+         *     * `closed`: it has its result.
+         * @enum {string}
+         */
+        CallState: "asked" | "ready" | "started" | "closed";
         /**
          * Chat
          * @description A chat.
@@ -1295,6 +1338,12 @@ export interface components {
             content: components["schemas"]["Content"];
         };
         /**
+         * Executor
+         * @description The side that runs a tool. The server also answers calls of tools that do not exist.
+         * @enum {string}
+         */
+        Executor: "server" | "client";
+        /**
          * Explanation
          * @description The reasons for a chat's state. All times are the database's.
          * @example {
@@ -1307,6 +1356,7 @@ export interface components {
          *       "last_failure": null,
          *       "lease_left_seconds": null,
          *       "missing_server_tools": {},
+         *       "open_calls": [],
          *       "pending_since": null,
          *       "queue_length": 0,
          *       "reasons": [
@@ -1398,6 +1448,12 @@ export interface components {
             missing_server_tools: {
                 [key: string]: string[];
             };
+            /**
+             * Open Calls
+             * @description Tool calls without a result: at most 50.
+             * @example []
+             */
+            open_calls: components["schemas"]["ToolCallRecord"][];
             /** Pending Since */
             pending_since: string | null;
             /**
@@ -2847,7 +2903,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -3669,6 +3725,114 @@ export interface components {
              * @enum {string}
              */
             type: "tool-call";
+        };
+        /**
+         * ToolCallRecord
+         * @description A tool call as the ledger has it. Its arguments and its result are in the messages.
+         * @example {
+         *       "completed_at": "2026-03-01T09:30:02.480000Z",
+         *       "executor": "server",
+         *       "is_error": false,
+         *       "message_id": 3000001,
+         *       "policy": "at_most_once",
+         *       "seconds": 0.84,
+         *       "started_at": "2026-03-01T09:30:02.480000Z",
+         *       "state": "closed",
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather",
+         *       "tries": 1
+         *     }
+         */
+        ToolCallRecord: {
+            /**
+             * Completed At
+             * @example 2026-03-01T09:30:02.480000Z
+             */
+            completed_at: string | null;
+            /**
+             * @description The side that runs it.
+             * @example server
+             */
+            executor: components["schemas"]["Executor"];
+            /**
+             * Is Error
+             * @description Null until it has its result.
+             * @example false
+             */
+            is_error: boolean | null;
+            /**
+             * Message Id
+             * @description The message that made the call.
+             * @example 3000001
+             */
+            message_id: number;
+            /**
+             * @description The rule for a call whose worker died.
+             * @example at_most_once
+             */
+            policy: components["schemas"]["CallPolicy"];
+            /**
+             * Seconds
+             * @description Time until its result, or so far.
+             * @example 0.84
+             */
+            seconds: number;
+            /**
+             * Started At
+             * Format: date-time
+             * @description Its start, or since when it waits.
+             */
+            started_at: string;
+            /** @example closed */
+            state: components["schemas"]["CallState"];
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example weather
+             */
+            tool_name: string;
+            /**
+             * Tries
+             * @description Number of times that the server started it.
+             * @example 1
+             */
+            tries: number;
+        };
+        /**
+         * ToolCallRecordPage
+         * @description A page of items, and the way to the next page.
+         * @example {
+         *       "items": [
+         *         {
+         *           "completed_at": "2026-03-01T09:30:02.480000Z",
+         *           "executor": "server",
+         *           "is_error": false,
+         *           "message_id": 3000001,
+         *           "policy": "at_most_once",
+         *           "seconds": 0.84,
+         *           "started_at": "2026-03-01T09:30:02.480000Z",
+         *           "state": "closed",
+         *           "tool_call_id": "call_1",
+         *           "tool_name": "weather",
+         *           "tries": 1
+         *         }
+         *       ],
+         *       "next_cursor": null
+         *     }
+         */
+        ToolCallRecordPage: {
+            /** Items */
+            items: components["schemas"]["ToolCallRecord"][];
+            /**
+             * Next Cursor
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
+             */
+            next_cursor?: string | null;
         };
         /**
          * ToolCallsChanged
@@ -9367,6 +9531,246 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "too_many_requests" | "too_many_streams";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    list_tool_calls: {
+        parameters: {
+            query?: {
+                /** @description The id of a message. Its calls are not returned. */
+                after_id?: number;
+                /** @description Maximum number of items of the page. */
+                limit?: number;
+            };
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolCallRecordPage"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
                         /** @constant */
                         status: 429;
                     };

@@ -23,6 +23,7 @@ export type ForkChat = Schemas["ForkChat"];
 export type UpdateChat = Schemas["UpdateChat"];
 export type SendMessage = Schemas["SendMessage"];
 export type Tool = Schemas["Tool"];
+export type ToolCallRecord = Schemas["ToolCallRecord"];
 export type ToolResultInput = Schemas["ToolResultInput"];
 
 export type ChatEvent = Schemas["ChatEvent"];
