@@ -87,11 +87,21 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
         "tracker": {
             "url": "https://tracker.example.com/mcp",
             "headers_file": "tracker.headers.json",
+            "oauth_client_id": "chatd",
+            "oauth_client_secret_file": "tracker.secret",
+            "oauth_issuer": "https://login.example.com",
+            "oauth_scope": "tickets:read",
             "max_tools": 64,
             "connect_seconds": 5.0,
             "call_seconds": 60.0,
             "default": True,
             "max_calls": 8,
+        },
+        "billing": {
+            "url": "https://billing.example.com/mcp",
+            "oauth_client_id": "chatd",
+            "oauth_private_key_file": "billing.pem",
+            "oauth_issuer": "https://login.example.com",
         },
     },
 }

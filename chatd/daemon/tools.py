@@ -5,7 +5,7 @@ from chatd.settings import Settings
 from chatd.settings.mcp import McpServerSettings
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.tool import HttpToolConfig, http_tool
-from chatd.tools.mcp.config import HttpEndpoint, McpServerConfig, StdioEndpoint
+from chatd.tools.mcp.config import ClientCredentials, HttpEndpoint, McpServerConfig, StdioEndpoint
 from chatd.tools.registry import ToolRegistry
 
 
@@ -42,7 +42,9 @@ def _mcp_server(name: str, server: McpServerSettings) -> McpServerConfig:
         endpoint = StdioEndpoint(command=server.command, args=tuple(server.args), env=env)
     else:
         headers = {key: value.get_secret_value() for key, value in server.headers.items()}
-        endpoint = HttpEndpoint(url=server.url or "", headers=headers)
+        endpoint = HttpEndpoint(
+            url=server.url or "", headers=headers, credentials=_credentials(server)
+        )
     return McpServerConfig(
         name=name,
         endpoint=endpoint,
@@ -54,4 +56,17 @@ def _mcp_server(name: str, server: McpServerSettings) -> McpServerConfig:
         call_seconds=server.call_seconds,
         max_calls=server.max_calls,
         idle_seconds=server.idle_seconds,
+    )
+
+
+def _credentials(server: McpServerSettings) -> ClientCredentials | None:
+    if server.oauth_client_id is None:
+        return None
+    secret, key = server.oauth_client_secret, server.oauth_private_key
+    return ClientCredentials(
+        client_id=server.oauth_client_id,
+        issuer=server.oauth_issuer or "",
+        secret=secret.get_secret_value() if secret else "",
+        private_key=key.get_secret_value() if key else "",
+        scope=server.oauth_scope,
     )

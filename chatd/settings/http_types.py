@@ -64,14 +64,22 @@ def _base_url_problem(url: str) -> str | None:
     return "it must not have a fragment" if "#" in url else None
 
 
+def _is_private_url(url: str) -> bool:
+    """Return whether nobody between here and the server can change or read what is sent."""
+    return _base_url_problem(url) is None and (
+        url.lower().startswith("https:") or is_loopback(urlsplit(url).hostname or "")
+    )
+
+
+def _check_issuer(url: str) -> str:
+    if not _is_private_url(url):
+        raise ValueError("must be an https:// URL (http:// only on loopback: it gets credentials)")
+    return url
+
+
 def _check_jwks_source(source: str) -> str:
-    if PurePath(source).is_absolute():
-        trusted = source.isprintable()
-    else:
-        trusted = _base_url_problem(source) is None and (
-            source.lower().startswith("https:") or is_loopback(urlsplit(source).hostname or "")
-        )
-    if not trusted:
+    is_path = PurePath(source).is_absolute()
+    if not (source.isprintable() if is_path else _is_private_url(source)):
         raise ValueError(
             "must be an https:// URL or an absolute path (http:// only on loopback: an attacker on "
             "the network could replace the keys)"
@@ -93,4 +101,5 @@ HeaderValue = Annotated[SecretStr, AfterValidator(_check_header_value)]
 Headers = Annotated[MaybeJson[dict[HeaderName, HeaderValue]], AfterValidator(_check_distinct)]
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 JwksSource = Annotated[str, AfterValidator(_check_jwks_source)]
+IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 CorsOrigins = Annotated[MaybeJson[list[str]], AfterValidator(_check_origins)]

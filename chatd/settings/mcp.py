@@ -13,13 +13,22 @@ from pydantic import (
     model_validator,
 )
 
-from chatd.settings.http_types import BaseUrl, Headers
+from chatd.settings.http_types import BaseUrl, Headers, IssuerUrl
 from chatd.settings.json_types import MaybeJson
 from chatd.settings.types import NonEmptyText, Section, check_rules
 from chatd.tools.mcp.names import SEPARATOR
 
 _MAX_NAME_LENGTH = 32
 """Half of a tool's name, so that the tool's own part can be read."""
+
+
+_OAUTH_KEYS = (
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_private_key",
+    "oauth_issuer",
+    "oauth_scope",
+)
 
 
 def _check_server_name(name: str) -> str:
@@ -41,6 +50,7 @@ McpName = Annotated[
     ),
     AfterValidator(_check_server_name),
 ]
+SecretText = Annotated[SecretStr, Field(min_length=1, max_length=20_000)]
 VariableName = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 VariableValue = Annotated[SecretStr, AfterValidator(_check_value)]
 
@@ -62,6 +72,18 @@ class McpServerSettings(Section):
     """Address that speaks MCP over streamable HTTP."""
     headers: Headers = Field({})
     """Additional HTTP headers. As a file: a JSON object."""
+    oauth_client_id: NonEmptyText | None = Field(None, examples=["chatd"])
+    """Id with which chatd gets access tokens of OAuth, as itself (grant client_credentials). It needs
+    oauth_issuer, and oauth_client_secret or oauth_private_key."""
+    oauth_client_secret: SecretText | None = None
+    """Secret of that client."""
+    oauth_private_key: SecretText | None = None
+    """Private key of that client in PEM (RSA, EC or Ed25519), which signs its assertions."""
+    oauth_issuer: IssuerUrl | None = Field(None, examples=["https://login.example.com"])
+    """The authorization server that knows that client, as its own metadata names it. If the MCP server
+    names another, it gets nothing."""
+    oauth_scope: NonEmptyText | None = Field(None, examples=["tickets:read"])
+    """Scopes to ask for, with spaces between them. Not set: those that the server asks for."""
     default: bool = True
     """Offer its tools to chats that do not choose their servers. false: only to those that name it."""
     tools: MaybeJson[list[NonEmptyText]] = Field(["*"])
@@ -86,7 +108,22 @@ class McpServerSettings(Section):
     def _check_endpoint(self) -> Self:
         if (self.command is None) == (self.url is None):
             check_rules([(("command",), "either command or url is required, and not both")])
-        foreign = ("headers",) if self.url is None else ("args", "env")
+        of_url = ("headers", *_OAUTH_KEYS)
+        foreign = of_url if self.url is None else ("args", "env")
         reason = "is for a server with " + ("a url" if self.url is None else "a command")
         check_rules(((key,), reason) for key in foreign if getattr(self, key))
+        return self
+
+    @model_validator(mode="after")
+    def _check_oauth(self) -> Self:
+        given = [key for key in _OAUTH_KEYS if getattr(self, key)]
+        if given and not self.oauth_client_id:
+            check_rules([((given[0],), "needs oauth_client_id")])
+        if given and not self.oauth_issuer:
+            check_rules([(("oauth_issuer",), "is required with oauth_client_id")])
+        if given and (self.oauth_client_secret is None) == (self.oauth_private_key is None):
+            reason = "needs either oauth_client_secret or oauth_private_key, and not both"
+            check_rules([(("oauth_client_id",), reason)])
+        if given and "authorization" in map(str.lower, self.headers):
+            check_rules([(("headers",), "Authorization is set by OAuth")])
         return self

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
 import uvicorn
@@ -48,9 +49,10 @@ async def served(server: MCPServer, **options: Any) -> AsyncIterator[str]:
 
 @dataclass
 class Request:
-    """A request that arrived: its headers in lower case, and its message."""
+    """A request that arrived: its headers in lower case, and its message, or the fields of a form."""
 
     method: str
+    target: str
     headers: dict[str, str]
     message: dict[str, Any]
 
@@ -71,7 +73,9 @@ class ChosenAnswers:
                 key.lower(): value for key, _, value in (line.partition(": ") for line in head[1:])
             }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            request = Request(head[0].split()[0], headers, json.loads(body or b"{}"))
+            form = "form" in headers.get("content-type", "")
+            message = dict(parse_qsl(body.decode())) if form else json.loads(body or b"{}")
+            request = Request(*head[0].split()[:2], headers, message)
             self.requests.append(request)
             if (answer := self.answer(request)) is None:
                 await reader.read()  # until the client gives up
@@ -137,7 +141,7 @@ async def chosen_answers(answer: Callable[[Request], bytes | None]) -> AsyncIter
 @asynccontextmanager
 async def running_at(url: str, **values: Any) -> AsyncIterator[McpServer]:
     """Run the actor of the server at an address."""
-    headers = values.pop("headers", {})
-    endpoint = HttpEndpoint(url=url, headers=headers)
+    headers, credentials = values.pop("headers", {}), values.pop("credentials", None)
+    endpoint = HttpEndpoint(url=url, headers=headers, credentials=credentials)
     async with running(McpServer(config(endpoint, **values))) as server:
         yield server

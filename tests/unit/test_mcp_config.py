@@ -20,6 +20,14 @@ _PR_SET_MDWE, _PR_GET_MDWE = 65, 66
 """Linux 6.3: what systemd sets for MemoryDenyWriteExecute."""
 
 
+AT = {"url": "https://h/mcp"}
+OAUTH = {
+    "oauth_client_id": "chatd",
+    "oauth_client_secret": "hidden",
+    "oauth_issuer": "https://login.example.com",
+}
+
+
 def settings(**servers: Any) -> Settings:
     return Settings.model_validate({"mcp": servers})
 
@@ -38,7 +46,15 @@ def settings(**servers: Any) -> Settings:
         ("a", {"url": "http://h/", "args": ["b"]}, "is for a server with a command"),
         ("a", {"url": "ftp://h/"}, "must be an address"),
         ("a", {"command": "x", "env": {"A B": "b"}}, "String should match pattern"),
-        ("a", {"command": "x", "env": {"A": "secret\0"}}, "no variable can hold it"),
+        ("a", {"command": "x", "env": {"A": "hidden\0"}}, "no variable can hold it"),
+        ("a", {"command": "x", **OAUTH}, "is for a server with a url"),
+        ("a", {**AT, "oauth_client_secret": "hidden"}, "needs oauth_client_id"),
+        ("a", {**AT, "oauth_scope": "read"}, "needs oauth_client_id"),
+        ("a", {**AT, **OAUTH, "oauth_issuer": None}, "is required with oauth_client_id"),
+        ("a", {**AT, **OAUTH, "oauth_client_secret": None}, "needs either"),
+        ("a", {**AT, **OAUTH, "oauth_private_key": "hidden"}, "needs either"),
+        ("a", {**AT, **OAUTH, "oauth_issuer": "http://h/"}, "must be an https:// URL"),
+        ("a", {**AT, **OAUTH, "headers": {"authorization": "hidden"}}, "is set by OAuth"),
     ],
 )
 def test_server_that_cannot_be_is_rejected_in_words(
@@ -47,7 +63,7 @@ def test_server_that_cannot_be_is_rejected_in_words(
     with pytest.raises(ValidationError) as caught:
         settings(**{name: server})
     assert reason in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 def test_configuration_of_a_server_is_that_of_the_settings() -> None:

@@ -46,11 +46,9 @@ def test_address_says_that_tls_ends_in_front() -> None:
 
 def test_example_without_comment_signs_is_valid(tmp_path: Path) -> None:
     bare = re.sub(r"^# (?=\[|\w+ = )", "", TEXT, flags=re.MULTILINE)
-    (tmp_path / "openai.key").write_text("a key")
-    for name in re.findall(r"\w+_file = \"(.*\.json)\"", bare):
-        (tmp_path / name).write_text(
-            '{"X-Key": "a key"}' if "headers" in name else '{"KEY": "a key"}'
-        )
+    for name in re.findall(r"\w+_file = \"(\w[^/\"]*)\"", bare):
+        table = '{"X-Key": "a key"}' if "headers" in name else '{"KEY": "a key"}'
+        (tmp_path / name).write_text(table if name.endswith(".json") else "a key")
     config = tmp_path / "config.toml"
     config.write_text(bare)
     keys_in_it = {(path[0], path[-1]) for path in load_with_origins(config, {}).origins}

@@ -23,11 +23,26 @@ class StdioEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """What chatd gets access tokens with, as itself: the grant ``client_credentials`` of OAuth.
+
+    It has a ``secret`` or a ``private_key`` in PEM. Neither is sent to another server than ``issuer``.
+    """
+
+    client_id: str
+    issuer: str
+    secret: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpEndpoint:
     """An address that speaks MCP over streamable HTTP."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials: ClientCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,46 +3,61 @@
 Imports the SDK's HTTP library: see ``connection``.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Final
 
 import httpx2
 from typing_extensions import override
 
-from chatd.tools.mcp.config import MAX_MESSAGE_BYTES
+from chatd.tools.mcp.config import MAX_MESSAGE_BYTES, HttpEndpoint
 from chatd.tools.mcp.intake import IntakeRefused
 from chatd.tools.mcp.link import Link
+from chatd.tools.mcp.oauth import client_credentials_auth
 
 _CONNECT_SECONDS: Final = 10.0
 """Time for a connection. The actor's own limits for connecting and for calls come on top."""
 _ERROR_STATUS: Final = 400
+_UNAUTHORIZED: Final = 401
 _STREAM_TYPE: Final = "text/event-stream"
 
 
-def bounded_client(headers: Mapping[str, str], link: Link) -> httpx2.AsyncClient:
+def bounded_client(endpoint: HttpEndpoint, link: Link) -> httpx2.AsyncClient:
     """Return a client that counts what arrives in ``link``, and gives up what is too large."""
     return httpx2.AsyncClient(
-        headers={**headers, "Accept-Encoding": "identity"},
+        headers={**endpoint.headers, "Accept-Encoding": "identity"},
+        auth=client_credentials_auth(endpoint),
         timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-        transport=_BoundedTransport(link),
+        transport=_BoundedTransport(endpoint, link),
         follow_redirects=False,
         trust_env=False,
     )
 
 
 class _BoundedTransport(httpx2.AsyncBaseTransport):
-    """Transport whose responses are counted, and are no larger than a message may be."""
+    """Transport whose responses are counted, and are no larger than a message may be.
 
-    def __init__(self, link: Link) -> None:
+    A server says where its authorization is described. It does not make chatd read from other hosts.
+    """
+
+    def __init__(self, endpoint: HttpEndpoint, link: Link) -> None:
         self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
         self._link = link
+        self._url = httpx2.URL(endpoint.url)
+        self._authorizes = endpoint.credentials is not None
+        issuer = endpoint.credentials and httpx2.URL(endpoint.credentials.issuer)
+        self._origins = [_origin(url) for url in (self._url, issuer) if url]
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. A compressed response is refused, since a few bytes may become many."""
+        if request.method == "GET" and _origin(request.url) not in self._origins:
+            self._link.reason = "it describes its authorization at an address of others"
+            raise httpx2.UnsupportedProtocol(self._link.reason, request=request)
         response = await self._inner.handle_async_request(request)
-        if response.status_code >= _ERROR_STATUS and request.method == "POST":
-            self._link.reason = f"it answered with status {response.status_code}"
+        is_challenge = response.status_code == _UNAUTHORIZED and self._asks_for_token(request)
+        if response.status_code >= _ERROR_STATUS and request.method == "POST" and not is_challenge:
+            it = "it" if request.url == self._url else "its authorization server"
+            self._link.reason = f"{it} answered with status {response.status_code}"
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise httpx2.DecodingError("a compressed response", request=request)
@@ -52,6 +67,9 @@ class _BoundedTransport(httpx2.AsyncBaseTransport):
         max_bytes = None if is_stream else MAX_MESSAGE_BYTES
         response.stream = _BoundedStream(response.stream, self._link, request, max_bytes)
         return response
+
+    def _asks_for_token(self, request: httpx2.Request) -> bool:
+        return self._authorizes and "authorization" not in request.headers
 
     @override
     async def aclose(self) -> None:
@@ -100,3 +118,7 @@ class _BoundedStream(httpx2.AsyncByteStream):
     def _refuse(self, reason: str) -> None:
         self._link.end(reason)
         raise httpx2.ReadError(reason, request=self._request)
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

@@ -6,8 +6,12 @@ from chatd.supervision.child_run import flatten_group
 from chatd.tools.mcp.connection import ConnectionLost
 from chatd.tools.mcp.link import Link
 
-_UNREACHABLE: Final = frozenset({"ConnectError", "ConnectTimeout"})
-"""Errors of the HTTP library, which is imported only when it is used."""
+_WORDS: Final = {
+    "ConnectError": "it could not be reached",
+    "ConnectTimeout": "it could not be reached",
+    "OAuthFlowError": "its authorization server is not oauth_issuer, or does not describe itself",
+}
+"""Words for errors of libraries, which are imported only when they are used."""
 
 
 def failure_reason(link: Link, error: Exception | None) -> str:
@@ -17,8 +21,8 @@ def failure_reason(link: Link, error: Exception | None) -> str:
     if error is None:
         return "the connection was closed"
     first = flatten_group(error)[0]
-    if type(first).__name__ in _UNREACHABLE:
-        return "it could not be reached"
+    if words := _WORDS.get(type(first).__name__):
+        return words
     match first:
         case ConnectionLost():
             return str(first)

@@ -136,10 +136,10 @@ async def open_sdk_connection(config: McpServerConfig, link: Link) -> AsyncItera
             transport = stdio_transport(endpoint, link)
             async with Client(transport, client_info=info, cache=None) as client:
                 yield SdkConnection(client.session, link)
-        case HttpEndpoint(url=url, headers=headers):
-            async with bounded_client(headers, link) as http_client:
+        case HttpEndpoint() as endpoint:
+            async with bounded_client(endpoint, link) as http_client:
                 http = streamable_http_client(
-                    url, http_client=http_client, max_sse_event_size=MAX_MESSAGE_BYTES
+                    endpoint.url, http_client=http_client, max_sse_event_size=MAX_MESSAGE_BYTES
                 )
                 async with Client(http, client_info=info, cache=None) as client:
                     yield SdkConnection(client.session, link)
