@@ -34,7 +34,7 @@ OF_TOOLS = (
         name="choice-of-tools",
         edits=(
             Edit(
-                file="chatd/worker/turn.py",
+                file="chatd/worker/turn_tools.py",
                 old="choice = NO_CHOICE if chosen is None else ToolChoice(chosen)",
                 new="choice = NO_CHOICE",
             ),
@@ -70,8 +70,8 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="chatd/worker/tool_execution.py",
-                old="ToolResult(tool_call_id=self.call.id, result=text,",
-                new="ToolResult(tool_call_id=self.call.id, result=text[:-1],",
+                old="tool_call_id=self.call.id, result=text,",
+                new="tool_call_id=self.call.id, result=text[:-1],",
             ),
         ),
         found_by=frozenset({"results_are_what_the_tools_answered"}),
