@@ -1,0 +1,254 @@
+"""A chat of a generated plan: its workers, its people, and the checks after each statement."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from chatd.domain.chat import BusyBehavior, Chat
+from chatd.domain.errors import Refused
+from chatd.domain.message import PAUSED, Role
+from chatd.domain.tool_call import MAX_TRIES, ToolResult
+from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.chats import Chats
+from chatd.store.database import Database
+from chatd.store.messages import Messages
+from chatd.store.tool_calls import ToolCalls
+from chatd.worker.clock import boottime
+from support.actors import make_reaper, recording_change_bus
+from support.claims import claim_chats
+from support.client_tools import WEATHER
+from support.factories import OWNER, text_content
+from support.invariants import check_all
+from support.ledger_plans import Act, Fault, Kind, Plan
+from support.ledger_worker import LedgerWorker
+from support.providers import (
+    FunctionProvider,
+    catalog,
+    finished,
+    text_delta,
+    tool_call_delta,
+)
+
+MOST_CLAIMS = 60
+"""More than any plan needs."""
+
+
+class LedgerWorld:
+    """The chat of one plan, its workers, and what is seen of them."""
+
+    def __init__(self, database: Database, plan: Plan) -> None:
+        self.database, self.plan = database, plan
+        self.provider = FunctionProvider(self._answer)
+        self.catalog = catalog(self.provider)
+        self.acts = list(plan.acts)
+        self.starts: Counter[tuple[str, UUID]] = Counter()
+        self.faults: Counter[str] = Counter()
+        self._statements = 0
+        self._answers: dict[tuple[int, str], Any] = {}
+        self._chats = Chats(database)
+        self.chat_id = UUID(int=0)
+
+    # The course of the plan
+
+    async def run(self) -> None:
+        """Run the chat until it is idle, and check it then."""
+        model = self.catalog.default
+        await self.database.fetch(
+            "INSERT INTO chat_model_configs (id, name, provider, model)"
+            " VALUES ($1, $2, 'p', 'm') ON CONFLICT DO NOTHING",
+            model.id,
+            model.name,
+        )
+        created = await self._chats.create(
+            owner_id=OWNER,
+            model_config_id=model.id,
+            content=text_content("go"),
+            tools=[WEATHER],
+        )
+        self.chat_id = created.chat.id
+        try:
+            await self._run_until_idle()
+            await check_all(self.database)
+        finally:
+            await self.database.fetch("DELETE FROM chats WHERE id = $1", self.chat_id)
+
+    async def _run_until_idle(self) -> None:
+        for _ in range(MOST_CLAIMS):
+            chat = await self._row()
+            match chat["status"]:
+                case "pending":
+                    await self._claim_and_run()
+                case "running" | "interrupting":
+                    await self._reap()
+                case "requires_action":
+                    await self._act(self.acts.pop(0) if self.acts else Act.RESULTS)
+                case "waiting":
+                    return
+                case status:
+                    raise AssertionError(f"{status}: {chat['last_error']}")
+        raise AssertionError("the chat does not become idle")
+
+    async def _row(self) -> Any:
+        [row] = await self.database.fetch("SELECT * FROM chats WHERE id = $1", self.chat_id)
+        return row
+
+    async def _claim_and_run(self) -> None:
+        claims = await claim_chats(self.database, 1, worker_id=uuid4())
+        for claim in claims:
+            await self._work(claim.result.chat)
+
+    async def _work(self, chat: Chat) -> None:
+        """Run the chat as a worker that may die."""
+        worker = LedgerWorker(self, chat)
+        task = asyncio.create_task(worker.run())
+        worker.task = task
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        else:
+            assert worker.is_dead, "a worker was cancelled by itself"
+
+    async def _reap(self) -> None:
+        change_bus, _ = recording_change_bus()
+        reaper = make_reaper(self.database, change_bus, max_recoveries=1_000, clock=_Clock())
+        await reaper.step()
+        await reaper.step()
+
+    # What people, clients and other workers do
+
+    async def take(self) -> None:
+        """Give the chat to another worker, as if this one were dead, and let that one run."""
+        self.faults["taken"] += 1
+        await self._reap()
+        if (await self._row())["status"] == "pending":
+            await self._claim_and_run()
+
+    async def interrupt(self) -> None:
+        self.faults["interrupted"] += 1
+        await self._chats.interrupt(self.chat_id, owner_id=OWNER)
+
+    async def send(self) -> None:
+        self.faults["sent"] += 1
+        with suppress(Refused):
+            await self._chats.send(
+                self.chat_id,
+                owner_id=OWNER,
+                content=text_content("stop"),
+                busy_behavior=BusyBehavior.INTERRUPT,
+            )
+
+    async def edit(self) -> None:
+        self.faults["edited"] += 1
+        [row] = await self.database.fetch(
+            "SELECT max(id) AS id FROM chat_messages"
+            " WHERE chat_id = $1 AND role = 'user' AND superseded_version IS NULL",
+            self.chat_id,
+        )
+        await Messages(self.database).edit(
+            self.chat_id, row["id"], owner_id=OWNER, content=text_content("go again")
+        )
+
+    async def _act(self, act: Act) -> None:
+        self.faults[act] += 1
+        calls = ToolCalls(self.database)
+        match act:
+            case Act.RESULTS | Act.ERRORS:
+                rows = await self.database.fetch(
+                    "SELECT tool_call_id FROM chat_tool_calls WHERE chat_id = $1 AND state = 'asked'",
+                    self.chat_id,
+                )
+                results = [
+                    ToolResult(
+                        tool_call_id=row["tool_call_id"],
+                        result="of client",
+                        is_error=act is Act.ERRORS,
+                    )
+                    for row in rows
+                ]
+                await calls.submit(self.chat_id, owner_id=OWNER, results=results)
+            case Act.EXPIRES:
+                await self.database.fetch(
+                    "UPDATE chats SET action_deadline = clock_timestamp() WHERE id = $1",
+                    self.chat_id,
+                )
+                await calls.expire()
+            case Act.INTERRUPT:
+                await self.interrupt()
+            case Act.SEND:
+                await self.send()
+            case Act.EDIT:
+                await self.edit()
+        await self.observe()
+
+    # What the model answers
+
+    async def _answer(self, request: ModelRequest) -> AsyncIterator[Delta]:
+        number = sum(message.role is Role.ASSISTANT for message in request.messages)
+        answers = self.plan.answers
+        yield text_delta("Hm.")
+        if number >= len(answers):
+            yield finished("stop")
+            return
+        answer = answers[number]
+        for index, call in enumerate(answer.calls):
+            args = json.dumps({"effect": call.effect})
+            if call.kind is Kind.BAD_ARGUMENTS:
+                args = '{"effect": 5}'
+            yield tool_call_delta(call.kind.strip(), f"c{index}", args, index=index + 1)
+        yield finished("tool_call" if answer.calls else PAUSED if answer.paused else "stop")
+
+    # What is checked after each statement
+
+    def next_fault(self) -> Fault | None:
+        fault = dict(self.plan.faults).get(self._statements)
+        self._statements += 1
+        if fault is not None:
+            self.faults[fault] += 1
+        return fault
+
+    async def observe(self) -> None:
+        """Check the ledger: what was closed stays as it was, and nothing was started too often."""
+        for row in await self._rows():
+            key = (row["message_id"], row["tool_call_id"])
+            is_closed = row["state"] == "closed"
+            assert is_closed is (row["completed_at"] is not None) is (row["answer"] is not None), (
+                dict(row)
+            )
+            if key in self._answers:
+                assert row["answer"] == self._answers[key], "a stored result was replaced"
+            elif is_closed:
+                self._answers[key] = row["answer"]
+            most = MAX_TRIES if row["policy"] == "idempotent" else 1
+            assert row["tries"] <= most, dict(row)
+        for (policy, _), count in self.starts.items():
+            assert count <= (MAX_TRIES if policy == "idempotent" else 1), (
+                f"{policy}: {count} starts"
+            )
+
+    async def check_returned(self, returned: Mapping[UUID, str]) -> None:
+        """Check that an interrupt has kept what tools had returned by then."""
+        rows = await self._rows()
+        for row in rows:
+            key = uuid5(self.chat_id, f"{row['message_id']}/{row['tool_call_id']}")
+            if key in returned:
+                assert row["answer"]["result"] == returned[key], "an interrupt lost a result"
+
+    async def _rows(self) -> list[Any]:
+        return await self.database.fetch(
+            "SELECT * FROM chat_tool_calls WHERE chat_id = $1", self.chat_id
+        )
+
+
+class _Clock:
+    """Clock by which the second look of a reaper is seconds after the first."""
+
+    def __init__(self) -> None:
+        self._now = boottime()
+
+    def __call__(self) -> float:
+        self._now += 2.0
+        return self._now
