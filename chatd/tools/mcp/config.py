@@ -24,7 +24,7 @@ class StdioEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCredentials:
-    """What chatd gets access tokens with, as itself: the grant ``client_credentials`` of OAuth.
+    """Credentials of chatd itself, for access tokens: the grant ``client_credentials`` of OAuth.
 
     It has a ``secret`` or a ``private_key`` in PEM. Neither is sent to another server than ``issuer``.
     """
