@@ -4,13 +4,18 @@ The server may grant fewer connections than the pool may have, because of its ow
 Then the pool shrinks to those it has, and its statements wait for one of them instead of failing. After a
 while it tries to grow again.
 
+A caller that finds no free connection first waits a moment for one of those that others use. To open one
+takes longer than most statements, and its first executions of each statement cost more than all others.
+
 A free connection costs 1 us: no scope, no task and no timer. (anyio's ``CapacityLimiter`` costs 7, and a
 turn of the loop for each use.) The benchmark ``turns`` watches it.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Final
@@ -29,6 +34,12 @@ _IDLE_SECONDS: Final = 300.0
 """Time after which a connection that was not needed is closed."""
 _GROW_AFTER_SECONDS: Final = 5.0
 """Time after a refused connection until the pool asks for another one."""
+_OPEN_AFTER_SECONDS: Final = 0.01
+"""Time for which a caller waits for a connection that others use or open before it opens one more."""
+_SLOW_OPEN_SECONDS: Final = 0.5
+"""Time after which another connection is opened besides one that is being opened."""
+_TICKS_OF_LATE_LOOP: Final = 2
+"""Ticks after which a late loop has seen what came before a timer: it looks at timers first."""
 
 
 class ConnectionPool:
@@ -40,10 +51,12 @@ class ConnectionPool:
         *,
         size: int,
         grow_after_seconds: float = _GROW_AFTER_SECONDS,
+        open_after_seconds: float = _OPEN_AFTER_SECONDS,
     ) -> None:
         self._connect = connect
         self._max_size = size
         self._grow_after_seconds = grow_after_seconds
+        self._open_after_seconds = open_after_seconds
         self._idle: deque[tuple[Connection, float]] = deque()
         """Connections that wait for a statement, and the times since which they do, oldest first."""
         self._in_use: set[Connection] = set()
@@ -53,6 +66,9 @@ class ConnectionPool:
         """Connections in use or being opened."""
         self._waiting: deque[anyio.Event] = deque()
         """Callers without a slot. The event of each is set when it has been given one."""
+        self._returned: anyio.Event | None = None
+        """Set when a slot becomes free, if callers that have one wait for a connection."""
+        self._opening_since = -inf
         self._refused_at = 0.0
         self._closed = False
         self._all_returned = anyio.Event()
@@ -132,7 +148,7 @@ class ConnectionPool:
         while True:
             await self._take_slot()
             try:
-                connection = self._take_idle() or await self._connect()
+                connection = await self._wait_for_idle() or await self._open()
             except BaseException as error:
                 has_others = self._has_others()
                 self._give_slot()
@@ -143,6 +159,29 @@ class ConnectionPool:
             self._in_use.add(connection)
             self.limit = max(self.limit, self.open_count)
             return connection
+
+    async def _wait_for_idle(self) -> "Connection | None":
+        """Return an idle connection, of those that others are about to give back. None: open one.
+
+        One caller opens one at a time, so that a moment's burst does not leave many behind.
+        """
+        while (connection := self._take_idle()) is None and self._has_others():
+            self._returned = self._returned or anyio.Event()
+            with anyio.move_on_after(self._open_after_seconds):
+                await self._returned.wait()
+                continue
+            for _ in range(_TICKS_OF_LATE_LOOP):
+                await asyncio.sleep(0)
+            if not self._idle and monotonic() - self._opening_since > _SLOW_OPEN_SECONDS:
+                break
+        return connection
+
+    async def _open(self) -> Connection:
+        self._opening_since = monotonic()
+        try:
+            return await self._connect()
+        finally:
+            self._opening_since = -inf
 
     def _has_others(self) -> bool:
         """Return whether a connection is open, or being opened by a caller other than this one.
@@ -205,6 +244,9 @@ class ConnectionPool:
 
     def _give_slot(self) -> None:
         self._slots_taken -= 1
+        if self._returned is not None:
+            self._returned.set()
+            self._returned = None
         while self._waiting and self._has_free_slot():
             self._slots_taken += 1
             self._waiting.popleft().set()

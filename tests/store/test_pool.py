@@ -22,6 +22,7 @@ async def pool_of(dsn: str, size: int) -> AsyncIterator[tuple[Database, Connecti
     database = Database(dsn, pool_size=size)
     await database.open()
     assert database._pool is not None
+    database._pool._open_after_seconds = 0.0
     try:
         yield database, database._pool
     finally:
@@ -40,10 +41,17 @@ async def work(database: Database, count: int) -> None:
     await gather_all(*(database.fetch("SELECT pg_sleep(0.002)") for _ in range(count)))
 
 
+async def work_until(database: Database, pool: ConnectionPool, *, connections: int) -> None:
+    async def grown() -> bool:
+        await work(database, 100)
+        return pool.open_count == pool.limit == connections
+
+    await eventually(grown)
+
+
 async def test_statements_share_at_most_the_size(dsn: str) -> None:
     async with pool_of(dsn, 4) as (database, pool):
-        await work(database, 100)
-        assert pool.open_count == 4
+        await work_until(database, pool, connections=4)
         assert (pool.in_use_count, pool.waiting_count) == (0, 0)
 
 
@@ -51,17 +59,14 @@ async def test_pool_shrinks_to_what_the_role_gets_and_grows_again(limited: Role)
     """No statement fails, although most connections are refused."""
     async with pool_of(limited.dsn, 10) as (database, pool):
         with capture_logs() as logs:
-            await work(database, 100)
-        assert pool.limit == 3
-        assert pool.open_count == 3
+            await work_until(database, pool, connections=3)
         shrunk = [line for line in logs if line["event"] == "database.pool_shrunk"]
         assert [(line["connections"] <= 3, line["size"]) for line in shrunk] == [(True, 10)]
         pool._grow_after_seconds = 0.0
         await work(database, 100)  # each attempt to grow fails, and no statement does
         assert pool.open_count == 3
         await limited.execute("ALTER ROLE {role} CONNECTION LIMIT 20")
-        await work(database, 400)
-        assert pool.open_count == pool.limit == 10
+        await work_until(database, pool, connections=10)
 
 
 async def test_role_without_any_connection_is_unavailable(limited: Role) -> None:
@@ -87,8 +92,7 @@ async def test_role_without_any_connection_is_unavailable(limited: Role) -> None
 async def test_pool_yields_a_connection_to_a_dedicated_one(limited: Role) -> None:
     """The listener and the heartbeat are not kept out by a pool that took all connections."""
     async with pool_of(limited.dsn, 10) as (database, pool):
-        await work(database, 50)
-        assert pool.open_count == 3
+        await work_until(database, pool, connections=3)
 
         async def dedicated() -> bool:
             with suppress(DatabaseUnavailable):
@@ -142,3 +146,20 @@ async def test_close_waits_for_statements_and_refuses_new_ones(dsn: str) -> None
 async def refused(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         await database.fetch("SELECT 1")
+
+
+async def test_connection_that_comes_back_is_used_before_one_is_opened(dsn: str) -> None:
+    async with pool_of(dsn, 10) as (database, pool):
+        pool._open_after_seconds = 30.0
+        await work(database, 30)
+        assert pool.open_count == 1
+
+
+async def test_slow_statement_keeps_no_other_waiting(dsn: str) -> None:
+    async with pool_of(dsn, 2) as (database, pool), asyncio.TaskGroup() as group:
+        pool._open_after_seconds = 0.01
+        slow = group.create_task(database.fetch("SELECT pg_sleep(61)"))
+        await eventually(lambda: pool.in_use_count == 1)
+        assert await database.fetch("SELECT 1")
+        assert pool.open_count == 2
+        slow.cancel()
