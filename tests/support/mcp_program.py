@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +40,17 @@ def write(message: dict[str, Any]) -> None:
 def write_without_end(text: str) -> NoReturn:
     while True:
         sys.stdout.write(text)
+
+
+def write_errors_without_end() -> NoReturn:
+    while True:
+        sys.stderr.write("x" * 1_000_000)
+
+
+def end(args: dict[str, Any]) -> NoReturn:
+    if "signal" in args:
+        os.kill(os.getpid(), args["signal"])
+    os._exit(args.get("code", 3))
 
 
 def tools() -> list[dict[str, Any]]:
@@ -102,7 +114,7 @@ def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
             note["params"] = {"level": "info", "data": "x"}  # type: ignore[assignment]
             write_without_end(json.dumps(note) + "\n")
         case "exit":
-            os._exit(args.get("code", 3))
+            end(args)
         case _:
             return {**text("it failed"), "isError": True}
 
@@ -130,8 +142,13 @@ def answer(request: dict[str, Any]) -> None:
                 result = call(params["name"], args)
         case method:
             error = {"code": -32601, "message": f"no method {method}"}
-            return write({"id": request["id"], "error": error})
-    return write({"id": request["id"], "result": result})
+            write({"id": request["id"], "error": error})
+            return
+    if FAULT == "ends once listed" and request["method"] == "tools/list":
+        write({"id": request["id"], "result": result})
+        os._exit(0)
+    is_wrong = FAULT == "wrong id" and request["method"] == "tools/call"
+    write({"id": request["id"] + 1000 * is_wrong, "result": result})
 
 
 def begin() -> None:
@@ -151,6 +168,8 @@ def begin() -> None:
             write_without_end("\x1b[1mbooting…\x00\n")
         case "endless line":
             write_without_end("x" * 1_000_000)
+        case "errors without end":
+            threading.Thread(target=write_errors_without_end, daemon=True).start()
         case "greeting":
             sys.stdout.write('booting\n{"level":"info"}\n\n[[[[\n')
         case "stays":

@@ -1,5 +1,8 @@
 """MCP servers that misbehave: no caller waits for longer than it wants to, and nothing of them stays."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -9,13 +12,39 @@ from support.eventually import eventually
 from support.mcp_servers import config, living, running, running_program
 
 from chatd.tools.mcp import availability, intake
+from chatd.tools.mcp.availability import MAX_LOST_CONNECTIONS
 from chatd.tools.mcp.config import StdioEndpoint
+from chatd.tools.mcp.link import MAX_ERROR_OUTPUT_BYTES
 from chatd.tools.mcp.server import McpServer, ServerState
 
 
 def tries(folder: Path) -> list[str]:
     file = folder / "pids"
     return file.read_text().split() if file.exists() else []
+
+
+@dataclass
+class Pause:
+    """A time for which the event loop did nothing else."""
+
+    seconds: float = 0.0
+
+
+@asynccontextmanager
+async def longest_pause() -> AsyncIterator[Pause]:
+    """Watch the event loop during the body."""
+    longest = Pause()
+
+    async def watch() -> None:
+        while True:
+            began = anyio.current_time()
+            await anyio.sleep(0.005)
+            longest.seconds = max(longest.seconds, anyio.current_time() - began)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        yield longest
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +151,51 @@ async def test_server_that_exits_during_a_call_is_started_again_for_the_next(
         assert len(tries(tmp_path)) == 2
 
 
+async def test_server_that_is_killed_during_a_call_is_told_of(tmp_path: Path) -> None:
+    async with running_program("none", tmp_path) as server:
+        result = await server.call("exit", {"signal": 9}, seconds=20)
+        assert result.text == (
+            "MCP server srv: its program was ended by SIGKILL. The call may have had effects."
+        )
+
+
+async def test_server_that_ends_once_it_is_listed_is_not_started_in_a_loop(tmp_path: Path) -> None:
+    async with running_program("ends once listed", tmp_path) as server:
+        await server.tools()
+        for _ in range(MAX_LOST_CONNECTIONS + 3):
+            result = await server.call("echo", {}, seconds=20)
+            assert result.is_error
+            assert "its program ended with exit code 0" in result.text
+        assert server.state is ServerState.FAILED
+        assert len(tries(tmp_path)) <= MAX_LOST_CONNECTIONS
+
+
+async def test_result_ends_a_series_of_lost_connections(tmp_path: Path) -> None:
+    async with running_program("none", tmp_path) as server:
+        for _ in range(MAX_LOST_CONNECTIONS):
+            assert (await server.call("echo", {}, seconds=20)).text == "{}"
+            await server.call("exit", {}, seconds=20)
+        assert (await server.call("echo", {}, seconds=20)).text == "{}"
+
+
+async def test_answer_to_nobodys_request_is_passed_by(tmp_path: Path) -> None:
+    async with running_program("wrong id", tmp_path) as server:
+        await server.tools()
+        result = await server.call("echo", {}, seconds=0.3)
+        assert result.text == "Stopped after 0.3 s without a result. It may have had effects."
+        assert server.state is ServerState.READY
+
+
+async def test_errors_without_end_disturb_no_call(tmp_path: Path) -> None:
+    async with running_program("errors without end", tmp_path) as server:
+        await server.tools()
+        async with longest_pause() as pause:
+            for _ in range(20):
+                assert (await server.call("echo", {}, seconds=20)).text == "{}"
+        assert pause.seconds < 1.0
+        assert len(server._link.error_output) <= MAX_ERROR_OUTPUT_BYTES
+
+
 @pytest.mark.parametrize(
     ("tool", "reason"),
     [
@@ -135,19 +209,8 @@ async def test_output_without_end_ends_the_connection_and_not_the_daemon(
     monkeypatch.setattr(intake, "MAX_UNREQUESTED_MESSAGES", 200)
     async with running_program("none", tmp_path) as server:
         await server.tools()
-        longest = 0.0
-        async with anyio.create_task_group() as group:
-
-            async def watch_the_loop() -> None:
-                nonlocal longest
-                while True:
-                    began = anyio.current_time()
-                    await anyio.sleep(0.005)
-                    longest = max(longest, anyio.current_time() - began)
-
-            group.start_soon(watch_the_loop)
+        async with longest_pause() as pause:
             result = await server.call(tool, {}, seconds=20)
-            group.cancel_scope.cancel()
         assert result.text == f"MCP server srv: {reason}. The call may have had effects."
-        assert longest < 1.0
+        assert pause.seconds < 1.0
         assert (await server.call("echo", {}, seconds=20)).text == "{}"

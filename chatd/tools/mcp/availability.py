@@ -8,6 +8,8 @@ from chatd.supervision.backoff import Backoff
 FIRST_PAUSE_SECONDS: Final = 30.0
 """Time for which a server that could not be connected is not tried again. It doubles each time."""
 MAX_PAUSE_SECONDS: Final = 300.0
+MAX_LOST_CONNECTIONS: Final = 3
+"""Connections in a row that end without a result. Then the server is not started in a loop."""
 
 
 class Availability:
@@ -20,6 +22,7 @@ class Availability:
             first_seconds=FIRST_PAUSE_SECONDS, max_seconds=MAX_PAUSE_SECONDS, random=lambda: 0.0
         )
         self._retry_at = 0.0
+        self._lost_connections = 0
         self.reason = ""
         """Why the last try failed, in words. Empty: it did not."""
 
@@ -34,7 +37,18 @@ class Availability:
         self.reason, self._retry_at = reason, self._now() + pause
         return pause
 
+    def lose_connection(self) -> bool:
+        """Record that a connection was lost. Return whether the server cannot be used for that reason."""
+        self._lost_connections += 1
+        return self._lost_connections >= MAX_LOST_CONNECTIONS
+
+    def connect(self) -> None:
+        """Record a connection. It ends no series of lost ones, which a result does."""
+        if not self._lost_connections:
+            self.reset()
+
     def reset(self) -> None:
         """Forget all failures."""
         self._backoff.reset()
+        self._lost_connections = 0
         self.reason, self._retry_at = "", 0.0

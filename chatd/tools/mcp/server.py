@@ -193,10 +193,12 @@ class McpServer:
             )
             try:
                 async with self._connect(self.config, link) as connection:
-                    self._known.take(await connection.list_tools())
+                    listing = await connection.list_tools()
                     timer.cancel()
-                    self._ready(self._now() - started_at)
-                    await self._serve(connection)
+                    if not link.ended:
+                        self._known.take(listing)
+                        self._ready(self._now() - started_at)
+                        await self._serve(connection)
                     self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
             except Exception as raised:  # noqa: BLE001 - a server's data may have the SDK raise anything
                 error = raised
@@ -216,7 +218,7 @@ class McpServer:
 
     def _ready(self, seconds: float) -> None:
         self._state = ServerState.READY
-        self._availability.reset()
+        self._availability.connect()
         self._link.forget_refusal()
         self._child.status_note = ""
         tools = len(self._known.list.tools) if self._known.list else 0
@@ -258,6 +260,7 @@ class McpServer:
         try:
             with call.scope:
                 call.settle(await connection.call(call.tool, call.args, call.report))
+                self._availability.reset()
         except ConnectionLost as lost:
             self._link.end(str(lost))
         finally:
@@ -275,6 +278,9 @@ class McpServer:
             if error is not None or self._link.ended:
                 reason = failure_reason(self._link, error)
                 _log.warning("mcp.lost", server=self.config.name, reason=reason)
+                if self._availability.lose_connection():
+                    self._link.end(reason)
+                    self._fail()
 
     def _fail(self) -> None:
         self._state = ServerState.FAILED
