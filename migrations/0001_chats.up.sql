@@ -573,9 +573,9 @@ $$;
 -- message, in their order, or null when there is none to store: a call is still open, or none was.
 --
 -- `results` are objects of tool_call_id, result, is_error. If the result is the head and the tail of
--- an output, output_bytes is its length, and output as much of it as is kept. Every other open call
--- gets the error that `words` has for its state, or for 'other' states. Without either it stays open.
--- Results that were stored before are kept.
+-- an output, output_bytes is its length, and output as much of it as is kept. `files` refer to the
+-- images of the result. Every other open call gets the error that `words` has for its state, or for
+-- 'other' states. Without either it stays open. Results that were stored before are kept.
 CREATE FUNCTION chat_close_calls(chat uuid, results jsonb, words jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -593,10 +593,12 @@ BEGIN
             is_error = given.is_error,
             answer = chat_tool_result(t.tool_call_id, t.tool_name, given.result, given.is_error)
                 || jsonb_strip_nulls(jsonb_build_object('output_bytes', given.output_bytes))
+                || CASE WHEN given.files IS NULL THEN '{}'
+                        ELSE jsonb_build_object('files', given.files) END
         FROM (
             SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
                    (item->'is_error')::boolean AS is_error, item->'output_bytes' AS output_bytes,
-                   item->>'output' AS output
+                   item->>'output' AS output, item->'files' AS files
             FROM jsonb_array_elements(results) AS given (item)
         ) given
         WHERE t.chat_id = chat AND t.completed_at IS NULL AND t.tool_call_id = given.tool_call_id

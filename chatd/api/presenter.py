@@ -131,4 +131,6 @@ def _public_part(part: Part, chat_id: UUID) -> dict[str, Any]:
     """Return a part of a stored message without the provider's own data, and a file with its URL."""
     if part["type"] == "file":
         return {**part, "url": f"/api/v1/chats/{chat_id}/files/{part['file_id']}"}
+    if "files" in part:
+        return {**part, "files": [_public_part(file, chat_id) for file in part["files"]]}
     return {**without_provider_data(part)}

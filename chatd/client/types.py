@@ -634,6 +634,8 @@ class ToolCallPart(TypedDict):
 class ToolResultPart(TypedDict):
     """The result of a tool call, or the error that came instead."""
 
+    files: NotRequired[list[FilePart]]
+    """Images."""
     is_error: NotRequired[bool]
     output_bytes: NotRequired[int]
     """Length of an output of which the result has the head and the tail. 0: it has all."""

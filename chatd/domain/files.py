@@ -18,6 +18,10 @@ _SIGNATURES = (
     (b"GIF89a", "image/gif"),
 )
 
+_IMAGE_ENDS: Final = {"image/png": b"IEND", "image/jpeg": b"\xff\xd9", "image/gif": b";"}
+_MAX_TRAILER_BYTES: Final = 64
+"""Bytes at the end of an image that are searched for what ends it. Some writers add a few."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
@@ -59,6 +63,23 @@ def new_file(data: bytes, *, media_type: str, name: str | None = None) -> File:
     digest = hashlib.sha256(json.dumps([media_type, name]).encode())
     digest.update(data)
     return File(id=_uuid8(digest.digest()), media_type=media_type, name=name, data=data)
+
+
+def whole_image(data: bytes) -> File | None:
+    """Return an image as a file. None: it is of no kind that models read, or it has no end.
+
+    A provider refuses a request with such an image, each time that the history is sent.
+    """
+    media_type = _image_type(data)
+    if media_type is None or not _has_end(data, media_type):
+        return None
+    return new_file(data, media_type=media_type)
+
+
+def _has_end(data: bytes, media_type: str) -> bool:
+    if media_type == "image/webp":
+        return len(data) >= int.from_bytes(data[4:8], "little") + 8
+    return _IMAGE_ENDS[media_type] in data[-_MAX_TRAILER_BYTES:]
 
 
 def _image_type(data: bytes) -> str | None:

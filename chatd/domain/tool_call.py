@@ -4,11 +4,12 @@ A row of the ledger is stored with the message that makes the call. It outlives 
 worker of the chat knows which calls were started and have no result.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from chatd.domain.files import File
 from chatd.domain.message import Part
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.stored_word import StoredWord
@@ -116,6 +117,8 @@ class ToolResult:
     is_error: bool = False
     cut: CutOutput | None = None
     """The whole output, if ``result`` does not have all of it."""
+    files: Sequence[File] = ()
+    """Images of the result."""
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the result in the shape that ``chat_close_calls`` reads, without unstorable text."""
@@ -126,4 +129,6 @@ class ToolResult:
         }
         if self.cut is not None:
             result |= {"output_bytes": self.cut.total_bytes, "output": self.cut.kept}
+        if self.files:
+            result["files"] = replace_unstorable_json([file.reference() for file in self.files])
         return result

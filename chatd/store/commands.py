@@ -4,13 +4,12 @@ The fields of a command are the parameters of its query, besides those of the fe
 compared when this module is imported, so a name that only one of them has fails the import.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from chatd.domain.chat import Chat, Status
+from chatd.domain.files import File
 from chatd.domain.message import NewMessage
 from chatd.domain.notice import Notice, notices_json
 from chatd.domain.sanitize import replace_unstorable_json
@@ -18,9 +17,9 @@ from chatd.domain.tool_call import NewToolCall, ToolResult
 from chatd.domain.tool_call_errors import CANCELLED, TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.files import FILE_PARAMETERS, file_parameters
+from chatd.store.files import FILE_PARAMETERS
 from chatd.store.records import message_rows
-from chatd.store.sql import Query
+from chatd.store.worker_command import WorkerCommand, encoders
 
 _TURNS = sql.load("turns")
 _TOOL_CALLS = sql.load("tool_calls")
@@ -28,12 +27,12 @@ _TOOL_CALLS = sql.load("tool_calls")
 _FENCE_PARAMETERS: Final = ("chat_id", "worker_id", "epoch")
 
 
-def _unchanged(value: Any) -> Any:
-    return value
-
-
 def _each_to_json(values: Sequence[NewToolCall | ToolResult]) -> list[Mapping[str, Any]]:
     return [value.to_json() for value in values]
+
+
+def _files_of(values: Sequence[NewMessage | ToolResult]) -> Iterable[File]:
+    return (file for value in values for file in value.files)
 
 
 _NO_PARAMETER: Final = {"is_parameter": False}
@@ -41,53 +40,6 @@ _MESSAGES: Final = {"encode": message_rows}
 _TO_JSON: Final = {"encode": _each_to_json}
 _JSON: Final = {"encode": replace_unstorable_json}
 _NOTICES: Final = {"encode": notices_json}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerCommand(ABC):
-    """Base of the commands. ``step`` is the number of steps that the chat had when it was made."""
-
-    transition: ClassVar[Transition]
-    query: ClassVar[Query]
-    constants: ClassVar[Mapping[str, object]] = {}
-    """Parameters that are the same for every command of this class."""
-    ends_lease: ClassVar[bool] = False
-    """Another chat of the owner may run then, up to ``limits``, which is a parameter of the query."""
-    closes_all_calls: ClassVar[bool] = False
-    """No tool call of the chat is open then."""
-
-    step: int
-
-    def parameters(self) -> dict[str, object]:
-        """Return the parameters of the query by name, but for those of the fencing token."""
-        encoders = _encoders(type(self))
-        return {
-            **self.constants,
-            **{name: encode(getattr(self, name)) for name, encode in encoders.items()},
-        }
-
-    @property
-    def ends_with_others(self) -> bool:
-        """True if a cheaper query that ends several turns at once may end this one."""
-        return False
-
-    @abstractmethod
-    def is_applied(self, chat: Chat) -> bool:
-        """Return whether ``chat``, which the worker still holds, shows that the command was applied.
-
-        A worker asks this when no row matched its fencing token: the statement may have been committed
-        by an earlier try whose response was lost.
-        """
-
-
-@cache
-def _encoders(command: type[WorkerCommand]) -> Mapping[str, Callable[[Any], object]]:
-    """Return the fields that are parameters of the query, each with the function that encodes its value."""
-    return {
-        each.name: each.metadata.get("encode", _unchanged)
-        for each in fields(command)
-        if each.metadata.get("is_parameter", True)
-    }
 
 
 def _finish_constants(
@@ -108,13 +60,15 @@ class _StoreMessages(WorkerCommand):
     ``settled_part`` is the number of the last streamed part that the messages replace.
     """
 
+    stores_files = True
+
     messages: Sequence[NewMessage] = field(metadata=_MESSAGES)
     settled_part: int
     notices: Sequence[Notice] = field(default=(), metadata=_NOTICES)
 
-    def parameters(self) -> dict[str, object]:
-        files = (file for message in self.messages for file in message.files)
-        return {**WorkerCommand.parameters(self), **file_parameters(files)}
+    @property
+    def files(self) -> Iterable[File]:
+        return _files_of(self.messages)
 
     def is_applied(self, chat: Chat) -> bool:
         return chat.committed_steps > self.step
@@ -138,12 +92,17 @@ class CloseCalls(WorkerCommand):
     """
 
     transition = Transition.CLOSE_CALLS
+    stores_files = True
     query = _TOOL_CALLS["close_calls"]
 
     results: Sequence[ToolResult] = field(metadata=_TO_JSON)
     start_ids: Sequence[str] = ()
     settled_part: int
     """The number of the last part that the tools reported."""
+
+    @property
+    def files(self) -> Iterable[File]:
+        return _files_of(self.results)
 
     def is_applied(self, chat: Chat) -> bool:
         # Only the last result makes the next try match no row. Any other try finds it stored.
@@ -175,6 +134,10 @@ class _Finish(_StoreMessages):
     query = _TURNS["finish"]
 
     results: Sequence[ToolResult] = field(default=(), metadata=_TO_JSON)
+
+    @property
+    def files(self) -> Iterable[File]:
+        return _files_of([*self.messages, *self.results])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,12 +218,17 @@ class Fail(WorkerCommand):
     closes_all_calls = True
     constants: ClassVar[Mapping[str, object]] = {"words": TURN_FAILED}
     transition = Transition.FAIL
+    stores_files = True
     query = _TURNS["fail"]
 
     last_error: str
     last_error_detail: Mapping[str, Any] = field(metadata=_JSON)
     settled_part: int
     results: Sequence[ToolResult] = field(default=(), metadata=_TO_JSON)
+
+    @property
+    def files(self) -> Iterable[File]:
+        return _files_of(self.results)
 
     def is_applied(self, chat: Chat) -> bool:
         # The commit of the turn's end may have succeeded although its response was lost.
@@ -296,8 +264,8 @@ WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
 )
 
 for _command in WORKER_COMMANDS:
-    _files = FILE_PARAMETERS if issubclass(_command, _StoreMessages) else ()
+    _files = FILE_PARAMETERS if _command.stores_files else ()
     _limits = ("limits",) if _command.ends_lease else ()
     _command.query.check(
-        [*_FENCE_PARAMETERS, *_command.constants, *_encoders(_command), *_files, *_limits]
+        [*_FENCE_PARAMETERS, *_command.constants, *encoders(_command), *_files, *_limits]
     )

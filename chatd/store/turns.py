@@ -21,7 +21,6 @@ from chatd.domain.outcomes import LossReason
 from chatd.domain.transitions import Transition
 from chatd.store import records, sql
 from chatd.store.codecs import encode_json
-from chatd.store.commands import WorkerCommand
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.files import FILE_PARAMETERS, Files
@@ -30,6 +29,7 @@ from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.store.tool_outputs import OutputSpan, ToolOutputs
+from chatd.store.worker_command import WorkerCommand
 from chatd.telemetry.metrics import LeaseMetrics
 
 _Q = sql.load("turns")

@@ -1,10 +1,11 @@
 """A tool, one call of it, and what came of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
+from chatd.domain.files import File
 from chatd.domain.tool_call import CallPolicy, CutOutput
 from chatd.domain.tool_choice import ToolKind
 from chatd.tools.output import OutputLimits
@@ -19,6 +20,9 @@ class ToolProgress:
     total: float | None = None
     message: str = ""
 
+
+MAX_FILES: Final = 16
+"""Images of one result."""
 
 ReportProgress = Callable[[ToolProgress], None]
 """Function that takes a report. It returns at once, however often it is called."""
@@ -48,6 +52,8 @@ class ToolOutcome:
     is_error: bool = False
     cut: CutOutput | None = None
     """The output, of a tool that cut it itself."""
+    files: Sequence[File] = ()
+    """Images. The text says of each that it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ import structlog
 from chatd.domain.chat import Status
 from chatd.domain.errors import DatabaseUnavailable, LeaseLost
 from chatd.domain.outcomes import ReapReason
-from chatd.store.commands import Release, WorkerCommand
+from chatd.store.commands import Release
 from chatd.store.leases import Leases
 from chatd.store.reaps import Reaps, ReapTarget
 from chatd.store.turns import FencingToken, Turns
+from chatd.store.worker_command import WorkerCommand
 from chatd.supervision.child import ChildHandle
 
 _log = structlog.get_logger()

@@ -12,7 +12,7 @@ import structlog
 
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
-from chatd.domain.tool_call import CutOutput, Executor, ToolCall, ToolResult
+from chatd.domain.tool_call import Executor, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import too_slow, tool_panicked
 from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
@@ -120,20 +120,21 @@ class ToolExecution:
 
     def _end_with(self, outcome: ToolOutcome) -> None:
         kind = ToolOutcomeKind.ERROR if outcome.is_error else ToolOutcomeKind.DONE
-        self._end(outcome.text, kind, is_error=outcome.is_error, cut=outcome.cut)
+        result = ToolResult(
+            tool_call_id=self.call.id,
+            result=outcome.text,
+            is_error=outcome.is_error,
+            cut=outcome.cut,
+            files=outcome.files,
+        )
+        self._take(result, kind)
 
-    def _end(
-        self,
-        text: str,
-        kind: ToolOutcomeKind,
-        *,
-        is_error: bool = True,
-        cut: CutOutput | None = None,
-    ) -> None:
+    def _end(self, text: str, kind: ToolOutcomeKind) -> None:
+        self._take(ToolResult(tool_call_id=self.call.id, result=text, is_error=True), kind)
+
+    def _take(self, result: ToolResult, kind: ToolOutcomeKind) -> None:
         if self.result is None:
-            self.result = ToolResult(
-                tool_call_id=self.call.id, result=text, is_error=is_error, cut=cut
-            )
+            self.result = result
             self._observe(kind)
 
     def _observe(self, kind: ToolOutcomeKind) -> None:

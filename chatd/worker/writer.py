@@ -11,9 +11,9 @@ from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable, FileNotFoundI
 from chatd.domain.files import FileSpan
 from chatd.domain.hint import Hint, hash_owner
 from chatd.fanout.change_bus import ChangeBus
-from chatd.store.commands import WorkerCommand
 from chatd.store.histories import ChatHistory
 from chatd.store.turns import Turns
+from chatd.store.worker_command import WorkerCommand
 from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
 from chatd.worker.clock import boottime

@@ -17,13 +17,14 @@ from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.store.chats import Chats
 from chatd.store.claims import Claim, Claims
-from chatd.store.commands import Defer, Fail, FinishTurn, RequireAction, WorkerCommand
+from chatd.store.commands import Defer, Fail, FinishTurn, RequireAction
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
 from chatd.store.turns import Turns
+from chatd.store.worker_command import WorkerCommand
 
 LIMIT = 2
 

@@ -8,11 +8,12 @@ from support.sweeps import DAY, delete_expired
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.tool_call import CutOutput, ToolResult
-from chatd.store.commands import CloseCalls, Fail, FinishInterrupt, WorkerCommand
+from chatd.store.commands import CloseCalls, Fail, FinishInterrupt
 from chatd.store.database import Database
 from chatd.store.reads import ChatReader
 from chatd.store.sweeps import TOOL_OUTPUTS
 from chatd.store.turns import FencingToken, Turns
+from chatd.store.worker_command import WorkerCommand
 
 OUTPUT = "é" * 5000
 BYTES = 10_000

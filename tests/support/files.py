@@ -10,6 +10,12 @@ from chatd.domain.message import Part
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
+
+def whole_png(size: int = 100) -> bytes:
+    """Return bytes that begin and end as a PNG does."""
+    return PNG + bytes(size - len(PNG) - 8) + b"IEND\xaeB`\x82"
+
+
 _files: dict[UUID, bytes] = {}
 
 

@@ -15,9 +15,10 @@ from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.tool_call import CallPolicy
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
-from chatd.store.commands import FinishInterrupt, WorkerCommand
+from chatd.store.commands import FinishInterrupt
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
+from chatd.store.worker_command import WorkerCommand
 from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 from chatd.worker.clock import boottime
@@ -79,7 +80,7 @@ class LedgerWorker:
             limits=_LIMITS,
             retry=RetryPolicy(max_attempts=3, backoff_seconds=0.01, backoff_max_seconds=0.01),
             tools=ToolRegistry(map(self._tool, (Kind.ONCE, Kind.IDEMPOTENT, Kind.TOO_SLOW))),
-            tool_limits=ToolLimits(parallel=3, output_bytes=1_000),
+            tool_limits=ToolLimits(parallel=3, output_bytes=1_000, keep_bytes=0, keep_days=7),
         )
         async with anyio.create_task_group() as tools:
             runner = Runner(

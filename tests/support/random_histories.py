@@ -196,7 +196,14 @@ class RandomChat:
             "tool_name": call["tool_name"],
             "result": self._random.choice(_RESULTS),
             "is_error": self._random.random() < 0.3,
+            "files": self._images() if self._random.random() < 0.2 else [],
         }
+
+    def _images(self) -> list[Part]:
+        types = ("image/png", "image/svg+xml", "image/webp")
+        return [
+            file_part(self._random.choice(types), _PNG) for _ in range(self._random.randint(1, 3))
+        ]
 
     def _cancel_calls(self) -> None:
         if calls := [call.part for call in pending_tool_calls(self.history)]:

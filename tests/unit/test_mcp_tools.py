@@ -1,16 +1,19 @@
 """Tools and results of MCP servers, as models and people see them."""
 
+import base64
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.files import whole_png
 
 from chatd.tools.mcp.config import McpServerConfig, StdioEndpoint
 from chatd.tools.mcp.listing import MAX_SCHEMA_DEPTH, ListedTool, tool_list
 from chatd.tools.mcp.names import MAX_NAME_LENGTH, offered_names
 from chatd.tools.mcp.results import to_result
+from chatd.tools.tool import MAX_FILES
 
 OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -114,7 +117,15 @@ def test_text_that_cannot_be_stored_is_replaced() -> None:
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "a\nb"),
         (
             {"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]},
-            "[image of type image/png: 3 bytes, not shown]",
+            "[image of type image/png: 3 bytes, which cannot be shown]",
+        ),
+        (
+            {"content": [{"type": "image", "data": "no base64!", "mimeType": "image/png"}]},
+            "[image of type image/png: 7 bytes, which cannot be shown]",
+        ),
+        (
+            {"content": [{"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}]},
+            "[audio of type audio/wav: 3 bytes, not shown]",
         ),
         (
             {"content": [{"type": "resource_link", "uri": "file:///a", "name": "a"}]},
@@ -148,7 +159,28 @@ def test_text_that_cannot_be_stored_is_replaced() -> None:
 )
 def test_result_is_text(raw: dict[str, Any], text: str) -> None:
     result = to_result(raw)
-    assert (result.text, result.is_error) == (text, False)
+    assert (result.text, result.is_error, result.files) == (text, False, [])
+
+
+def test_images_are_files_of_what_their_bytes_say() -> None:
+    data = base64.b64encode(whole_png()).decode()
+    blob = {"uri": "file:///a", "mimeType": "image/png", "blob": data}
+    parts = [
+        {"type": "image", "data": data, "mimeType": "image/jpeg"},
+        {"type": "text", "text": "and"},
+        {"type": "resource", "resource": blob},
+    ]
+    result = to_result({"content": parts})
+    size = len(whole_png())
+    image = f"of type image/png: {size} bytes]"
+    assert result.text == f"[image 1 {image}\nand\n[image 2 {image}"
+    assert [(file.media_type, file.data) for file in result.files] == [
+        ("image/png", whole_png()),
+        ("image/png", whole_png()),
+    ]
+    result = to_result({"content": parts[:1] * 100})
+    assert len(result.files) == MAX_FILES
+    assert result.text.count("one of too many") == 100 - MAX_FILES
 
 
 def test_result_of_very_many_parts_is_cut_in_words() -> None:

@@ -8,7 +8,8 @@ from support.chats import leased_chat
 from support.virtual_clock import on_virtual_time
 
 from chatd.domain.failure import FailureKind
-from chatd.store.commands import Fail, WorkerCommand
+from chatd.store.commands import Fail
+from chatd.store.worker_command import WorkerCommand
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.clock import boottime
 from chatd.worker.config import TurnConfig

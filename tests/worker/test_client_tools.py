@@ -19,10 +19,11 @@ from support.sse_client import ChatView
 
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.message import Role
-from chatd.store.commands import CommitStep, RequireAction, WorkerCommand
+from chatd.store.commands import CommitStep, RequireAction
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
+from chatd.store.worker_command import WorkerCommand
 
 
 async def test_turn_goes_on_with_the_results_of_the_client(dsn: str, database: Database) -> None:

@@ -9,9 +9,10 @@ from support.in_process import NO_RENEWALS, running_daemon
 from support.providers import scripted
 
 from chatd.domain.errors import DatabaseUnavailable
-from chatd.store.commands import CommitStep, FinishTurn, RecordRetry, WorkerCommand
+from chatd.store.commands import CommitStep, FinishTurn, RecordRetry
 from chatd.store.database import Database
 from chatd.store.turns import FencingToken
+from chatd.store.worker_command import WorkerCommand
 
 
 async def test_interrupt_after_a_lost_finish_response_stops_the_next_turn(dsn: str) -> None:

@@ -7,9 +7,10 @@ from support.providers import tool_call_delta
 from support.tool_endpoint import tool_endpoint, tools
 
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
-from chatd.store.commands import CloseCalls, CommitStep, WorkerCommand
+from chatd.store.commands import CloseCalls, CommitStep
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken
+from chatd.store.worker_command import WorkerCommand
 
 
 def end_leases_after(chatd: InProcessDaemon, command_type: type[WorkerCommand]) -> None:

@@ -53,21 +53,6 @@ class ToolCallPart(BaseModel):
     )
 
 
-class ToolResultPart(BaseModel):
-    """The result of a tool call, or the error that came instead."""
-
-    type: Literal["tool-result"]
-    tool_call_id: str = Field(examples=["call_1"])
-    tool_name: str | None = None
-    result: Any = Field(description="Any JSON.", examples=[{"celsius": 21}])
-    is_error: bool = False
-    output_bytes: int = Field(
-        0,
-        description="Length of an output of which the result has the head and the tail. 0: it has all.",
-        examples=[200_000],
-    )
-
-
 class NativeToolCallPart(BaseModel):
     """A call of a tool that the provider ran itself while its model answered. It needs no result."""
 
@@ -115,6 +100,22 @@ class FilePart(_File):
         description="Path of the file on this server.",
         examples=[f"/api/v1/chats/{_ID}/files/{_ID}"],
     )
+
+
+class ToolResultPart(BaseModel):
+    """The result of a tool call, or the error that came instead."""
+
+    type: Literal["tool-result"]
+    tool_call_id: str = Field(examples=["call_1"])
+    tool_name: str | None = None
+    result: Any = Field(description="Any JSON.", examples=[{"celsius": 21}])
+    is_error: bool = False
+    output_bytes: int = Field(
+        0,
+        description="Length of an output of which the result has the head and the tail. 0: it has all.",
+        examples=[200_000],
+    )
+    files: list[FilePart] = Field([], description="Images.")
 
 
 Part = TypeAliasType(

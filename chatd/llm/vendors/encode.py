@@ -59,7 +59,8 @@ def encode_history(
                 response = [_response_part(part, system=system) for part in parts]
                 encoded.append(ModelResponse(parts=response, provider_name=system))
                 if tool_results:
-                    encoded.append(ModelRequest(parts=[_tool_return(p) for p in tool_results]))
+                    returns = [_tool_return(part, placeholder) for part in tool_results]
+                    encoded.append(ModelRequest(parts=returns))
     first = encoded[0]
     if history.system and isinstance(first, ModelRequest):
         first.parts = [SystemPromptPart(content=history.system, timestamp=_OURS), *first.parts]
@@ -98,11 +99,12 @@ def _user_content(part: Part, placeholder: Placeholder) -> UserContent:
     return BinaryContent(data=data, media_type=part["media_type"])
 
 
-def _tool_return(part: Part) -> ToolReturnPart:
+def _tool_return(part: Part, placeholder: Placeholder) -> ToolReturnPart:
+    files = [_user_content(file, placeholder) for file in part.get("files", ())]
     return ToolReturnPart(
         tool_name=part["tool_name"],
         tool_call_id=part["tool_call_id"],
-        content=part["text"],
+        content=[part["text"], *files] if files else part["text"],
         timestamp=_OURS,
         outcome="failed" if part["is_error"] else "success",
     )

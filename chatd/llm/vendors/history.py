@@ -22,6 +22,7 @@ from chatd.llm.errors import UnsupportedContent
 from chatd.llm.vendors.answer_parts import AnswerParts
 from chatd.llm.vendors.files import is_text, media_type_of, refusal
 from chatd.llm.vendors.history_rules import HistoryRules
+from chatd.llm.vendors.result_images import ResultImages
 from chatd.llm.vendors.tool_call_ids import ToolCallIds
 
 NO_MESSAGE = "(no message)"
@@ -99,6 +100,9 @@ class _HistoryBuilder:
         self._turns: list[UserTurn | AnswerTurn] = []
         self._is_paused = False
         """True if the provider paused the last answer."""
+        self._images = ResultImages(messages, rules)
+        self._unshown: list[Part] = []
+        """Images of the last results, and words that introduce them, for a message of the user."""
         self._unanswered: list[tuple[str, Part]] = []
         """Calls of the last turn that have no result yet, with the ids under which they are stored."""
         users = (i for i, message in enumerate(messages) if message.role is Role.USER)
@@ -116,6 +120,7 @@ class _HistoryBuilder:
                     self._add_results(message)
                 case Role.SYSTEM:
                     pass
+        self._show_images()
         self._close_calls()
         if not self._turns or not self._goes_on(self._turns[-1]):
             self._add_user_parts([_text(GO_ON)])
@@ -128,8 +133,15 @@ class _HistoryBuilder:
             return True
         return self._is_paused and last.parts[-1]["type"] in NATIVE_PART_TYPES
 
+    def _show_images(self) -> None:
+        """Have the user show what the results of tools may not hold."""
+        if self._unshown:
+            self._add_user_parts([])
+
     def _add_user_parts(self, parts: list[Part]) -> None:
         self._close_calls()
+        parts = [*self._unshown, *parts]
+        self._unshown.clear()
         last = self._turns[-1] if self._turns else None
         if isinstance(last, UserTurn):
             last.parts.extend(parts)
@@ -157,6 +169,7 @@ class _HistoryBuilder:
         return _text(f"(There was {reason}.)")
 
     def _add_answer(self, message: Message, *, current: bool) -> None:
+        self._show_images()
         self._close_calls()
         parts = self._answer_parts.select(message, current=current)
         if not parts:
@@ -185,9 +198,21 @@ class _HistoryBuilder:
         for part in message.content:
             for unanswered in self._unanswered:
                 if part["type"] == "tool-result" and part["tool_call_id"] == unanswered[0]:
-                    answer.results.append(_result(unanswered[1], part))
+                    result = _result(unanswered[1], part)
+                    answer.results.append(self._with_images(result, part))
                     self._unanswered.remove(unanswered)
                     break
+
+    def _with_images(self, result: Part, part: Part) -> Part:
+        """Return a result with its images, and words for those that the provider does not take."""
+        images, words = self._images.of(part)
+        if words:
+            result = {**result, "text": "\n".join((result["text"], *words))}
+        if images and not self._rules.tool_result_files:
+            self._unshown += [_text(f"Images of {result['tool_name']}:"), *images]
+        elif images:
+            result = {**result, "files": images}
+        return result
 
     def _close_calls(self) -> None:
         """Give a result to every call of the last turn that has none, and put the results in order."""

@@ -40,6 +40,8 @@ class HistoryRules:
     tool_call_id_pattern: str
     tool_call_id_length: int
     file_types: Mapping[str, int] = field(default_factory=dict)
+    tool_result_files: bool = False
+    """Results of tools may hold images. If not, the user shows them in a message after the results."""
 
 
 CHAT_COMPLETIONS = HistoryRules(
@@ -79,6 +81,7 @@ RESPONSES = HistoryRules(
     unique_item_ids=True,
     tool_call_id_pattern=r"[a-zA-Z0-9_-]{1,64}",
     tool_call_id_length=29,
+    tool_result_files=True,
     file_types={
         **dict.fromkeys(_IMAGES, 50 * _MB),
         "application/pdf": 50 * _MB,
@@ -92,6 +95,7 @@ MESSAGES = HistoryRules(
     reasoning=ReasoningReplay.SIGNED,
     tool_call_id_pattern=r"[a-zA-Z0-9_-]{1,64}",
     tool_call_id_length=29,
+    tool_result_files=True,
     file_types={**dict.fromkeys(_IMAGES, 3_932_160), "application/pdf": 32 * _MB},
 )
 """Anthropic's Messages API. An image may have 5 MiB in base64."""

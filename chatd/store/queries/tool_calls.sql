@@ -145,10 +145,17 @@ WITH snapshot AS MATERIALIZED (
         next_attempt_at = CASE WHEN content IS NULL THEN c.next_attempt_at END,
         stored_bytes = c.stored_bytes + COALESCE(pg_column_size(content), 0)
             + chat_new_output_bytes(c.id, :results)
+            + chat_new_file_bytes(c.id, :file_ids, :file_data)
     FROM decision LEFT JOIN closed_calls ON true
     WHERE c.id = decision.id
       AND (EXISTS (SELECT FROM closed_calls) OR EXISTS (SELECT FROM started))
     RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
     SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content

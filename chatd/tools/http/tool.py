@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from chatd.domain.files import whole_image
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments
 from chatd.domain.tool_choice import ToolKind
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 METHODS_WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a response that are read for its tail. The rest is not read, and the connection is closed."""
+MAX_IMAGE_BYTES: Final = 8 * 1024 * 1024
+"""Size of an image. No provider takes a larger one from a tool."""
 _UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
 """Header that asks for what it is. A few compressed bytes may be any number of bytes of memory."""
 _TYPES_OF_LINES: Final = frozenset({"application/x-ndjson", "application/jsonl"})
@@ -121,6 +124,8 @@ async def _outcome(response: "httpx2.Response", request: ToolRequest) -> ToolOut
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return _failed(f"The endpoint answered {status} with a compressed body, which is not read.")
+    if status < _REDIRECT_STATUS and _media_type(response).startswith("image/"):
+        return await _image(response)
     output = CappedOutput(request.output)
     decoder = _text_decoder(response)
     async for data in response.aiter_raw():
@@ -135,9 +140,30 @@ async def _outcome(response: "httpx2.Response", request: ToolRequest) -> ToolOut
     return ToolOutcome(text=text, is_error=status >= _ERROR_STATUS, cut=output.cut())
 
 
+async def _image(response: "httpx2.Response") -> ToolOutcome:
+    """Return the image that a response is."""
+    data = bytearray()
+    async for piece in response.aiter_raw():
+        data += piece
+        if len(data) > MAX_IMAGE_BYTES:
+            return _failed(
+                f"The endpoint answered with an image of more than {MAX_IMAGE_BYTES} bytes."
+            )
+    file = whole_image(bytes(data))
+    if file is None:
+        return _failed("The endpoint answered with an image that cannot be shown.")
+    text = f"[image 1 of type {file.media_type}: {len(data)} bytes]"
+    return ToolOutcome(text=text, files=[file])
+
+
+def _media_type(response: "httpx2.Response") -> str:
+    media_type: str = response.headers.get("Content-Type", "")
+    return media_type.partition(";")[0].strip().lower()
+
+
 def _text_decoder(response: "httpx2.Response") -> codecs.IncrementalDecoder | None:
     """Return the decoder of a body that a person can read while it arrives. None: it is no such body."""
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    media_type = _media_type(response)
     if not media_type.startswith("text/") and media_type not in _TYPES_OF_LINES:
         return None
     return codecs.getincrementaldecoder("utf-8")(errors="replace")

@@ -3994,6 +3994,12 @@ export interface components {
          */
         ToolResultPart: {
             /**
+             * Files
+             * @description Images.
+             * @default []
+             */
+            files?: components["schemas"]["FilePart"][];
+            /**
              * Is Error
              * @default false
              */

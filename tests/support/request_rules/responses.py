@@ -68,7 +68,9 @@ def no_text_is_blank(body: Body) -> Iterator[str]:
         if any(map(is_blank, _texts(item))):
             yield item["role"]
     for item in _items(body, "function_call_output"):
-        if is_blank(item["output"]):
+        output = item["output"]
+        texts = [output] if isinstance(output, str) else [c["text"] for c in output if "text" in c]
+        if not output or any(map(is_blank, texts)):
             yield item["call_id"]
 
 
