@@ -102,19 +102,39 @@ def _dev_model(description: str, provider: dict[str, Any], model: str, **more: i
     )
 
 
+def model_of_file(config: Path, settings: Settings) -> DevModel | None:
+    """Return the models of a configuration file. None: it has none."""
+    if not settings.models:
+        return None
+    return DevModel(f"{', '.join(settings.models)} of {config}", {}, {})
+
+
 @asynccontextmanager
 async def embedded_daemon(
-    model: DevModel, *, data: Path | None, port: int, handle_signals: bool
+    model: DevModel,
+    *,
+    data: Path | None,
+    port: int,
+    handle_signals: bool,
+    configured: Settings | None = None,
 ) -> AsyncIterator[Daemon]:
     """Yield a daemon that is not running yet, with its own database, a temporary one without ``data``."""
     async with Postgres(data) as server:
-        settings = Settings.model_validate(
-            {
-                "database": {"url": server.dsn, "migrate_on_start": True},
-                "http": {"port": port},
-                "worker": {"shutdown_grace_seconds": 2.0},
-                "providers": model.providers,
-                "models": model.models,
-            }
-        )
+        settings = dev_settings(model, dsn=server.dsn, port=port, file=configured or Settings())
         yield Daemon(settings, handle_signals=handle_signals)
+
+
+def dev_settings(model: DevModel, *, dsn: str, port: int, file: Settings) -> Settings:
+    """Return the settings of a file with this database, port and model in place of its own."""
+    sections = {name: getattr(file, name) for name in file.model_fields_set}
+    http, worker = (section.model_dump(exclude_unset=True) for section in (file.http, file.worker))
+    return Settings.model_validate(
+        {
+            **sections,
+            "database": {"url": dsn, "migrate_on_start": True},
+            "http": {**http, "port": port},
+            "worker": {"shutdown_grace_seconds": 2.0, **worker},
+            "providers": {**file.providers, **model.providers},
+            "models": {**file.models, **model.models},
+        }
+    )

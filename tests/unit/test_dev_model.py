@@ -1,9 +1,12 @@
 """Choice of the model of ``chatd demo`` and ``chatd dev``, by the option and the API keys set."""
 
+from pathlib import Path
+
 import pytest
 
-from chatd.cli.dev_model import choose_dev_model
+from chatd.cli.dev_model import DevModel, choose_dev_model, dev_settings, model_of_file
 from chatd.llm.errors import ProviderConfigError
+from chatd.settings import load
 
 KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 
@@ -79,3 +82,48 @@ async def test_dev_model_without_api_key_fails(
     with pytest.raises(ProviderConfigError, match=problem):
         async with choose_dev_model(model_option):
             pass
+
+
+FILE = """
+[http]
+port = 9
+max_body_bytes = 1000
+[worker]
+max_chats = 3
+[database]
+url = "postgresql://elsewhere/chats"
+[mcp.time]
+command = "mcp-server-time"
+"""
+MODELS = """
+[providers.script]
+kind = "scripted"
+[models.clock]
+provider = "script"
+model = "clock"
+"""
+
+
+def test_settings_of_a_file_have_the_embedded_database_and_port(tmp_path: Path) -> None:
+    path = tmp_path / "dev.toml"
+    path.write_text(FILE)
+    file = load(path, environ={})
+    assert model_of_file(path, file) is None
+    chosen = DevModel("", {"dev": {"kind": "scripted"}}, {"m": {"provider": "dev", "model": "m"}})
+    merged = dev_settings(chosen, dsn="postgresql://here/dev", port=7, file=file)
+    assert (merged.http.port, merged.http.max_body_bytes) == (7, 1000)
+    assert (merged.worker.max_chats, merged.worker.shutdown_grace_seconds) == (3, 2.0)
+    assert merged.database.url.get_secret_value() == "postgresql://here/dev"
+    assert merged.database.migrate_on_start
+    assert ([*merged.mcp], [*merged.models]) == (["time"], ["m"])
+
+
+def test_models_of_a_file_replace_the_embedded_one(tmp_path: Path) -> None:
+    path = tmp_path / "dev.toml"
+    path.write_text(FILE + MODELS)
+    file = load(path, environ={})
+    model = model_of_file(path, file)
+    assert model is not None
+    assert model.description == f"clock of {path}"
+    merged = dev_settings(model, dsn="postgresql://here/dev", port=0, file=file)
+    assert ([*merged.providers], [*merged.models]) == (["script"], ["clock"])

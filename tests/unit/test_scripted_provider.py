@@ -1,6 +1,7 @@
 """Scripted provider: its actions, its conditions and its checkpoints."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -49,8 +50,21 @@ async def hear(provider: ScriptedProvider, request: ModelRequest) -> list[Delta]
 
 
 async def say(provider: ScriptedProvider, *words: str) -> str:
-    deltas = await hear(provider, asked(*words))
+    return spoken(await hear(provider, asked(*words)))
+
+
+def spoken(deltas: list[Delta]) -> str:
     return text_of(fold(delta.part for delta in deltas if isinstance(delta, PartDelta)))
+
+
+async def test_result_placeholder_holds_what_the_tools_returned() -> None:
+    provider = ScriptedProvider(script=script({"text": "<{result}>"}))
+    request = asked("go", "calls")
+    results = ({"type": "tool-result", "result": "sunny"}, {"type": "tool-result", "result": [1]})
+    answered = replace(message(3, Role.TOOL, ""), content=results)
+    with_results = ModelRequest(model="m1", messages=(*request.messages, answered))
+    assert spoken(await hear(provider, with_results)) == "<sunny\n[1]>"
+    assert spoken(await hear(provider, asked("go"))) == "<>"
 
 
 async def test_placeholders_hold_the_model_and_the_message() -> None:

@@ -4,6 +4,7 @@ It keeps no state of a chat: the numbers of the turn and of the call follow from
 sent. Only attempts are counted, per history, in this process.
 """
 
+import json
 import re
 import time
 from collections import OrderedDict
@@ -105,7 +106,12 @@ class ScriptedProvider:
             text = _MARKER.sub("", text).strip()
         attempt = self._count_attempt(request)
         return script, ScriptContext(
-            message=text, model=request.model, attempt=attempt, call=call, turn=turn
+            message=text,
+            model=request.model,
+            attempt=attempt,
+            call=call,
+            turn=turn,
+            result=_tool_results(request),
         )
 
     def _count_attempt(self, request: ModelRequest) -> int:
@@ -118,6 +124,15 @@ class ScriptedProvider:
         if len(self._attempts) > _MAX_COUNTED_HISTORIES:
             self._attempts.popitem(last=False)
         return attempt
+
+
+def _tool_results(request: ModelRequest) -> str:
+    """Return the results that the model is called with, one below the other."""
+    last = request.messages[-1] if request.messages else None
+    if last is None or last.role is not Role.TOOL:
+        return ""
+    results = [part["result"] for part in last.content if part["type"] == "tool-result"]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one) for one in results)
 
 
 async def _play_steps(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:

@@ -9,7 +9,7 @@ from chatd.llm.errors import InvalidProviderResponse, ProviderError
 from chatd.llm.provider import Finished, PartDelta
 from chatd.llm.scripted.script import Error, Finish, Step, ToolCall
 
-_PLACEHOLDER = re.compile(r"\{(message|model|attempt|call|turn|index)\}")
+_PLACEHOLDER = re.compile(r"\{(message|model|attempt|call|turn|index|result)\}")
 _TRANSPORT_ERRORS: dict[str, type[Exception]] = {
     "reset": ConnectionResetError,
     "refused": ConnectionRefusedError,
@@ -27,6 +27,7 @@ class ScriptContext:
     attempt: int
     call: int
     turn: int
+    result: str = ""
 
     def matches(self, step: Step) -> bool:
         """Return whether the step is played at this position."""

@@ -81,7 +81,7 @@ class Step(_Strict):
 
     text: str | None = None
     """Text of the response. Placeholders: ``{message}`` (the user's last one), ``{model}``, ``{attempt}``,
-    ``{call}``, ``{turn}``, ``{index}``."""
+    ``{call}``, ``{turn}``, ``{index}``, ``{result}`` (of the tools that were called last)."""
     reasoning: str | None = None
     tool_call: ToolCall | None = None
     wait_seconds: float | None = Field(default=None, ge=0)
