@@ -140,7 +140,7 @@ def types_module(document: Schema) -> str:
         [
             _HEADER,
             '"""Types of what the API takes and returns, by the names of its OpenAPI document."""\n\n',
-            "from typing import Any, Literal, NotRequired, TypeAlias, TypedDict\n\n\n",
+            "from typing import Any, Literal, NotRequired, TypeAlias, TypedDict\n\n",
             *map(types.definition, types.in_order()),
         ]
     )

@@ -148,6 +148,7 @@ def _cell(target: Target | None, status: Status | None) -> str:
         "queue": target.when_queued,
         "crash loop": target.when_exhausted,
         "no message": target.without_message,
+        "while asking": target.when_asking,
     }
     special = "".join(f"; {case}: {other}" for case, other in others.items() if other)
     return ("same" if target.status == status else str(target.status)) + special

@@ -73,6 +73,8 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "policy": "idempotent",
             "timeout_seconds": 10.0,
             "default": True,
+            "permission": "allow",
+            "read_only": True,
         }
     },
     "mcp": {
@@ -82,6 +84,7 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "env_file": "git.env.json",
             "tools": ["git_status", "git_log", "git_diff*"],
             "idempotent": ["*"],
+            "read_only": ["git_status", "git_log", "git_diff*"],
             "idle_seconds": 600.0,
         },
         "tracker": {
@@ -91,6 +94,8 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "oauth_client_secret_file": "tracker.secret",
             "oauth_issuer": "https://login.example.com",
             "oauth_scope": "tickets:read",
+            "permission": "ask",
+            "trust_hints": True,
             "max_tools": 64,
             "connect_seconds": 5.0,
             "call_seconds": 60.0,

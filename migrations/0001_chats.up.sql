@@ -95,6 +95,7 @@ CREATE TABLE chats (
     held                  boolean NOT NULL DEFAULT false,   -- enough chats of this owner run
     labels                jsonb NOT NULL DEFAULT '{}',
     server_tools          jsonb,                      -- chosen ones: {"mcp": [names], "http": [names]}
+    permissions           jsonb,                      -- of its tools: {"mode", "rules", "remembered"}
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
     claim_traceparent     text,
@@ -132,7 +133,8 @@ CREATE TABLE chats (
     CONSTRAINT chats_not_its_parent CHECK (parent_chat_id <> id),
     CONSTRAINT chats_error_detail_object CHECK (jsonb_typeof(last_error_detail) = 'object'),
     CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object'),
-    CONSTRAINT chats_server_tools_object CHECK (jsonb_typeof(server_tools) = 'object')
+    CONSTRAINT chats_server_tools_object CHECK (jsonb_typeof(server_tools) = 'object'),
+    CONSTRAINT chats_permissions_object CHECK (jsonb_typeof(permissions) = 'object')
 ) WITH (
     fillfactor = 70,                                  -- keeps heartbeats on the row's own page
     autovacuum_vacuum_scale_factor = 0.02,
@@ -482,9 +484,14 @@ CREATE UNLOGGED TABLE chat_parts (
 -- starts, so that a crash in between differs from a call that never started. Models repeat call ids
 -- in later messages; within one message an id names one call.
 --
--- 'asked': the client is to answer. 'ready': it may start. 'started': it runs, or did when its worker
--- died. 'closed': `answer` is its result, a part of the message that answers all calls together.
--- Rows of at most one message are open (not closed), and none while the chat is idle.
+-- 'asked': a person or the client is to answer its `question`. 'ready': it may start. 'started': it
+-- runs, or did when its worker died. 'closed': `answer` is its result, a part of the message that
+-- answers all calls together. Rows of at most one message are open (not closed), and none while the
+-- chat is idle.
+--
+-- A question has a kind: 'approval' (may the server run this?), 'result' (the client runs it) or
+-- 'input' (a tool asks a person). `decision` is the answer to it, with the arguments that a person
+-- gave in place of the model's. An answer is compared with it when it comes again.
 CREATE TABLE chat_tool_calls (
     chat_id       uuid NOT NULL,
     tool_call_id  text NOT NULL,
@@ -501,6 +508,9 @@ CREATE TABLE chat_tool_calls (
     completed_at  timestamptz,
     is_error      boolean,
     answer        jsonb,
+    question      jsonb CHECK (question->>'kind' IN ('approval', 'result', 'input')),
+    expires_at    timestamptz,                        -- how long the question may be answered
+    decision      jsonb,
     PRIMARY KEY (chat_id, message_id, tool_call_id),
     FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE,
 
@@ -513,9 +523,14 @@ CREATE TABLE chat_tool_calls (
     CONSTRAINT chat_tool_calls_tries_of_state CHECK (
         CASE state WHEN 'started' THEN tries > 0 AND executor = 'server'
                    WHEN 'closed' THEN true
-                   ELSE tries = 0 END)
+                   ELSE tries = 0 END),
+    CONSTRAINT chat_tool_calls_asked_question CHECK (
+        question IS NOT NULL OR (state <> 'asked' AND decision IS NULL))
 );
 CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
+-- Finding the call that an answer is about, and an earlier answer to it.
+CREATE INDEX chat_tool_calls_question_idx ON chat_tool_calls (chat_id, tool_call_id, message_id)
+    WHERE question IS NOT NULL;
 
 -- Outputs of which a result has the head and the tail: the first bytes, up to tools.keep_bytes, so
 -- that the model can read what was left out. The janitor deletes them after tools.keep_days.
@@ -556,7 +571,8 @@ $$;
 -- belongs to a message that is stored by the same statement.
 CREATE FUNCTION chat_tool_call_rows(calls jsonb) RETURNS TABLE (
     n bigint, message_id bigint, tool_call_id text, tool_name text, executor text, policy text,
-    state text, tries integer, completed_at timestamptz, is_error boolean, answer jsonb
+    state text, tries integer, completed_at timestamptz, is_error boolean, answer jsonb,
+    question jsonb
 ) LANGUAGE sql VOLATILE AS $$
     SELECT n, (call->>'message_id')::bigint, call->>'tool_call_id', call->>'tool_name',
            call->>'executor', call->>'policy', call->>'state',
@@ -565,17 +581,19 @@ CREATE FUNCTION chat_tool_call_rows(calls jsonb) RETURNS TABLE (
            CASE WHEN call->>'state' = 'closed' THEN true END,
            CASE WHEN call->>'state' = 'closed'
                 THEN chat_tool_result(call->>'tool_call_id', call->>'tool_name',
-                                      call->'error', true) END
+                                      call->'error', true) END,
+           NULLIF(call->'question', 'null')
     FROM jsonb_array_elements(calls) WITH ORDINALITY AS input (call, n)
 $$;
 
 -- Close open calls of a chat, and return the content of the message that answers all calls of their
 -- message, in their order, or null when there is none to store: a call is still open, or none was.
 --
--- `results` are objects of tool_call_id, result, is_error. If the result is the head and the tail of
--- an output, output_bytes is its length, and output as much of it as is kept. `files` refer to the
--- images of the result. Every other open call gets the error that `words` has for its state, or for
--- 'other' states. Without either it stays open. Results that were stored before are kept.
+-- `results` are objects of tool_call_id, result, is_error, and of the decision if it was asked. If the
+-- result is the head and the tail of an output, output_bytes is its length, and output as much of it
+-- as is kept. `files` refer to the images of the result. Every other open call gets the error that
+-- `words` has for its state, or for 'other' states. A call of the server that is asked counts as
+-- 'ready'. Without either word it stays open. Results that were stored before are kept.
 CREATE FUNCTION chat_close_calls(chat uuid, results jsonb, words jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -594,11 +612,12 @@ BEGIN
             answer = chat_tool_result(t.tool_call_id, t.tool_name, given.result, given.is_error)
                 || jsonb_strip_nulls(jsonb_build_object('output_bytes', given.output_bytes))
                 || CASE WHEN given.files IS NULL THEN '{}'
-                        ELSE jsonb_build_object('files', given.files) END
+                        ELSE jsonb_build_object('files', given.files) END,
+            decision = COALESCE(given.decision, t.decision)
         FROM (
             SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
                    (item->'is_error')::boolean AS is_error, item->'output_bytes' AS output_bytes,
-                   item->>'output' AS output, item->'files' AS files
+                   item->>'output' AS output, item->'files' AS files, item->'decision' AS decision
             FROM jsonb_array_elements(results) AS given (item)
         ) given
         WHERE t.chat_id = chat AND t.completed_at IS NULL AND t.tool_call_id = given.tool_call_id
@@ -612,8 +631,13 @@ BEGIN
         completed_at = clock_timestamp(),
         is_error = true,
         answer = chat_tool_result(t.tool_call_id, t.tool_name,
-                                  COALESCE(words->t.state, words->'other'), true)
-    WHERE t.chat_id = chat AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];
+                                  COALESCE(words->CASE WHEN t.state = 'asked'
+                                                            AND t.executor = 'server' THEN 'ready'
+                                                       ELSE t.state END,
+                                           words->'other'), true)
+    WHERE t.chat_id = chat AND t.completed_at IS NULL
+      AND words ?| ARRAY[CASE WHEN t.state = 'asked' AND t.executor = 'server' THEN 'ready'
+                              ELSE t.state END, 'other'];
     IF EXISTS (SELECT FROM chat_tool_calls t
                WHERE t.chat_id = chat AND t.completed_at IS NULL) THEN
         RETURN NULL;

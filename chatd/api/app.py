@@ -11,6 +11,7 @@ from chatd.api.context import ApiContext
 from chatd.api.errors import problems
 from chatd.api.openapi import document
 from chatd.api.routes import (
+    actions,
     chat_list,
     chat_list_stream,
     chat_stream,
@@ -42,6 +43,7 @@ _ROUTERS = tuple(
     module.router
     for module in (
         chat_stream, messages, chat_list_stream, chats, chat_list, explain, files, queue, tool_calls,
+        actions,
         tool_results, health, operations_routes,
     )
 )  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chatd.api.request.limits import RequestLimits
 from chatd.llm.catalog import Catalog
+from chatd.tools.registry import ToolRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,8 @@ class ApiConfig:
 
     catalog: Catalog
     request: RequestLimits
+    tools: ToolRegistry
+    """The tools of the configuration, for checks of arguments that people change."""
     requests_per_second: int
     """Requests of one owner to this process."""
     max_requests_per_owner: int

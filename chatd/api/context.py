@@ -14,7 +14,7 @@ from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
 from chatd.api.schema.content import SentContent
-from chatd.domain.chat import Chat
+from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FileNotFoundInChat, ModelNotFound
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
@@ -93,9 +93,12 @@ class ApiContext:
         return content.with_named_files(references)
 
     async def present_chat(self, chat: Chat) -> resources.Chat:
-        """Return a chat as a response, with the name of its model."""
+        """Return a chat as a response, with the name of its model and the calls that it waits for."""
         await self.ensure_model_names(chat.last_model_config_id)
-        return self.present.chat(chat)
+        if chat.status is not Status.REQUIRES_ACTION:
+            return self.present.chat(chat)
+        actions = await self.store.tool_calls.actions(chat.id, owner_id=chat.owner_id)
+        return self.present.chat(chat, actions)
 
     async def ensure_model_names(self, *model_ids: UUID | None) -> None:
         """Load the names of models that only other replicas are configured with."""

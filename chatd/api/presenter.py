@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.api.request.pagination import chat_page
 from chatd.api.schema import resources
+from chatd.api.schema.tools import ToolRule
 from chatd.domain.chat import Chat
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import (
@@ -34,7 +35,9 @@ class Presenter:
     def has_model_name(self, model_id: UUID | None) -> bool:
         return model_id is None or model_id in self._model_names
 
-    def chat(self, chat: Chat) -> resources.Chat:
+    def chat(
+        self, chat: Chat, actions: Sequence[Mapping[str, Any]] | None = None
+    ) -> resources.Chat:
         return resources.Chat(
             id=chat.id,
             owner_id=chat.owner_id,
@@ -45,9 +48,13 @@ class Presenter:
             last_error=chat.last_error,
             last_error_detail=dict(chat.last_error_detail) if chat.last_error_detail else None,
             action_deadline=chat.action_deadline,
+            actions=None if actions is None else [dict(each) for each in actions],
             archived=chat.archived,
             labels=dict(chat.labels),
             server_tools=chosen_tools(chat.server_tools),
+            permission_mode=chat.permissions.mode,
+            tool_rules=[ToolRule.from_domain(rule) for rule in chat.permissions.rules],
+            remembered_tools=dict(chat.permissions.remembered),
             model=self._model_name(chat.last_model_config_id),
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from chatd.client.stream_event import EventTypes, StreamEvent, UnknownEvent, event_types
 from chatd.client.types import (
+    ActionAnsweredData,
     ActionRequiredData,
     Chat,
     ChatDeletedData,
@@ -25,10 +26,16 @@ from chatd.client.types import (
 )
 
 
-class ActionRequired(StreamEvent[ActionRequiredData]):
-    """``action_required``: The model calls tools that the client runs.
+class ActionAnswered(StreamEvent[ActionAnsweredData]):
+    """``action_answered``: Calls that the chat waits for were answered, or their time is over."""
 
-    Post their results before the deadline.
+    event = "action_answered"
+
+
+class ActionRequired(StreamEvent[ActionRequiredData]):
+    """``action_required``: Calls wait for people or for the client.
+
+    Post the answers before the deadline of each.
     """
 
     event = "action_required"
@@ -160,6 +167,7 @@ ChatEvent: TypeAlias = (
     | HistoryReset
     | QueueChanged
     | ActionRequired
+    | ActionAnswered
     | ToolCallsChanged
     | NoticesGiven
     | RetryScheduled
@@ -180,6 +188,7 @@ CHAT_EVENTS: EventTypes = event_types(
     HistoryReset,
     QueueChanged,
     ActionRequired,
+    ActionAnswered,
     ToolCallsChanged,
     NoticesGiven,
     RetryScheduled,

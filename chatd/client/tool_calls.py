@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from chatd.client.types import PendingToolCall, Tool, ToolResultInput
+from chatd.client.types import Action, Tool, ToolResultInput
 
 _MAX_ERROR_CHARS = 2000
 """Longest text of an exception that a model gets: some have a whole response in it."""
@@ -39,7 +39,7 @@ class ClientTool:
     timeout_seconds: float
     max_result_bytes: int
 
-    async def run(self, pending: PendingToolCall, *, chat_id: str, key: str) -> ToolResultInput:
+    async def run(self, pending: Action, *, chat_id: str, key: str) -> ToolResultInput:
         """Return the result of a call. Everything that goes wrong is a result with ``is_error``."""
         call_id, name = pending["tool_call_id"], pending["tool_name"]
         try:

@@ -11,7 +11,7 @@ from chatd.client.errors import ClientError, Conflict, InvalidRequest, NotFound
 from chatd.client.events import ChatEvent
 from chatd.client.tool_calls import ClientTool, ToolFunction, error_result
 from chatd.client.transcript import Transcript
-from chatd.client.types import ActionRequiredData, PendingToolCall, Tool, ToolResultInput
+from chatd.client.types import Action, ActionRequiredData, Tool, ToolResultInput
 
 if TYPE_CHECKING:
     from chatd.client.client import Client
@@ -148,17 +148,16 @@ class _Run:
 
     def update(self, action: ActionRequiredData | None) -> None:
         """Start the calls that the chat waits for now, and cancel those that it no longer waits for."""
-        key = None if action is None else _key(self._chat_id, action["deadline"])
+        calls = [call for call in action["calls"] if call["kind"] == "result"] if action else []
+        key = _key(self._chat_id, calls[0]["expires_at"]) if calls else None
         if key == self._key:
             return
         self._scope.cancel()
         self._key, self._scope = key, anyio.CancelScope()
-        if action is not None and key is not None:
-            self._group.start_soon(self._answer, action["calls"], key, self._scope)
+        if key is not None:
+            self._group.start_soon(self._answer, calls, key, self._scope)
 
-    async def _answer(
-        self, calls: list[PendingToolCall], key: str, scope: anyio.CancelScope
-    ) -> None:
+    async def _answer(self, calls: list[Action], key: str, scope: anyio.CancelScope) -> None:
         with scope:
             results = await self._run_calls(calls, key)
             try:
@@ -168,11 +167,11 @@ class _Run:
                 texts = [error_result(one["tool_call_id"], refused) for one in results]
                 await self._post(texts, key)
 
-    async def _run_calls(self, calls: list[PendingToolCall], key: str) -> list[ToolResultInput]:
+    async def _run_calls(self, calls: list[Action], key: str) -> list[ToolResultInput]:
         """Return the results of calls, in their order."""
         results: dict[int, ToolResultInput] = {}
 
-        async def run_one(position: int, call: PendingToolCall) -> None:
+        async def run_one(position: int, call: Action) -> None:
             call_id, tool = call["tool_call_id"], self._tools.get(call["tool_name"])
             if tool is None:
                 text = f"This client has no tool named {call['tool_name']}."
@@ -205,11 +204,11 @@ class _Run:
             return
 
 
-def _key(chat_id: str, deadline: str) -> str:
-    """Return the idempotency key of the results that a chat waits for until ``deadline``.
+def _key(chat_id: str, expires_at: str) -> str:
+    """Return the idempotency key of the results that a chat waits for until then.
 
     Every client makes the same, also after a restart. So results that arrive late, when the chat already
     waits for other calls, are not taken for theirs, although models use the ids of their calls again.
     """
-    seconds, _, fraction = re.sub(r"Z$|\+00:00$", "", deadline).partition(".")
+    seconds, _, fraction = re.sub(r"Z$|\+00:00$", "", expires_at).partition(".")
     return f"tool-results-{chat_id}-{re.sub(r'[^0-9]', '', seconds)}.{fraction:0<6}"

@@ -2,6 +2,7 @@
 
 from chatd.client.content import fold_parts, text_of
 from chatd.client.events import (
+    ActionAnswered,
     ActionRequired,
     ChatDeleted,
     ChatEvent,
@@ -60,7 +61,7 @@ class Transcript:
         self.retry: RetryScheduledData | None = None
         """Failure of the last model call, and the time of its retry."""
         self.action_required: ActionRequiredData | None = None
-        """Pending calls of client tools."""
+        """Calls that the chat waits for: of people, and of client tools."""
         self.deleted = False
         """True once the chat is deleted."""
         self._parts: dict[int, Part] = {}
@@ -168,3 +169,14 @@ class Transcript:
             case ActionRequired():
                 self.action_required = event.data
                 chat["action_deadline"] = event.data["deadline"]
+            case ActionAnswered() if self.action_required is not None:
+                still_open, deadline = event.data["open"], event.data["deadline"]
+                calls = [
+                    call
+                    for call in self.action_required["calls"]
+                    if call["tool_call_id"] in still_open
+                ]
+                self.action_required = (
+                    {"calls": calls, "deadline": deadline} if deadline is not None else None
+                )
+                chat["action_deadline"] = deadline

@@ -3,21 +3,68 @@
 
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
+QuestionKind: TypeAlias = Literal["approval", "result", "input"]
+"""Kind of a question.
 
-class PendingToolCall(TypedDict):
-    """A call of a tool that the client runs."""
+* ``approval``: may the server run this call?
+* ``result``: the client runs this tool. What is its result?
+* ``input``: a tool asks a person something.
+"""
+
+
+class Action(TypedDict):
+    """A tool call that a chat waits for: a question to a person, or a tool that the client runs."""
 
     args: str
     """JSON as the model wrote it."""
+    expires_at: str
+    kind: QuestionKind
+    """``approval``: may the server run it? ``result``: the client runs it.
+
+    ``input``: a tool asks a person something.
+    """
+    message: str | None
+    """The question, for a person."""
+    schema: dict[str, Any] | None
+    """JSON schema of the ``content`` that answers an ``input``."""
     tool_call_id: str
     tool_name: str
 
 
-class ActionRequiredData(TypedDict):
-    """The model calls tools that the client runs. Post their results before the deadline."""
+Decision: TypeAlias = Literal["allow", "deny", "result", "accept", "decline", "cancel", "expired"]
+"""Answer to a question, in a word.
 
-    calls: list[PendingToolCall]
+* ``allow``, ``deny``: an approval.
+* ``result``: the client's result.
+* ``accept``, ``decline``, ``cancel``: an input.
+* ``expired``: nobody answered in time.
+"""
+
+
+class AnsweredCall(TypedDict):
+    """A call that was answered, or whose time is over."""
+
+    decision: Decision
+    tool_call_id: str
+    tool_name: str
+
+
+class ActionAnsweredData(TypedDict):
+    """Calls that the chat waits for were answered, or their time is over."""
+
+    answered: list[AnsweredCall]
+    deadline: str | None
+    """The earliest of these. Null if there are none."""
+    open: list[str]
+    """The ids of the calls that the chat still waits for."""
+
+
+class ActionRequiredData(TypedDict):
+    """Calls wait for people or for the client. Post the answers before the deadline of each."""
+
+    calls: list[Action]
     deadline: str
+    """The earliest of the calls."""
 
 
 class Activity(TypedDict):
@@ -44,6 +91,44 @@ class Actor(TypedDict):
     state: str
 
 
+class ToolApproval(TypedDict):
+    """The answer to an ``approval``: whether the call may run."""
+
+    args: NotRequired[dict[str, Any] | None]
+    """Arguments to run it with, instead of the model's."""
+    decision: Literal["allow", "deny"]
+    reason: NotRequired[str | None]
+    """For the model, if the call is denied."""
+    remember: NotRequired[Literal["chat"] | None]
+    """``chat``: later calls of this tool in this chat are answered in the same way, unasked."""
+    tool_call_id: str
+
+
+class ToolInput(TypedDict):
+    """The answer of a person to an ``input``."""
+
+    content: NotRequired[Any]
+    """The answer, as the ``schema`` of the question has it. Only with ``accept``."""
+    input: Literal["accept", "decline", "cancel"]
+    """``accept``: see ``content``; ``decline``: no answer; ``cancel``: closed without a decision."""
+    tool_call_id: str
+
+
+class ToolResultInput(TypedDict):
+    """The result of one tool call; ``result`` is any JSON."""
+
+    is_error: NotRequired[bool]
+    """True if the tool failed. The model sees this."""
+    result: Any
+    tool_call_id: str
+
+
+class AnswerActions(TypedDict):
+    """Answers to some or all of the calls that a chat waits for, each once."""
+
+    answers: list[ToolApproval | ToolResultInput | ToolInput]
+
+
 BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
 """Behavior of a message that is sent to a busy chat.
 
@@ -51,6 +136,15 @@ BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
 * ``interrupt``: the running turn stops and keeps its answer so far. The message is answered next.
 * ``reject``: the message is rejected with ``chat_busy``.
 """
+
+
+class CallDecision(TypedDict):
+    """The decision about a tool call that stands."""
+
+    decision: Decision | None
+    """Null if the chat went on without an answer."""
+    reason: str | None
+    tool_call_id: str
 
 
 CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
@@ -64,7 +158,7 @@ CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
 CallState: TypeAlias = Literal["asked", "ready", "started", "closed"]
 """State of a tool call.
 
-* ``asked``: the client is to answer it.
+* ``asked``: a person or the client is to answer its question.
 * ``ready``: it may start.
 * ``started``: it runs, or did when its worker died.
 * ``closed``: it has its result.
@@ -130,6 +224,24 @@ class FailureDetail(TypedDict):
     """The HTTP status of the provider's response."""
 
 
+Permission: TypeAlias = Literal["allow", "ask", "deny"]
+"""Permission to run a tool.
+
+* ``allow``: it runs.
+* ``ask``: a person is asked before it runs.
+* ``deny``: it does not run, and the model reads so.
+"""
+
+
+PermissionMode: TypeAlias = Literal["default", "ask", "read_only"]
+"""Strictness of a chat about tools that do not only read.
+
+* ``default``: as the configuration says.
+* ``ask``: each call is asked.
+* ``read_only``: they are denied.
+"""
+
+
 Status: TypeAlias = Literal[
     "waiting", "pending", "running", "interrupting", "requires_action", "error"
 ]
@@ -139,9 +251,17 @@ Status: TypeAlias = Literal[
 * ``pending``: it has work and no worker yet.
 * ``running``: a worker holds its lease and runs a turn.
 * ``interrupting``: a stop was requested. The worker stores the answer so far.
-* ``requires_action``: it waits for the results of client tools, until a deadline.
+* ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
 * ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
 """
+
+
+class ToolRule(TypedDict):
+    """A permission for the tools of the server whose names fit a pattern."""
+
+    permission: Permission
+    tools: str
+    """``*`` and ``?`` as in file names."""
 
 
 class Usage(TypedDict):
@@ -162,6 +282,11 @@ class Chat(TypedDict):
     """
 
     action_deadline: str | None
+    actions: list[Action] | None
+    """The calls that the chat waits for if the status is ``requires_action``.
+
+    Null otherwise, and in lists and events.
+    """
     archived: bool
     created_at: str
     id: str
@@ -172,7 +297,10 @@ class Chat(TypedDict):
     model: str | None
     owner_id: str
     parent_chat_id: str | None
+    permission_mode: PermissionMode
     queue_length: int
+    remembered_tools: dict[str, Permission]
+    """Answers with ``remember``, by the name of the tool."""
     root_chat_id: str
     server_tools: dict[str, list[str]] | None
     """The MCP servers (``mcp``) and HTTP tools (``http``) that were chosen, by name.
@@ -183,6 +311,7 @@ class Chat(TypedDict):
     stored_bytes: int
     """Size of the messages, tools and files. ``limits.max_chat_bytes`` is about it."""
     title: str
+    tool_rules: list[ToolRule]
     updated_at: str
     usage: Usage
     version: int
@@ -299,6 +428,10 @@ class CreateChat(TypedDict):
     """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
+    permission_mode: NotRequired[PermissionMode]
+    """``ask``: a person is asked before a tool of the server runs, unless it only reads;
+    ``read_only``: such tools are denied; ``default``: as the server is configured.
+    """
     server_tools: NotRequired[ServerTools | None]
     """The chat's choice. Without one, it has what is offered by default."""
     system_prompt: NotRequired[str | None]
@@ -307,6 +440,12 @@ class CreateChat(TypedDict):
     They cannot be changed later.
     """
     title: NotRequired[str]
+    tool_rules: NotRequired[list[ToolRule]]
+    """Rules for tools of the server.
+
+    They make the server's own stricter, and never looser. The first that fits counts, but one that
+    denies wins.
+    """
     tools: NotRequired[list[Tool]]
     """Tools that the client runs. The chat waits for their results."""
 
@@ -350,6 +489,8 @@ ReasonCode: TypeAlias = Literal[
     "tool_calls_running",
     "between_steps",
     "activity_unknown",
+    "awaiting_approval",
+    "awaiting_input",
     "awaiting_tool_results",
     "failed",
     "status_unknown",
@@ -840,6 +981,8 @@ class Problem(TypedDict):
     """The reason why a request failed."""
 
     code: Literal[
+        "already_answered",
+        "answer_mismatch",
         "bad_request",
         "body_too_large",
         "chat_archived",
@@ -888,6 +1031,8 @@ class Problem(TypedDict):
         "unsupported_file",
     ]
     """Stable, for programs."""
+    decisions: NotRequired[list[CallDecision] | None]
+    """The decisions that stand, of the code ``already_answered``. Else it is left out."""
     detail: str
     """For people."""
     errors: NotRequired[list[FieldProblem]]
@@ -990,7 +1135,7 @@ class SnapshotData(TypedDict):
     """The chat as it is. It replaces everything shown of the chat before."""
 
     action_required: ActionRequiredData | None
-    """The pending tool calls if the status is ``requires_action``."""
+    """Calls that the chat waits for if the status is ``requires_action``."""
     chat: Chat
     messages: list[Message]
     """The newest messages, of about 1 MiB, and those whose tool calls are pending."""
@@ -1017,15 +1162,6 @@ class StreamResetData(TypedDict):
     """The stream cannot resume. A ``snapshot`` follows."""
 
     reason: str
-
-
-class ToolResultInput(TypedDict):
-    """The result of one tool call; ``result`` is any JSON."""
-
-    is_error: NotRequired[bool]
-    """True if the tool failed. The model sees this."""
-    result: Any
-    tool_call_id: str
 
 
 class SubmitToolResults(TypedDict):
@@ -1074,4 +1210,8 @@ class UpdateChat(TypedDict):
     """An archived chat takes no messages."""
     labels: NotRequired[dict[str, str] | None]
     """All labels. They replace the old ones."""
+    permission_mode: NotRequired[PermissionMode | None]
+    """As of a new chat, for calls that begin later. What was remembered is forgotten."""
     title: NotRequired[str | None]
+    tool_rules: NotRequired[list[ToolRule] | None]
+    """All rules. They replace the old ones, and what was remembered is forgotten."""

@@ -46,12 +46,13 @@ class RuntimeConfig:
         cls, settings: Settings, catalog: Catalog, tool_client: ToolHttpClient
     ) -> "RuntimeConfig":
         """Return the reloadable part of ``settings``; ``catalog`` has the providers and models of it."""
+        tools = tools_from_settings(settings, tool_client)
         return cls(
             catalog=catalog,
-            turn=_turn_config(settings, catalog, tools_from_settings(settings, tool_client)),
+            turn=_turn_config(settings, catalog, tools),
             tool_client=tool_client,
             max_chats=settings.worker.max_chats,
-            api=_api_config(settings, catalog),
+            api=_api_config(settings, catalog, tools),
             chat_limits=ChatLimits(**keywords_for(ChatLimits, settings.worker, settings.limits)),
             log_level=settings.log.level,
             log_format=settings.log.format,
@@ -109,10 +110,11 @@ def _turn_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> T
     )
 
 
-def _api_config(settings: Settings, catalog: Catalog) -> ApiConfig:
+def _api_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> ApiConfig:
     limits = settings.limits
     return ApiConfig(
         catalog=catalog,
+        tools=tools,
         request=RequestLimits(
             server_tools={
                 ToolKind.HTTP: frozenset(settings.http_tools),

@@ -1,8 +1,10 @@
 """The server's tools, built from the settings."""
 
+from chatd.domain.permission import ConfiguredPermissions, Permission, ToolRule
 from chatd.domain.tool_call import CallPolicy
 from chatd.settings import Settings
 from chatd.settings.mcp import McpServerSettings
+from chatd.settings.tools import ToolsSettings
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.tool import HttpToolConfig, http_tool
 from chatd.tools.mcp.config import ClientCredentials, HttpEndpoint, McpServerConfig, StdioEndpoint
@@ -11,7 +13,7 @@ from chatd.tools.registry import ToolRegistry
 
 def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegistry:
     """Return the configured tools, with their secrets in clear text. Their endpoints share ``client``."""
-    return ToolRegistry(
+    tools = [
         http_tool(
             HttpToolConfig(
                 name=name,
@@ -23,11 +25,25 @@ def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegis
                 policy=CallPolicy(tool.policy),
                 timeout_seconds=tool.timeout_seconds or settings.tools.timeout_seconds,
                 default=tool.default,
+                permission=_permission(tool.permission),
+                read_only=tool.method == "GET" if tool.read_only is None else tool.read_only,
             ),
             client,
         )
         for name, tool in settings.http_tools.items()
+    ]
+    return ToolRegistry(tools, _configured_permissions(settings.tools))
+
+
+def _configured_permissions(tools: ToolsSettings) -> ConfiguredPermissions:
+    return ConfiguredPermissions(
+        default=Permission(tools.permission),
+        rules=tuple(ToolRule(name, Permission(word)) for name, word in tools.rules.items()),
     )
+
+
+def _permission(word: str | None) -> Permission | None:
+    return None if word is None else Permission(word)
 
 
 def mcp_servers_from_settings(settings: Settings) -> list[McpServerConfig]:
@@ -51,6 +67,9 @@ def _mcp_server(name: str, server: McpServerSettings) -> McpServerConfig:
         default=server.default,
         tools=tuple(server.tools),
         idempotent=tuple(server.idempotent),
+        read_only=tuple(server.read_only),
+        trust_hints=server.trust_hints,
+        permission=_permission(server.permission),
         max_tools=server.max_tools,
         connect_seconds=server.connect_seconds,
         call_seconds=server.call_seconds,

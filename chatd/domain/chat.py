@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.permission import NO_CHAT_PERMISSIONS, ChatPermissions
 from chatd.domain.stored_word import StoredWord
 
 
@@ -17,7 +18,7 @@ class Status(StoredWord):
     * `pending`: it has work and no worker yet.
     * `running`: a worker holds its lease and runs a turn.
     * `interrupting`: a stop was requested. The worker stores the answer so far.
-    * `requires_action`: it waits for the results of client tools, until a deadline.
+    * `requires_action`: it waits for answers of people, or results of client tools, until a deadline.
     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
     """
 
@@ -110,6 +111,7 @@ class Chat:
     created_at: datetime
     updated_at: datetime
     server_tools: Mapping[str, Sequence[str]] | None = None
+    permissions: ChatPermissions = NO_CHAT_PERMISSIONS
     request_traceparent: str | None = None
     claim_traceparent: str | None = None
     lapsed_step: int | None = None

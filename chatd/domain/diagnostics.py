@@ -1,7 +1,7 @@
 """The facts about a chat that explain its state."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -74,6 +74,8 @@ class ChatDiagnostics:
     server_tools: Mapping[str, Sequence[str]] | None = None
     open_calls: Sequence[ToolCallRecord] = ()
     """Tool calls without a result, up to a bound."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """Number of the calls that it waits for, by the kind of the question."""
 
     @property
     def activity(self) -> Activity | None:

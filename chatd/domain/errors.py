@@ -87,13 +87,25 @@ class ChatTreeBusy(Refused):
 
 
 class NoActionRequired(Refused):
-    """The chat is not waiting for tool results."""
+    """The chat is not waiting for this answer, or for any."""
 
     code = "no_action_required"
 
 
+class AlreadyAnswered(Refused):
+    """A call was answered otherwise before; that decision stands."""
+
+    code = "already_answered"
+
+
+class AnswerMismatch(Refused):
+    """An answer is of another kind than the question about the call."""
+
+    code = "answer_mismatch"
+
+
 class ToolCallUnknown(Refused):
-    """There is a result for a call that is not pending, or there are two for one call."""
+    """There is an answer for a call that is not asked, or there are two for one call."""
 
     code = "tool_call_unknown"
 

@@ -14,6 +14,7 @@ from typing import Final
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.duration import format_duration
+from chatd.domain.question import QuestionKind
 from chatd.domain.tool_call import CallState
 
 
@@ -35,6 +36,8 @@ class ReasonCode(StrEnum):
     TOOL_CALLS_RUNNING = "tool_calls_running"
     BETWEEN_STEPS = "between_steps"
     ACTIVITY_UNKNOWN = "activity_unknown"
+    AWAITING_APPROVAL = "awaiting_approval"
+    AWAITING_INPUT = "awaiting_input"
     AWAITING_TOOL_RESULTS = "awaiting_tool_results"
     FAILED = "failed"
     STATUS_UNKNOWN = "status_unknown"
@@ -73,7 +76,7 @@ def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reas
         case Status.RUNNING | Status.INTERRUPTING:
             yield from _leased(chat)
         case Status.REQUIRES_ACTION:
-            yield _awaiting_tool_results(chat)
+            yield from _awaiting_answers(chat)
         case Status.ERROR:
             yield _failed(chat)
     if chat.recoveries:
@@ -203,16 +206,45 @@ def _backing_off(chat: ChatDiagnostics) -> Reason:
     return Reason(ReasonCode.BACKING_OFF, text)
 
 
-def _awaiting_tool_results(chat: ChatDiagnostics) -> Reason:
-    text = "waiting for the client's tool results"
-    if chat.action_deadline is not None:
-        text += f" until {_clock_time(chat.action_deadline)}"
-        remaining = -chat.seconds_since(chat.action_deadline)
-        if remaining > 0:
-            text += f", another {format_duration(remaining)}"
-        else:
-            text += ", which is past: a worker will end the wait"
-    return Reason(ReasonCode.AWAITING_TOOL_RESULTS, text)
+def _awaiting_answers(chat: ChatDiagnostics) -> Iterator[Reason]:
+    """Yield what the chat waits for. The first reason says until when."""
+    kinds = [kind for kind in _ANSWERS if kind in chat.asked] or [QuestionKind.RESULT]
+    for number, kind in enumerate(kinds):
+        code, one, many = _ANSWERS[kind]
+        calls = chat.asked.get(kind, 0)
+        text = f"waiting for {many if calls != 1 else one}" + (f" ({calls})" if calls > 1 else "")
+        yield Reason(code, text if number else text + _until(chat))
+
+
+_ANSWERS: Final = {
+    QuestionKind.APPROVAL: (
+        ReasonCode.AWAITING_APPROVAL,
+        "a person to allow or deny a tool call",
+        "people to allow or deny tool calls",
+    ),
+    QuestionKind.INPUT: (
+        ReasonCode.AWAITING_INPUT,
+        "a person to answer a question",
+        "people to answer questions",
+    ),
+    QuestionKind.RESULT: (
+        ReasonCode.AWAITING_TOOL_RESULTS,
+        "the client's tool result",
+        "the client's tool results",
+    ),
+}
+
+
+def _until(chat: ChatDiagnostics) -> str:
+    if chat.action_deadline is None:
+        return ""
+    remaining = -chat.seconds_since(chat.action_deadline)
+    left = (
+        f"another {format_duration(remaining)}"
+        if remaining > 0
+        else "which is past: a worker will end the wait"
+    )
+    return f" until {_clock_time(chat.action_deadline)}, {left}"
 
 
 def _failed(chat: ChatDiagnostics) -> Reason:
@@ -236,7 +268,7 @@ def _messages_queued(chat: ChatDiagnostics) -> Reason:
     awaited = {
         Status.ERROR: "for a retry or a message",
         Status.PENDING: "for the pending turn to end",
-        Status.REQUIRES_ACTION: "for the tool results",
+        Status.REQUIRES_ACTION: "for the answers",
     }.get(chat.status, "for this turn to end")
     verb = "waits" if chat.queue_length == 1 else "wait"
     return Reason(

@@ -154,11 +154,6 @@ def is_json_object(text: str) -> bool:
         return False
 
 
-def client_tool_calls(calls: Iterable[Part]) -> list[dict[str, Any]]:
-    """Return tool calls with the fields that the client needs to run them."""
-    return [{key: call.get(key) for key in ("tool_call_id", "tool_name", "args")} for call in calls]
-
-
 def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> NewMessage:
     """Return the message that answers ``calls`` that were not run, each with the text of ``text_for``."""
     return NewMessage(

@@ -8,7 +8,7 @@ class TurnOutcome(StrEnum):
 
     FINISHED = "finished"
     REQUIRES_ACTION = "requires_action"
-    """The client is to run tools. Another turn continues with their results."""
+    """People or the client are to answer. Another turn continues then."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     DEFERRED = "deferred"
@@ -73,7 +73,7 @@ class ToolOutcomeKind(StrEnum):
     """Outcome of a tool call."""
 
     ASKED = "asked"
-    """The client was asked for its result."""
+    """The client was asked for its result, or a person about it."""
     DONE = "done"
     ERROR = "error"
     """The tool, or its arguments, failed."""
@@ -83,3 +83,5 @@ class ToolOutcomeKind(StrEnum):
     UNKNOWN = "unknown"
     """A dead worker started it, and it may not start again."""
     NO_SUCH_TOOL = "no_such_tool"
+    DENIED = "denied"
+    """A rule denies it."""

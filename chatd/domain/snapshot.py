@@ -1,11 +1,12 @@
 """The state that a stream without a cursor begins with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatd.domain.chat import Chat
-from chatd.domain.message import Message, Part, QueuedMessage, client_tool_calls, pending_tool_calls
+from chatd.domain.message import Message, Part, QueuedMessage, pending_tool_calls
+from chatd.domain.question import action
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class ChatSnapshot:
     parts: Sequence[Part]
     has_older: bool = False
     """True if there are messages before these."""
-    asked_call_ids: frozenset[str] = frozenset()
-    """The tool calls that the client is asked for."""
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tool calls that are asked, by id: each with its ``question`` and when it ``expires_at``."""
 
     @property
     def action_required(self) -> Mapping[str, Any] | None:
@@ -31,11 +32,11 @@ class ChatSnapshot:
         deadline = self.chat.action_deadline
         if deadline is None:
             return None
-        calls = client_tool_calls(
-            call.part
+        calls = [
+            action(call.part, asked["question"], asked["expires_at"] or deadline)
             for call in pending_tool_calls(self.messages)
-            if call.id in self.asked_call_ids
-        )
+            if (asked := self.asked.get(call.id)) is not None
+        ]
         return {"calls": calls, "deadline": deadline}
 
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from chatd.domain.chat import Chat, Status
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Message, Role, client_tool_calls
+from chatd.domain.message import Message, Role
+from chatd.domain.question import action
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.transitions import Transition
 
@@ -33,6 +34,7 @@ class StreamEventType(StrEnum):
     RETRY = "retry"
     ERROR = "error"
     ACTION_REQUIRED = "action_required"
+    ACTION_ANSWERED = "action_answered"
     TOOL_CALLS = "tool_calls"
     NOTICES = "notices"
     CHAT = "chat"
@@ -81,7 +83,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         )
     if rule.changes_description:
         yield StreamEvent(StreamEventType.CHAT, _select(data, "title", "labels", "archived"))
-    if rule.keeps_status:
+    if rule.keeps_status or (rule.keeps_asking and entry.status is Status.REQUIRES_ACTION):
         return
     if entry.status is Status.ERROR:
         yield StreamEvent(StreamEventType.ERROR, _select(data, "last_error", "last_error_detail"))
@@ -117,16 +119,23 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _tool_call_events(entry: JournalEntry) -> Iterator[StreamEvent]:
-    """Yield which calls the client is to run, or which of the server's have ended or were started."""
+    """Yield which calls are asked or were answered, or which of the server's have ended or were started."""
     if entry.transition is Transition.REQUIRE_ACTION:
         yield StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))
     elif entry.transition is Transition.CLOSE_CALLS:
         calls = {key: entry.data.get(key, []) for key in ("closed", "started")}
         yield StreamEvent(StreamEventType.TOOL_CALLS, calls)
+    elif "answered" in entry.data:
+        answers = {
+            "answered": entry.data["answered"],
+            "open": entry.data.get("open", []),
+            "deadline": entry.data.get("deadline"),
+        }
+        yield StreamEvent(StreamEventType.ACTION_ANSWERED, answers)
 
 
 def _action_required(entry: JournalEntry) -> Mapping[str, Any]:
-    """Return the tool calls that the client is to run.
+    """Return the tool calls that are asked.
 
     Their arguments are in the message, unless that is older than the entry. Then the entry has them.
     """
@@ -137,5 +146,8 @@ def _action_required(entry: JournalEntry) -> Mapping[str, Any]:
         for part in message.content
         if part["type"] == "tool-call"
     }
-    calls = [calls_by_id.get(call["tool_call_id"], call) for call in entry.data["calls"]]
-    return {"calls": client_tool_calls(calls), "deadline": entry.data["deadline"]}
+    calls = [
+        action(calls_by_id.get(call["tool_call_id"], call), call["question"], call["expires_at"])
+        for call in entry.data["calls"]
+    ]
+    return {"calls": calls, "deadline": entry.data["deadline"]}

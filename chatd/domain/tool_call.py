@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chatd.domain.files import File
 from chatd.domain.message import Part
+from chatd.domain.question import Question
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.stored_word import StoredWord
 
@@ -18,7 +19,7 @@ from chatd.domain.stored_word import StoredWord
 class CallState(StoredWord):
     """State of a tool call.
 
-    * `asked`: the client is to answer it.
+    * `asked`: a person or the client is to answer its question.
     * `ready`: it may start.
     * `started`: it runs, or did when its worker died.
     * `closed`: it has its result.
@@ -63,11 +64,16 @@ class ToolCall:
     policy: CallPolicy
     tries: int
     epoch: int
+    executor: Executor = Executor.SERVER
+    question: Question | None = None
+    """The question that is or was asked about it."""
+    args: Mapping[str, Any] | None = None
+    """The arguments that a person gave in place of the model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToolCall:
-    """A tool call that enters the ledger, or that the client is asked for now.
+    """A tool call that enters the ledger, or that is asked now.
 
     A call without a ``message_id`` belongs to a message that is stored by the same statement.
     """
@@ -79,6 +85,8 @@ class NewToolCall:
     policy: CallPolicy = CallPolicy.AT_MOST_ONCE
     error: str | None = None
     """The result of a call that is closed at once."""
+    question: Question | None = None
+    """The question about it. Only a call that is asked has one."""
 
     @property
     def id(self) -> str:
@@ -96,6 +104,7 @@ class NewToolCall:
             "policy": self.policy.value,
             "state": self.state.value,
             "error": self.error,
+            "question": self.question.to_json() if self.question else None,
             "args": None if self.message_id is None else self.part.get("args"),
         }
 

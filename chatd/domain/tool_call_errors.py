@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from chatd.domain.message import Part
+from chatd.domain.question import QuestionKind
 from chatd.domain.tool_call import CallState, ToolResult
 
 OUTCOME_UNKNOWN: Final = (
@@ -19,13 +20,18 @@ CANCELLED: Final[Mapping[str, str]] = {
     CallState.READY.value: CANCELLED_BEFORE_START,
     "other": "Cancelled by the user while it ran; it may have had effects.",
 }
-"""Results of calls that are open when their turn is interrupted, by state."""
+"""Results of calls that are open when their turn is interrupted, by state. One of the server that is asked
+was not started either, so it counts as ready."""
 
 MAX_OUTPUT_SO_FAR: Final = 16 * 1024
 """Characters of a call's output that are kept while it runs: the last ones."""
 
-TIMED_OUT: Final[Mapping[str, str]] = {"other": "timed out"}
-"""Results of calls that the client did not answer in time."""
+NOT_ANSWERED: Final[Mapping[str, str]] = {
+    QuestionKind.RESULT.value: "timed out",
+    QuestionKind.APPROVAL.value: "Nobody answered in time, so this did not run.",
+    QuestionKind.INPUT.value: "Nobody answered in time.",
+}
+"""Results of calls that were asked and not answered in time, by the kind of the question."""
 
 TURN_FAILED: Final[Mapping[str, str]] = {
     CallState.ASKED.value: "The turn failed before this was answered.",
@@ -41,6 +47,25 @@ TURN_FAILED: Final[Mapping[str, str]] = {
 def no_such_tool(name: str) -> str:
     """Return the result of a call of a tool that does not exist."""
     return f"There is no tool named {name}."
+
+
+def denied(name: str) -> str:
+    """Return the result of a call that a rule denies."""
+    return f"This server does not allow {name} here."
+
+
+def refused(reason: str | None) -> str:
+    """Return the result of a call that a person did not allow."""
+    return (
+        f"The user did not allow this call: {reason}"
+        if reason
+        else "The user did not allow this call."
+    )
+
+
+def dismissed(*, declined: bool) -> str:
+    """Return the result of a question that a person declined to answer, or closed without an answer."""
+    return "The user declined to answer." if declined else "The user closed this without an answer."
 
 
 def bad_arguments(complaint: str) -> str:

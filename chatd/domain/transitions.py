@@ -23,6 +23,7 @@ class Transition(StoredWord):
     FORK = "fork"
     SEND = "send"
     INTERRUPT = "interrupt"
+    ANSWER_ACTION = "answer_action"
     SUBMIT_TOOL_RESULTS = "submit_tool_results"
     EDIT = "edit"
     REGENERATE = "regenerate"
@@ -69,7 +70,8 @@ class Target:
     """The status that a transition leads to.
 
     ``when_queued`` replaces ``status`` when messages are queued, ``when_exhausted`` when the chat lost too
-    many workers, ``without_message`` when the caller sends no message along. A transition that is not
+    many workers, ``without_message`` when the caller sends no message along, ``when_asking`` when calls are
+    still to be answered. A transition that is not
     ``journaled`` is allowed but changes nothing: no new version, no journal entry.
     """
 
@@ -77,12 +79,19 @@ class Target:
     when_queued: Status | None = None
     when_exhausted: Status | None = None
     without_message: Status | None = None
+    when_asking: Status | None = None
     journaled: bool = True
 
     @property
     def statuses(self) -> frozenset[Status]:
         """Every status that the transition may lead to."""
-        targets = (self.status, self.when_queued, self.when_exhausted, self.without_message)
+        targets = (
+            self.status,
+            self.when_queued,
+            self.when_exhausted,
+            self.without_message,
+            self.when_asking,
+        )
         return frozenset(status for status in targets if status is not None)
 
 
@@ -112,6 +121,11 @@ class Rule:
     """The live parts will not become a message."""
     loss_reason: LossReason | None = None
     """The reason why the worker that held the chat lost it by this transition."""
+
+    @property
+    def keeps_asking(self) -> bool:
+        """True if the chat may go on to wait for answers."""
+        return any(target.when_asking for target in self.targets.values())
 
     @property
     def variants(self) -> Mapping[BusyBehavior | None, Targets]:
@@ -154,7 +168,8 @@ RULES: Final[Mapping[Transition, Rule]] = {
             _E: Target(_E, journaled=False),
         },
     ),
-    Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P)}),
+    Transition.ANSWER_ACTION: Rule(Actor.CALLER, {_A: Target(_P, when_asking=_A)}),
+    Transition.SUBMIT_TOOL_RESULTS: Rule(Actor.CALLER, {_A: Target(_P, when_asking=_A)}),
     Transition.EDIT: Rule(
         Actor.CALLER,
         {status: Target(_P) for status in Status},
@@ -213,7 +228,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
         commits_preview=True,
         loss_reason=LossReason.REAPED,
     ),
-    Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P)}),
+    Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P, when_asking=_A)}),
     Transition.FAIL_UNSERVED: Rule(Actor.REAPER, {_P: Target(_E)}),
 }
 """The table, by transition."""
@@ -241,6 +256,7 @@ def target_status(
     has_queue: bool = False,
     exhausted: bool = False,
     without_message: bool = False,
+    asking: bool = False,
 ) -> Status | None:
     """Return where ``transition`` leads from ``status``; None when the table refuses it."""
     target = TABLE[transition, busy].get(status)
@@ -248,6 +264,8 @@ def target_status(
         return None
     if without_message and target.without_message is not None:
         return target.without_message
+    if asking and target.when_asking is not None:
+        return target.when_asking
     if exhausted and target.when_exhausted is not None:
         return target.when_exhausted
     if has_queue and target.when_queued is not None:

@@ -15,6 +15,7 @@ from pydantic import (
 
 from chatd.settings.http_types import BaseUrl, Headers, IssuerUrl
 from chatd.settings.json_types import MaybeJson
+from chatd.settings.tools import PermissionWord
 from chatd.settings.types import NonEmptyText, Section, check_rules
 from chatd.tools.mcp.names import SEPARATOR
 
@@ -93,6 +94,12 @@ class McpServerSettings(Section):
     idempotent: MaybeJson[list[NonEmptyText]] = Field([], examples=[["read_*", "list_*"]])
     """Tools whose calls are made again, at most 3 times in all, when their worker died. A call of any
     other tool is not repeated, and its result says that its outcome is unknown."""
+    permission: PermissionWord | None = Field(None, examples=["ask"])
+    """Permission to run its tools, if no rule of tools.rules is about them. Not set: tools.permission."""
+    read_only: MaybeJson[list[NonEmptyText]] = Field([], examples=[["get_*", "list_*"]])
+    """Tools that change nothing, so a chat in the mode read_only may run them."""
+    trust_hints: bool = False
+    """A tool that the server itself calls read-only is one of those."""
     connect_seconds: PositiveFloat = 5
     """Time limit for starting the program or reaching the address, and for the list of tools. A program
     that is downloaded first takes longer. After a failure, the server is not tried for 30 s, then for

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from chatd.settings.http_types import Headers
-from chatd.settings.json_types import JsonTable
+from chatd.settings.json_types import JsonTable, MaybeJson
 from chatd.settings.types import NonEmptyText, Section, check_rules
 from chatd.tools.arguments import InvalidSchema, argument_check
 from chatd.tools.http.url_template import placeholders, template_problem
@@ -41,9 +41,28 @@ ToolName = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$", max
 """Name that every provider takes."""
 
 
+MAX_RULES = 200
+"""Rules of a configuration. Each call is compared with all of them."""
+PermissionWord = Literal["allow", "ask", "deny"]
+ToolPattern = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_*?\[\]!-]{1,64}$", max_length=64)
+]
+"""Pattern of tool names, as of file names."""
+
+
 class ToolsSettings(Section):
     """Tools that chatd runs itself when a model calls them."""
 
+    permission: PermissionWord = "allow"
+    """Permission to run a tool that neither a rule nor its own section is about. "allow": it runs; "ask": a
+    person is asked before each call, and the chat waits; "deny": the model reads that it may not."""
+    rules: MaybeJson[dict[ToolPattern, PermissionWord]] = Field(
+        {}, max_length=MAX_RULES, examples=[{"github__get_*": "allow", "github__*": "ask"}]
+    )
+    """Permissions by patterns of tool names, * and ? as in file names. The first that fits counts, but one
+    that denies wins wherever it stands. A chat may only make them stricter."""
+    approval_seconds: PositiveFloat = 86400
+    """Time that people have to answer, before the call counts as not allowed."""
     parallel: PositiveInt = Field(8, le=100)
     """Maximum calls of one answer that run at once. The others follow as these end."""
     timeout_seconds: PositiveFloat = 120
@@ -80,6 +99,11 @@ class HttpToolSettings(Section):
     """Time limit for one call. Not set: tools.timeout_seconds."""
     default: bool = True
     """Offer it to chats that do not choose their HTTP tools. false: only to those that name it."""
+    permission: PermissionWord | None = Field(None, examples=["ask"])
+    """Permission to run it, if no rule of tools.rules is about it. Not set: tools.permission."""
+    read_only: bool | None = Field(None, examples=[True])
+    """True if it changes nothing, so that a chat in the mode read_only may run it. Not set: it does unless
+    its method is GET."""
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Self:

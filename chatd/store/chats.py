@@ -61,6 +61,7 @@ class Chats:
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         server_tools: Mapping[str, Sequence[str]] | None = None,
+        permissions: Mapping[str, Any] | None = None,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
@@ -87,6 +88,7 @@ class Chats:
             "messages": message_rows(messages),
             "starts_turn": content is not None,
             "tools": stored_tools,
+            "permissions": permissions,
             **file_parameters(files),
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
@@ -122,7 +124,7 @@ class Chats:
         """Make a new chat with the history of this one, up to a message, and its tools. It is waiting.
 
         Title and labels are the chat's unless they are given. The history ends before a message whose
-        tool calls have no results yet.
+        tool calls have no results yet. Answers that were remembered are left out.
 
         Raises:
             ChatNotFound, MessageNotFound, ChatFull, StorageFull
@@ -135,7 +137,8 @@ class Chats:
             chat_id=chat_id,
             owner_id=owner_id,
             message_id=from_message_id,
-            **_title_and_labels(title, labels),
+            title=None if title is None else replace_unstorable(title),
+            labels=None if labels is None else replace_unstorable_json(labels),
             limits=self._limits().of_owner,
         )
 
@@ -237,10 +240,11 @@ class Chats:
         owner_id: str,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
+        permissions: Mapping[str, Any] | None = None,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """Change title or labels, in any status."""
+        """Change title, labels or permissions, in any status."""
         return await self._executor.execute(
             Transition.DESCRIBE,
             _Q["describe"],
@@ -248,7 +252,7 @@ class Chats:
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
-            **_title_and_labels(title, labels),
+            **_description(title, labels, permissions),
         )
 
     async def archive(
@@ -259,12 +263,13 @@ class Chats:
         archived: bool = True,
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
+        permissions: Mapping[str, Any] | None = None,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> list[TransitionResult]:
         """Archive or unarchive a chat with its descendants, all or none. Its result comes first.
 
-        Title and labels change for the chat itself only.
+        Title, labels and permissions change for the chat itself only.
 
         Raises:
             ChatNotFound, ChatTreeBusy
@@ -277,7 +282,7 @@ class Chats:
             chat_id=chat_id,
             owner_id=owner_id,
             archived=archived,
-            **_title_and_labels(title, labels),
+            **_description(title, labels, permissions),
         )
 
     async def delete(self, chat_id: UUID, *, owner_id: str) -> list[tuple[UUID, int]]:
@@ -295,10 +300,11 @@ class Chats:
         return deleted
 
 
-def _title_and_labels(
-    title: str | None, labels: Mapping[str, str] | None
+def _description(
+    title: str | None, labels: Mapping[str, str] | None, permissions: Mapping[str, Any] | None
 ) -> Mapping[str, object | None]:
     return {
         "title": None if title is None else replace_unstorable(title),
         "labels": None if labels is None else replace_unstorable_json(labels),
+        "permissions": permissions,
     }

@@ -208,6 +208,7 @@ class ClaimOnSend:
     ) -> TransitionResult:
         """Start the turn of a chat with this history before the transition. Return the latter's result."""
         result, claim = await self._claims.committed_with_claim(row, transition)
-        history = before and before.with_messages(result.model_messages).with_ledger(())
+        messages, calls = result.model_messages, result.ledger or ()
+        history = before and before.with_messages(messages).with_ledger(calls)
         slot.start(Claim(claim, None, 0.0, history))
         return result

@@ -111,10 +111,10 @@ class CloseCalls(WorkerCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequireAction(_StoreMessages):
-    """Command that stores one step and waits for the client to run those of ``calls`` that are asked.
+    """Command that stores one step and waits for answers to those of ``calls`` that are asked.
 
-    The client has ``timeout_seconds``. A call without a ``message_id`` belongs to the assistant's message
-    among ``messages``.
+    ``timeouts`` has the seconds for an answer, by the kind of the question. A call without a ``message_id``
+    belongs to the assistant's message among ``messages``.
     """
 
     ends_lease = True
@@ -122,7 +122,7 @@ class RequireAction(_StoreMessages):
     query = _TOOL_CALLS["require_action"]
 
     calls: Sequence[NewToolCall] = field(metadata=_TO_JSON)
-    timeout_seconds: float
+    timeouts: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
             )
             for call in row["open_calls"] or ()
         ),
+        asked=row["asked"] or {},
     )
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.errors import (
+    AlreadyAnswered,
+    AnswerMismatch,
     ChatArchived,
     ChatBusy,
     ChatFull,
@@ -38,6 +40,8 @@ from chatd.store.sql import Query
 _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
     error.code: error
     for error in (
+        AlreadyAnswered,
+        AnswerMismatch,
         ChatArchived,
         ChatBusy,
         ChatFull,
@@ -201,8 +205,12 @@ class TransitionExecutor:
             if outcome == "done":
                 return rows
             if outcome != "stale":  # each "stale" is caused by another transition that committed
-                error = _ERRORS_BY_OUTCOME[outcome]
-                raise error(_message_naming(error, rows[0].get("tool_call_ids")), chat_id=chat_id)
+                error, row = _ERRORS_BY_OUTCOME[outcome], rows[0]
+                raise error(
+                    _message_naming(error, row.get("tool_call_ids")),
+                    chat_id=chat_id,
+                    decisions=row.get("decisions"),
+                )
 
     async def _first_request(
         self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None

@@ -26,6 +26,8 @@ from chatd.domain.message import (
     Role,
     Visibility,
 )
+from chatd.domain.permission import NO_CHAT_PERMISSIONS, ChatPermissions
+from chatd.domain.question import Question
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.tool_call import CallPolicy, CallState, Executor, ToolCall
@@ -51,7 +53,7 @@ class TransitionResult:
     queued_message: QueuedMessage | None = None
     model_messages: tuple[Message, ...] = ()
     """The stored messages that the model is shown."""
-    ledger: tuple[ToolCall, ...] | None = None
+    ledger: tuple[ToolCall, ...] | None = field(default=None, compare=False)
     """The tool calls that are open now. None: the statement does not tell."""
     replayed: bool = field(default=False, compare=False)
     """True for a repeated request."""
@@ -77,7 +79,18 @@ def chat_fields(row: Row) -> dict[str, Any]:
     fields: dict[str, Any] = dict(zip(PLAIN_CHAT_COLUMNS, _plain_values(row), strict=True))
     fields["status"] = Status.read(row["status"])
     fields["usage"] = Usage(*_usage_values(row))
+    fields["permissions"] = _permissions(row)
     return fields
+
+
+def _permissions(row: Row) -> ChatPermissions:
+    stored = row["permissions"]
+    if stored is None:
+        return NO_CHAT_PERMISSIONS
+    try:
+        return ChatPermissions.read(stored)
+    except (AttributeError, KeyError, TypeError):
+        raise ChatUnreadable(row["id"]) from None
 
 
 def _is_labels(value: object) -> bool:
@@ -281,6 +294,9 @@ def ledger(rows: Iterable[Row] | None) -> tuple[ToolCall, ...]:
             policy=CallPolicy.read(row["policy"]),
             tries=row["tries"],
             epoch=row["epoch"],
+            executor=Executor(row["executor"]),
+            question=Question.read(row["question"]),
+            args=(row["decision"] or {}).get("args"),
         )
         for row in rows or ()
     )

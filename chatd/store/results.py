@@ -76,6 +76,8 @@ def results_with_claim(
         None,
         _stored_messages(row, row["version"] - 1),
     )
+    if "ledger" in row:
+        result = replace(result, ledger=ledger(row["ledger"]))
     claim = (row["claim_created_at"], row["claim_data"])
     return result, _result(Chat(**fields), claim, Transition.CLAIM, worker_id, _NO_MESSAGES)
 

@@ -4,9 +4,9 @@ A snapshot costs some 150 us, and 5 ms with 1 MB of messages. The benchmarks ``t
 watch it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -107,7 +107,7 @@ class StreamStore:
             queue=tuple(map(records.queued_message, row["queue"] or ())),
             parts=records.parts_after(row["settled_part"], row["batches"] or ()),
             has_older=row["has_older"],
-            asked_call_ids=frozenset(row["asked_call_ids"] or ()),
+            asked=_asked(row["asked"] or {}),
         )
 
     async def updates_after(
@@ -163,6 +163,17 @@ class StreamStore:
             )
             for row in rows
         ]
+
+
+def _asked(calls: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the calls that are asked, with the moments of JSON as values."""
+    return {
+        call_id: {
+            **call,
+            "expires_at": call["expires_at"] and records.timestamp(call["expires_at"]),
+        }
+        for call_id, call in calls.items()
+    }
 
 
 def _batches_after(row: asyncpg.Record, cursor: Cursor) -> tuple[PartBatch, ...]:

@@ -1,14 +1,17 @@
-"""Transitions that end the wait for a client's tools: its results, or its time-out."""
+"""Transitions that end the wait for answers: of people, of the client, or none in time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from chatd.domain.answer import Answer, stored_answer
+from chatd.domain.question import action
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.tool_call import ToolResult
-from chatd.domain.tool_call_errors import TIMED_OUT
+from chatd.domain.tool_call_errors import NOT_ANSWERED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claim_on_send import ClaimOnSend
@@ -22,11 +25,11 @@ from chatd.store.records import TransitionResult
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
 
-_Q = sql.load("tool_calls")
+_Q = sql.load("actions")
 
 
 class ToolCalls:
-    """Store for the results of the tool calls that a chat waits for."""
+    """Store for answers to the tool calls that a chat asks."""
 
     def __init__(
         self,
@@ -52,32 +55,82 @@ class ToolCalls:
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
-        """Store the results of all pending calls of a chat, so that the turn goes on.
+        """Store the results of all calls that the client runs, so that the turn goes on.
 
         Raises:
             ChatNotFound, NoActionRequired, ToolCallUnknown, ToolResultsMissing, ChatFull, StorageFull
         """
-        return await self._executor.execute_claiming(
+        return await self._answer(
             Transition.SUBMIT_TOOL_RESULTS,
-            _Q["submit_tool_results"],
+            chat_id,
+            owner_id=owner_id,
+            answers=results,
+            actor=actor,
+            key=key,
+        )
+
+    async def answer(
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        answers: Sequence[Answer],
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
+        """Store answers to some of the calls that the chat asks. The same ones again change nothing.
+
+        Raises:
+            ChatNotFound, NoActionRequired, ToolCallUnknown, AnswerMismatch, AlreadyAnswered, ChatFull,
+            StorageFull
+        """
+        return await self._answer(
+            Transition.ANSWER_ACTION,
+            chat_id,
+            owner_id=owner_id,
+            answers=answers,
+            actor=actor,
+            key=key,
+        )
+
+    async def _answer(
+        self,
+        transition: Transition,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        answers: Sequence[Answer],
+        actor: RequestActor | None,
+        key: IdempotencyKey | None,
+    ) -> TransitionResult:
+        return await self._executor.execute_claiming(
+            transition,
+            _Q["answer_action"],
             actor=actor,
             key=key,
             history=lambda known, _: known,
             chat_id=chat_id,
             owner_id=owner_id,
-            results=[result.to_json() for result in results],
+            transition_name=transition.value,
+            complete=transition is Transition.SUBMIT_TOOL_RESULTS,
+            answers=[stored_answer(answer) for answer in answers],
             limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
         )
 
+    async def actions(self, chat_id: UUID, *, owner_id: str) -> list[Mapping[str, Any]]:
+        """Return the calls that a chat asks, as clients see them. None of a chat of another owner."""
+        rows = await self._database.fetch(_Q["actions"], chat_id=chat_id, owner_id=owner_id)
+        return [action(dict(row), row["question"], row["expires_at"]) for row in rows]
+
     async def expire(self, *, limit: int = 25) -> list[TransitionResult]:
-        """Answer overdue calls with an error, so that the turns of up to ``limit`` chats go on."""
+        """Answer overdue calls of up to ``limit`` chats with an error. A chat that asks no more goes on."""
 
         async def expire(only: Sequence[UUID] | None) -> Sequence[asyncpg.Record]:
             return await self._database.fetch(
                 _Q["expire_action"],
                 limit=limit,
-                words=TIMED_OUT,
+                words=NOT_ANSWERED,
                 limits=self._limits().of_owner,
                 excluded=self._containment.cut_keys,
                 only=only,

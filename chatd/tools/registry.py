@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from chatd.domain.permission import ChatPermissions, ConfiguredPermissions, Permission, decide
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
@@ -25,8 +26,13 @@ class ToolRegistry:
     """
 
     def __init__(
-        self, tools: Iterable[Tool] = (), *, checks: dict[str, ArgumentCheck] | None = None
+        self,
+        tools: Iterable[Tool] = (),
+        permissions: ConfiguredPermissions = ConfiguredPermissions(),  # noqa: B008 - frozen
+        *,
+        checks: dict[str, ArgumentCheck] | None = None,
     ) -> None:
+        self.permissions = permissions
         self.tools: Sequence[Tool] = tuple(sorted(tools, key=lambda tool: tool.name))
         self._by_name = {tool.name: tool for tool in self.tools}
         self._checks = {} if checks is None else checks
@@ -35,7 +41,11 @@ class ToolRegistry:
         """The policy of each tool, by its name."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ToolRegistry) and self.tools == other.tools
+        return (
+            isinstance(other, ToolRegistry)
+            and self.tools == other.tools
+            and self.permissions == other.permissions
+        )
 
     def __hash__(self) -> int:
         return hash(tuple(self._by_name))
@@ -44,7 +54,7 @@ class ToolRegistry:
         """Return these tools and one more, unless there is one of its name."""
         if tool.name in self._by_name:
             return self
-        return ToolRegistry([*self.tools, tool], checks=self._checks)
+        return ToolRegistry([*self.tools, tool], self.permissions, checks=self._checks)
 
     def chosen(self, choice: ToolChoice) -> "ToolRegistry":
         """Return the tools of a chat with this choice."""
@@ -54,7 +64,27 @@ class ToolRegistry:
         tools = [tool for tool in self.tools if _is_chosen(tool, choice)]
         if len(tools) == len(self.tools):
             return self
-        return ToolRegistry(tools, checks=self._checks)
+        return ToolRegistry(tools, self.permissions, checks=self._checks)
+
+    def permission(self, name: str, chat: ChatPermissions) -> Permission:
+        """Return the permission to run a tool in a chat. One that does not exist may do nothing."""
+        tool = self._by_name.get(name)
+        return decide(
+            name,
+            own=tool.permission if tool else None,
+            read_only=tool is not None and tool.read_only,
+            configured=self.permissions,
+            chat=chat,
+        )
+
+    def complaint(self, name: str, args: str) -> str | None:
+        """Return why arguments do not fit a tool. None: they fit, or it is not known here."""
+        tool = self._by_name.get(name)
+        try:
+            parse_arguments(args, self._check_of(tool) if tool else accept_arguments)
+        except BadArguments as error:
+            return str(error)
+        return None
 
     def timeout_seconds(self, name: str) -> float:
         """Return the time that a call of this tool has. 0: there is no such tool."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.files import File
+from chatd.domain.permission import Permission
 from chatd.domain.tool_call import CallPolicy, CutOutput
 from chatd.domain.tool_choice import ToolKind
 from chatd.tools.output import OutputLimits
@@ -70,6 +71,10 @@ class Tool:
     policy: CallPolicy
     timeout_seconds: float
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
+    permission: Permission | None = None
+    """The permission that its section of the configuration has. None: it has none."""
+    read_only: bool = False
+    """True if it changes nothing, as far as the operator says or trusts."""
     checks_arguments: bool = False
     """True: ``run`` checks them. The schema of another server is shown to models, and never evaluated."""
     kind: ToolKind = ToolKind.BUILTIN

@@ -1,18 +1,21 @@
-"""The steps of a turn that open tool calls, run them, or wait for the client to."""
+"""The steps of a turn that open tool calls, run them, or wait for answers to them."""
 
+import json
 from collections.abc import Sequence
 from typing import TypedDict
 
 from chatd.domain.message import Message, NewMessage, pending_tool_calls
 from chatd.domain.notice import Notice
 from chatd.domain.outcomes import ToolOutcomeKind
+from chatd.domain.permission import Permission
+from chatd.domain.question import QuestionKind
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.store.commands import CommitStep, RequireAction
 from chatd.store.histories import ChatHistory
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import (
-    AwaitClientTools,
+    AwaitAnswers,
     CallModel,
     NextStep,
     OpenCalls,
@@ -87,10 +90,11 @@ class CallSteps:
         """Run server tools until the result of each is stored. Raise ``Interrupted`` or ``LeaseLost``."""
         calls = pending_tool_calls(history.messages)
         args = {call.id: call.part.get("args") or "" for call in calls}
+        args |= {call.id: json.dumps(call.args) for call in history.ledger if call.args is not None}
         await self._run.run(step, args, window=window)
 
     def command(
-        self, step: CallModel | OpenCalls | AwaitClientTools, values: StepValues
+        self, step: CallModel | OpenCalls | AwaitAnswers, values: StepValues
     ) -> CommitStep | RequireAction:
         """Return the command that stores the messages of ``values`` and how their calls begin."""
         if isinstance(step, CallModel):
@@ -105,7 +109,11 @@ class CallSteps:
         return RequireAction(
             **values,
             calls=step.calls,
-            timeout_seconds=self._config.limits.client_tool_timeout_seconds,
+            timeouts={
+                QuestionKind.RESULT: self._config.limits.client_tool_timeout_seconds,
+                QuestionKind.APPROVAL: self._config.tool_limits.approval_seconds,
+                QuestionKind.INPUT: self._config.tool_limits.approval_seconds,
+            },
         )
 
     async def stop(self) -> Sequence[ToolResult]:
@@ -139,11 +147,17 @@ class CallSteps:
             client={tool["name"] for tool in history.tools},
             server=self._config.tools.policies,
             parallel=self._config.tool_limits.parallel,
+            permission=self._permission,
         )
+
+    def _permission(self, name: str) -> Permission:
+        return self._config.tools.permission(name, self._lease.chat.permissions)
 
     def _count(self, calls: Sequence[NewToolCall]) -> None:
         for call in calls:
             if call.state is CallState.ASKED:
-                self._metrics.tool_calls.add(Executor.CLIENT, ToolOutcomeKind.ASKED)
+                self._metrics.tool_calls.add(call.executor, ToolOutcomeKind.ASKED)
             elif call.state is CallState.CLOSED:
-                self._metrics.tool_calls.add(Executor.SERVER, ToolOutcomeKind.NO_SUCH_TOOL)
+                is_known = call.part["tool_name"] in self._config.tools.policies
+                outcome = ToolOutcomeKind.DENIED if is_known else ToolOutcomeKind.NO_SUCH_TOOL
+                self._metrics.tool_calls.add(Executor.SERVER, outcome)

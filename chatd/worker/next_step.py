@@ -3,8 +3,8 @@
 Because nothing else is read, a turn resumes at the right step after a crash.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from chatd.domain.message import (
     PAUSED,
@@ -16,6 +16,8 @@ from chatd.domain.message import (
     error_results,
     pending_tool_calls,
 )
+from chatd.domain.permission import Permission
+from chatd.domain.question import CLIENT_RUNS, MAY_RUN
 from chatd.domain.tool_call import (
     MAX_TRIES,
     CallPolicy,
@@ -24,7 +26,7 @@ from chatd.domain.tool_call import (
     NewToolCall,
     ToolCall,
 )
-from chatd.domain.tool_call_errors import CANCELLED, no_such_tool
+from chatd.domain.tool_call_errors import CANCELLED, denied, no_such_tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class OpenCalls:
 
     @property
     def server_runs(self) -> bool:
-        """True if the server is to run one of them. It does so before anything is asked of the client."""
+        """True if the server is to run one of them. It does so before anything is asked."""
         return any(call.state in {CallState.READY, CallState.STARTED} for call in self.calls)
 
     @property
@@ -53,17 +55,19 @@ class OpenCalls:
 class RunCalls:
     """Run server tools: ``run`` was started for this worker, and ``start`` is to be started.
 
-    The outcome of ``unknown`` is: an earlier worker started them, and they may not start again.
+    The outcome of ``unknown`` is: an earlier worker started them, and they may not start again. ``denied``
+    were not started, and a rule denies them by now.
     """
 
     run: tuple[ToolCall, ...] = ()
     start: tuple[ToolCall, ...] = ()
     unknown: tuple[ToolCall, ...] = ()
+    denied: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitClientTools:
-    """Wait for the client to run ``calls``, which are in the ledger."""
+class AwaitAnswers:
+    """Wait for answers to ``calls``, which are in the ledger."""
 
     calls: tuple[NewToolCall, ...]
 
@@ -73,7 +77,11 @@ class Finish:
     """End the turn: the model's response is complete."""
 
 
-NextStep = CallModel | OpenCalls | RunCalls | AwaitClientTools | Finish
+NextStep = CallModel | OpenCalls | RunCalls | AwaitAnswers | Finish
+
+
+def _allow(_: str) -> Permission:
+    return Permission.ALLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,8 @@ class ToolNames:
     server: Mapping[str, CallPolicy] = field(default_factory=dict)
     parallel: int = 8
     """Calls of server tools that one message starts at once. Further ones are ready."""
+    permission: Callable[[str], Permission] = _allow
+    """The permission to run a tool of the server in this chat."""
 
 
 def next_step(
@@ -96,7 +106,7 @@ def next_step(
     """Return what to do after ``history``, for the worker of this ``epoch``."""
     pending = pending_tool_calls(history)
     if ledger:
-        return _continue(ledger, pending, epoch)
+        return _continue(ledger, pending, tools, epoch)
     if pending:
         return OpenCalls(tuple(_opened(pending, tools)))
     last = next((m for m in reversed(history) if m.role is not Role.SYSTEM), None)
@@ -106,13 +116,16 @@ def next_step(
 
 
 def _continue(
-    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], epoch: int
-) -> RunCalls | AwaitClientTools:
+    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], tools: ToolNames, epoch: int
+) -> RunCalls | AwaitAnswers:
     """Return how calls that are in the ledger go on: those that the server runs come first."""
-    run, start, unknown = [], [], []
+    run, unknown = [], []
+    start: list[ToolCall] = []
+    denied_now: list[ToolCall] = []
     for call in ledger:
         if call.state is CallState.READY:
-            start.append(call)
+            is_denied = tools.permission(call.name) is Permission.DENY
+            (denied_now if is_denied else start).append(call)
         elif call.state is CallState.STARTED:
             if call.epoch == epoch:
                 run.append(call)
@@ -120,42 +133,50 @@ def _continue(
                 start.append(call)
             else:
                 unknown.append(call)
-    if run or start or unknown:
-        return RunCalls(tuple(run), tuple(start), tuple(unknown))
-    asked = {call.id for call in ledger}
-    return AwaitClientTools(tuple(_asked(call) for call in pending if call.id in asked))
+    if run or start or unknown or denied_now:
+        return RunCalls(tuple(run), tuple(start), tuple(unknown), tuple(denied_now))
+    asked = {call.id: call for call in ledger}
+    return AwaitAnswers(
+        tuple(
+            NewToolCall(
+                part=call.part,
+                message_id=call.message_id,
+                state=CallState.ASKED,
+                executor=asked[call.id].executor,
+                policy=asked[call.id].policy,
+                question=asked[call.id].question,
+            )
+            for call in pending
+            if call.id in asked
+        )
+    )
 
 
 def _opened(pending: Iterable[PendingToolCall], tools: ToolNames) -> Iterable[NewToolCall]:
     started = 0
     for call in pending:
-        name = call.part["tool_name"]
-        if name in tools.client:
-            yield _asked(call)
-        elif name in tools.server:
+        new = _new_call(call, tools)
+        if new.state is CallState.READY:
             started += 1
-            yield NewToolCall(
-                part=call.part,
-                message_id=call.message_id,
-                policy=tools.server[name],
-                state=CallState.STARTED if started <= tools.parallel else CallState.READY,
-            )
-        else:
-            yield NewToolCall(
-                part=call.part,
-                message_id=call.message_id,
-                state=CallState.CLOSED,
-                error=no_such_tool(name),
-            )
+            if started <= tools.parallel:
+                new = replace(new, state=CallState.STARTED)
+        yield new
 
 
-def _asked(call: PendingToolCall) -> NewToolCall:
-    return NewToolCall(
-        part=call.part,
-        message_id=call.message_id,
-        executor=Executor.CLIENT,
-        state=CallState.ASKED,
-    )
+def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
+    """Return how a call begins: ready, asked, or closed with an error."""
+    name = call.part["tool_name"]
+    new = NewToolCall(part=call.part, message_id=call.message_id, state=CallState.READY)
+    if name in tools.client:
+        return replace(new, executor=Executor.CLIENT, state=CallState.ASKED, question=CLIENT_RUNS)
+    if name not in tools.server:
+        return replace(new, state=CallState.CLOSED, error=no_such_tool(name))
+    match tools.permission(name):
+        case Permission.DENY:
+            return replace(new, state=CallState.CLOSED, error=denied(name))
+        case Permission.ASK:
+            new = replace(new, state=CallState.ASKED, question=MAY_RUN)
+    return replace(new, policy=tools.server[name])
 
 
 def steps_taken(history: Sequence[Message]) -> int:

@@ -9,7 +9,7 @@ import anyio
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
 from chatd.domain.tool_call import CallState, Executor, ToolCall, ToolResult
-from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running
+from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running, denied
 from chatd.store.commands import CloseCalls
 from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.tools.output import OutputLimits
@@ -93,6 +93,9 @@ class ToolRun:
         for call in step.unknown:
             self._add(ToolResult(tool_call_id=call.id, result=OUTCOME_UNKNOWN, is_error=True))
             self._metrics.tool_calls.add(Executor.SERVER, ToolOutcomeKind.UNKNOWN)
+        for call in step.denied:
+            self._add(ToolResult(tool_call_id=call.id, result=denied(call.name), is_error=True))
+            self._metrics.tool_calls.add(Executor.SERVER, ToolOutcomeKind.DENIED)
         try:
             for call in step.run:
                 self._begin(call)

@@ -44,7 +44,7 @@ from chatd.worker.failed_attempt import FailedAttempt
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
 from chatd.worker.next_step import (
-    AwaitClientTools,
+    AwaitAnswers,
     CallModel,
     Finish,
     OpenCalls,
@@ -182,12 +182,12 @@ class Turn:
 
     async def _end_step(
         self,
-        step: CallModel | OpenCalls | AwaitClientTools | Finish,
+        step: CallModel | OpenCalls | AwaitAnswers | Finish,
         messages: list[NewMessage],
     ) -> bool:
         """Store ``messages`` and the calls in them. Return False if the turn is over."""
         match step:
-            case CallModel() | OpenCalls() | AwaitClientTools():
+            case CallModel() | OpenCalls() | AwaitAnswers():
                 command = self._calls.command(step, self._step_values(messages))
                 await self._writer.apply(command)
                 if isinstance(command, RequireAction):

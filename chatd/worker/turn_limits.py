@@ -27,6 +27,8 @@ class ToolLimits:
     """Calls of one message that run at once."""
     output_bytes: int
     """Bytes of a result. The middle of a longer one is left out."""
+    approval_seconds: float
+    """Time that people have to answer."""
     keep_bytes: int
     """Bytes of such a longer output that are kept for reading."""
     keep_days: float

@@ -129,6 +129,14 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "unsupported_file": "api/test_message_content.py",
     },
     "get_file": {"file_not_found": "api/test_files.py"},
+    "answer_actions": {
+        "already_answered": "worker/test_approvals.py",
+        "answer_mismatch": "worker/test_approvals.py",
+        "chat_full": "api/test_limits.py",
+        "no_action_required": "worker/test_approvals.py",
+        "storage_full": "api/test_limits.py",
+        "tool_call_unknown": "worker/test_approvals.py",
+    },
     "submit_tool_results": {
         "chat_full": "api/test_limits.py",
         "storage_full": "api/test_limits.py",

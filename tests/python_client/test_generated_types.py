@@ -47,7 +47,15 @@ def test_keys_of_a_type_are_the_properties_of_its_schema(name: str) -> None:
 def test_vocabularies_are_those_of_the_document() -> None:
     named = {name: schema["enum"] for name, schema in SCHEMAS.items() if "enum" in schema}
     words = {"BusyBehavior", "FailureKind", "ReasonCode", "Role", "Status"}
-    assert named.keys() == words | {"CallPolicy", "CallState", "Executor"}
+    assert named.keys() == words | {
+        "CallPolicy",
+        "CallState",
+        "Decision",
+        "Executor",
+        "Permission",
+        "PermissionMode",
+        "QuestionKind",
+    }
     assert {name: [*get_args(getattr(types, name))] for name in named} == named
 
 

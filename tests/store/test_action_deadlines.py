@@ -74,7 +74,7 @@ async def test_chat_that_changed_before_its_lock_is_left_to_the_next_run(
         await wait_until_blocked(other)
         await submit_results(database, chat, tool_results(*PENDING_CALL_IDS))
         (claim,) = await claim_chats(database, 1)
-        overdue = RequireAction(**REQUIRED_ACTION | {"timeout_seconds": -1.0})
+        overdue = RequireAction(**REQUIRED_ACTION | {"timeouts": {"result": -1.0}})
         waiting = await Turns(database).apply(fencing_token(claim.result), overdue)
         await other.execute("SELECT pg_advisory_unlock(1)")
         assert await expiry == []

@@ -73,6 +73,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         messages=[],
         starts_turn=True,
         tools=[],
+        permissions=None,
         limits={"max_active_chats": max_active_chats},
         request_traceparent=None,
         **file_parameters([]),

@@ -66,7 +66,7 @@ def test_statements_of_every_actor_are_found() -> None:
         ("sweeps", "chat_events"),
         ("sweeps", "idempotency_keys"),
         ("tokens", "validate"),
-        ("tool_calls", "expire_action"),
+        ("actions", "expire_action"),
     }
     assert expected <= {*STATEMENTS}
 

@@ -20,7 +20,7 @@ from support.transitions import REAPER, asked_calls, first_edited, last_queued
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import LeaseLost
 from chatd.domain.tool_call import CallState, ToolResult
-from chatd.domain.tool_call_errors import CANCELLED, TIMED_OUT, TURN_FAILED
+from chatd.domain.tool_call_errors import CANCELLED, NOT_ANSWERED, TURN_FAILED
 from chatd.store.chats import Chats
 from chatd.store.commands import CloseCalls, Fail, FinishInterrupt, RequireAction
 from chatd.store.database import Database
@@ -218,7 +218,7 @@ EARLY_ENDS: dict[str, tuple[Status, Any, str, EarlyEnd]] = {
     ),
     "expire_action": (
         Status.REQUIRES_ACTION,
-        TIMED_OUT,
+        {"asked": NOT_ANSWERED["result"], "other": ""},
         "asked",
         lambda database, _: ToolCalls(database).expire(),
     ),
@@ -285,13 +285,12 @@ async def test_client_is_asked_after_the_results_of_the_server_are_there(
             messages=[],
             settled_part=0,
             calls=asked_calls([part], message_id),
-            timeout_seconds=60.0,
+            timeouts={"result": 60.0},
         ),
     )
     assert asking.entry is not None
-    assert asking.entry.data["calls"] == [
-        {"tool_call_id": "b", "tool_name": "weather", "args": '{"x": 1}'}
-    ]
+    [call] = asking.entry.data["calls"]
+    assert (call["tool_call_id"], call["args"]) == ("b", '{"x": 1}')
     submitted = await ToolCalls(database).submit(chat.id, owner_id=OWNER, results=results("b"))
     [message] = submitted.messages
     assert [each["result"] for each in message.content] == ["of a", "of b"]

@@ -101,7 +101,7 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
     await filled.execute("ANALYZE chats")
     asks: dict[tuple[str, str], dict[str, Any]] = {
         ("reaps", "look"): {"worker_id": UUID(int=9), "lease_seconds": 20.0},
-        ("tool_calls", "expire_action"): {
+        ("actions", "expire_action"): {
             "limit": 100,
             "limits": None,
             "words": {},
@@ -187,9 +187,11 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
         ("chats", "interrupt"): {**caller, "limits": None, "words": {}, **NO_KEY, **NO_ACTOR},
-        ("tool_calls", "submit_tool_results"): {
+        ("actions", "answer_action"): {
             **caller,
-            "results": [],
+            "answers": [],
+            "complete": False,
+            "transition_name": "answer_action",
             "limits": None,
             "request_traceparent": None,
             **claim,
@@ -207,7 +209,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         },
         ("tool_calls", "require_action"): {
             **step,
-            "timeout_seconds": 60.0,
+            "timeouts": {"result": 60.0},
             "calls": [],
             "limits": None,
         },

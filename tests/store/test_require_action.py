@@ -20,7 +20,7 @@ def require_action_fields(*ids: str) -> dict[str, Any]:
     return {
         "messages": [NewMessage(role=Role.ASSISTANT, content=calls)],
         "calls": asked_calls(calls),
-        "timeout_seconds": 60.0,
+        "timeouts": {"result": 60.0},
         "settled_part": 1,
     }
 
@@ -45,9 +45,11 @@ async def test_require_action_releases_the_lease_until_a_deadline(database: Data
     assert chat_after.action_deadline is not None
     assert 55 < (chat_after.action_deadline - chat_after.updated_at).total_seconds() <= 60
     assert result.entry is not None
+    asked = {"tool_name": "weather", "question": {"kind": "result"}}
+    expires = {"expires_at": result.entry.data["deadline"]}
     assert result.entry.data["calls"] == [
-        {"tool_call_id": "b", "tool_name": "weather"},
-        {"tool_call_id": "a", "tool_name": "weather"},
+        {"tool_call_id": "b", **asked, **expires},
+        {"tool_call_id": "a", **asked, **expires},
     ]
     _, _, ledger = await stored_tool_calls(database, chat.id)
     assert [(row["tool_call_id"], row["executor"], row["epoch"]) for row in ledger] == [

@@ -104,7 +104,7 @@ async def test_calls_of_a_client_and_their_results_count(database: Database) -> 
         step=0,
         messages=[NewMessage(role=Role.ASSISTANT, content=(*text_content("z" * KIB), call))],
         calls=asked_calls([call]),
-        timeout_seconds=60.0,
+        timeouts={"result": 60.0},
         settled_part=0,
     )
     await Turns(database).apply(FencingToken(chat.id, WORKER, 1), asked)

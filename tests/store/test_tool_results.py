@@ -70,7 +70,7 @@ async def test_results_are_accepted_once(database: Database) -> None:
     chat = await chat_with_status(database, Status.REQUIRES_ACTION)
     await submit_results(database, chat, tool_results(*PENDING_CALL_IDS))
     before = await stored_rows(database, chat)
-    with pytest.raises(NoActionRequired, match=r"is not waiting for tool results\.$"):
+    with pytest.raises(NoActionRequired, match=r"is not waiting for this answer, or for any\.$"):
         await submit_results(database, chat, tool_results(*PENDING_CALL_IDS))
     assert await stored_rows(database, chat) == before
 
@@ -114,8 +114,9 @@ async def test_submission_that_waited_is_checked_against_the_present_calls(
         await other.execute("UPDATE chats SET version = version + 2 WHERE id = $1", chat.id)
         await other.execute(
             "INSERT INTO chat_tool_calls"
-            " (chat_id, message_id, tool_call_id, tool_name, position, executor, state, epoch)"
-            " SELECT chat_id, id, 'other', 'weather', 9, 'client', 'asked', 0 FROM chat_messages"
+            " (chat_id, message_id, tool_call_id, tool_name, position, executor, state, epoch, question)"
+            " SELECT chat_id, id, 'other', 'weather', 9, 'client', 'asked', 0, '{\"kind\": \"result\"}'"
+            " FROM chat_messages"
             " WHERE chat_id = $1 AND role = 'assistant'",
             chat.id,
         )

@@ -44,6 +44,7 @@ from chatd.domain.errors import (
     NothingToRetry,
     QueuedMessageNotFound,
     Refused,
+    ToolCallUnknown,
 )
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Content, Role
@@ -90,6 +91,8 @@ def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[
         return QueuedMessageNotFound
     if transition is Transition.SUBMIT_TOOL_RESULTS:
         return NoActionRequired
+    if transition is Transition.ANSWER_ACTION:
+        return ToolCallUnknown
     if transition is Transition.RETRY:
         return NothingToRetry
     return (

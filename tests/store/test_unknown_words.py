@@ -14,6 +14,7 @@ from chatd.domain.errors import (
     NoActionRequired,
     NothingToRetry,
     StatusUnknown,
+    ToolCallUnknown,
 )
 from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition
 from chatd.store.database import Database
@@ -40,6 +41,7 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
         ),
         NoChatFound,
     ),
+    Transition.ANSWER_ACTION: ToolCallUnknown,
     Transition.SUBMIT_TOOL_RESULTS: NoActionRequired,
     Transition.RETRY: NothingToRetry,
     Transition.CLEAR: ChatBusy,

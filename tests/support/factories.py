@@ -94,11 +94,17 @@ PENDING_CALL_IDS = ("c2", "c1", "c3")
 
 
 async def insert_tool_calls(
-    database: Database, chat_id: UUID, *ids: str, state: str = "asked", policy: str = "at_most_once"
+    database: Database,
+    chat_id: UUID,
+    *ids: str,
+    state: str = "asked",
+    policy: str = "at_most_once",
+    kind: str = "result",
 ) -> int:
     """Insert a message with open tool calls. Return its id. The ledger is filled from its end.
 
-    Calls that are asked are of the client, others of the server.
+    Calls that are asked have a question of this kind. Those whose result is asked are of the client, and
+    others of the server.
     """
     message_id: int = (
         await database.fetch(
@@ -113,16 +119,17 @@ async def insert_tool_calls(
         await database.fetch(
             "INSERT INTO chat_tool_calls"
             " (chat_id, message_id, tool_call_id, tool_name, position, executor, policy, state,"
-            "  tries, epoch)"
-            " VALUES ($1, $2, $3, 'weather', $4, $5, $6, $7, $8, 0)",
+            "  tries, epoch, question)"
+            " VALUES ($1, $2, $3, 'weather', $4, $5, $6, $7, $8, 0, $9)",
             chat_id,
             message_id,
             call_id,
             position,
-            "client" if state == "asked" else "server",
+            "client" if state == "asked" and kind == "result" else "server",
             policy,
             state,
             int(state == "started"),
+            {"kind": kind} if state == "asked" else None,
         )
     return message_id
 

@@ -248,7 +248,9 @@ class HubWorkload:
                 Transition.SEND, Status.PENDING, Role.USER, text="more", queue_length=0
             )
         elif database.status is Status.REQUIRES_ACTION:
-            entry = database.apply(Transition.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL)
+            entry = database.apply(
+                Transition.SUBMIT_TOOL_RESULTS, Status.PENDING, Role.TOOL, answered=[]
+            )
         else:
             entry = database.apply(Transition.SEND, database.status, queued=1, queue_length=1)
         self._publish_caller_transition(entry, here=bool(a % 2))

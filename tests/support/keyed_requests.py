@@ -114,6 +114,12 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
             scene.chat.id, owner_id=OWNER, results=tool_results(*PENDING_CALL_IDS), key=key
         ),
     ),
+    Transition.ANSWER_ACTION: (
+        Status.REQUIRES_ACTION,
+        lambda scene, key: ToolCalls(scene.database).answer(
+            scene.chat.id, owner_id=OWNER, answers=tool_results(*PENDING_CALL_IDS), key=key
+        ),
+    ),
     Transition.PROMOTE: (
         Status.ERROR,
         lambda scene, key: Queue(scene.database).promote(

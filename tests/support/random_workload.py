@@ -243,7 +243,7 @@ class RandomWorkload:
                     fence,
                     RequireAction(
                         calls=asked_calls(calls),
-                        timeout_seconds=self.random.choice([0.0, 0.1, 60.0]),
+                        timeouts={"result": self.random.choice([0.0, 0.1, 60.0])},
                         **stored,
                     ),
                 )
@@ -263,8 +263,10 @@ class RandomWorkload:
         ):
             if draining.is_set():  # no caller submits results any more
                 await self.database.fetch(
-                    "UPDATE chats SET action_deadline = clock_timestamp()"
-                    " WHERE status = 'requires_action'"
+                    "WITH asking AS (UPDATE chats SET action_deadline = clock_timestamp()"
+                    "  WHERE status = 'requires_action' RETURNING id)"
+                    " UPDATE chat_tool_calls t SET expires_at = NULL FROM asking"
+                    " WHERE t.chat_id = asking.id"
                 )
             await self.tool_calls.expire(limit=2)
             await reap(self.database, lease_seconds=0.0, max_recoveries=2)

@@ -37,6 +37,9 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats/{chat_id}/tool-results"): {
         "results": [{"tool_call_id": "a", "result": "sunny"}]
     },
+    ("post", "/api/v1/chats/{chat_id}/actions"): {
+        "answers": [{"tool_call_id": "a", "decision": "allow"}]
+    },
     ("patch", "/api/v1/chats/{chat_id}/messages/{message_id}"): {"content": "hello again"},
 }
 """A valid body for every operation that takes one."""
@@ -54,7 +57,8 @@ def assert_problem(
     assert answer.status_code == status, (answer.request.url, answer.status_code, answer.text)
     assert answer.headers["content-type"] == PROBLEM_JSON
     problem: dict[str, Any] = answer.json()
-    assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"}
+    named = {"decisions"} if code == "already_answered" else set()
+    assert problem.keys() == {"type", "title", "status", "code", "detail", "errors"} | named
     assert (problem["status"], problem["code"]) == (status, code), problem
     passes = PROBLEMS[code].retry_after_seconds is not None
     assert answer.headers.get("retry-after", "no").isdigit() == passes, answer.headers

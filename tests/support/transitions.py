@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.message import NewMessage, Part, Role
+from chatd.domain.question import CLIENT_RUNS
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
@@ -63,7 +64,11 @@ def asked_calls(parts: Iterable[Part], message_id: int | None = None) -> list[Ne
     """Return calls that the client is asked for."""
     return [
         NewToolCall(
-            part=part, message_id=message_id, state=CallState.ASKED, executor=Executor.CLIENT
+            part=part,
+            message_id=message_id,
+            state=CallState.ASKED,
+            executor=Executor.CLIENT,
+            question=CLIENT_RUNS,
         )
         for part in parts
     ]
@@ -84,7 +89,7 @@ REQUIRED_ACTION = {
     "step": 0,
     "messages": [NewMessage(role=Role.ASSISTANT, content=CALLS)],
     "calls": asked_calls(CALLS),
-    "timeout_seconds": 60.0,
+    "timeouts": {"result": 60.0},
     "settled_part": 7,
 }
 
@@ -122,6 +127,13 @@ async def make_transition(
         Transition.EDIT: lambda: first_edited(messages, chat),
         Transition.REGENERATE: lambda: messages.regenerate(
             chat.id, FIRST_MESSAGE_ID, owner_id=OWNER
+        ),
+        Transition.ANSWER_ACTION: lambda: tool_calls.answer(
+            chat.id,
+            owner_id=OWNER,
+            answers=[
+                ToolResult(tool_call_id=call_id, result=call_id) for call_id in PENDING_CALL_IDS
+            ],
         ),
         Transition.REMOVE_QUEUED: lambda: last_queued(queue.remove, database, chat),
         Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),

@@ -240,6 +240,26 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
     ),
     (
         facts(
+            Status.REQUIRES_ACTION,
+            action_deadline=ago(-90),
+            asked={"input": 1, "result": 1, "approval": 2},
+            queue_length=1,
+        ),
+        [
+            (
+                ReasonCode.AWAITING_APPROVAL,
+                (
+                    "waiting for people to allow or deny tool calls (2) until 14:04:30 UTC, "
+                    "another 1 min 30 s"
+                ),
+            ),
+            (ReasonCode.AWAITING_INPUT, "waiting for a person to answer a question"),
+            (ReasonCode.AWAITING_TOOL_RESULTS, "waiting for the client's tool result"),
+            (ReasonCode.MESSAGES_QUEUED, "1 queued message waits for the answers"),
+        ],
+    ),
+    (
+        facts(
             Status.ERROR,
             last_failure={"kind": "auth", "attempts": 1},
             queue_length=3,

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.domain.message import PAUSED, NewMessage, Part, Role
+from chatd.domain.permission import Permission
+from chatd.domain.question import CLIENT_RUNS, MAY_RUN, Question
 from chatd.domain.tool_call import (
     CallPolicy,
     CallState,
@@ -15,7 +17,7 @@ from chatd.domain.tool_call import (
     ToolCall,
 )
 from chatd.worker.next_step import (
-    AwaitClientTools,
+    AwaitAnswers,
     CallModel,
     Finish,
     NextStep,
@@ -51,6 +53,15 @@ CALLS = stored(Role.ASSISTANT, text(), call("a"), call("b"))
 
 NO_TOOLS, THE_CLIENTS = ToolNames(), ToolNames(client={"f", "g"})
 THE_SERVERS = ToolNames(server={"f": CallPolicy.IDEMPOTENT}, parallel=2)
+
+
+def permission_of(name: str) -> Permission:
+    return {"a": Permission.ASK, "d": Permission.DENY}.get(name, Permission.ALLOW)
+
+
+GUARDED = ToolNames(
+    client={"c"}, server=dict.fromkeys("adf", CallPolicy.IDEMPOTENT), permission=permission_of
+)
 MIXED = ToolNames(client={"g"}, server={"f": CallPolicy.AT_MOST_ONCE, "g": CallPolicy.IDEMPOTENT})
 
 
@@ -70,7 +81,19 @@ def unknown(*calls: Part) -> OpenCalls:
 
 
 def asked(part: Part) -> NewToolCall:
-    return NewToolCall(part=part, message_id=None, state=CallState.ASKED, executor=Executor.CLIENT)
+    return NewToolCall(
+        part=part,
+        message_id=None,
+        state=CallState.ASKED,
+        executor=Executor.CLIENT,
+        question=CLIENT_RUNS,
+    )
+
+
+def to_approve(part: Part, policy: CallPolicy = CallPolicy.AT_MOST_ONCE) -> NewToolCall:
+    return NewToolCall(
+        part=part, message_id=None, state=CallState.ASKED, policy=policy, question=MAY_RUN
+    )
 
 
 def of_server(
@@ -167,6 +190,24 @@ WITH_TOOLS: dict[str, tuple[ToolNames, list[NewMessage], NextStep]] = {
             (of_server(call("a")), of_server(call("b")), of_server(call("c"), CallState.READY))
         ),
     ),
+    "calls that are allowed, asked, denied, the client's and unknown": (
+        GUARDED,
+        [USER, stored(Role.ASSISTANT, *[call(f"call {name}", name) for name in "fadcx"])],
+        OpenCalls(
+            (
+                of_server(call("call f", "f")),
+                to_approve(call("call a", "a"), CallPolicy.IDEMPOTENT),
+                NewToolCall(
+                    part=call("call d", "d"),
+                    message_id=None,
+                    state=CallState.CLOSED,
+                    error="This server does not allow d here.",
+                ),
+                asked(call("call c", "c")),
+                *unknown(call("call x", "x")).calls,
+            )
+        ),
+    ),
     "calls of both and of nobody": (
         MIXED,
         [USER, stored(Role.ASSISTANT, call("a"), call("b", "g"), call("c", "no such"))],
@@ -194,9 +235,20 @@ def row(
     policy: CallPolicy = CallPolicy.AT_MOST_ONCE,
     tries: int = 1,
     epoch: int = 5,
+    tool: str = "f",
+    executor: Executor = Executor.SERVER,
+    question: Question | None = None,
 ) -> ToolCall:
     return ToolCall(
-        id=name, name="f", message_id=1, state=state, policy=policy, tries=tries, epoch=epoch
+        id=name,
+        name=tool,
+        message_id=1,
+        state=state,
+        policy=policy,
+        tries=tries,
+        epoch=epoch,
+        executor=executor,
+        question=question,
     )
 
 
@@ -207,7 +259,8 @@ OTHERS = row("a", STARTED, epoch=4)
 AGAIN = row("a", STARTED, policy=IDEMPOTENT, tries=2, epoch=4)
 WORN_OUT = row("a", STARTED, policy=IDEMPOTENT, tries=3, epoch=4)
 WAITS = row("b", READY, tries=0)
-CLIENTS = row("b", ASKED, tries=0)
+CLIENTS = row("b", ASKED, tries=0, executor=Executor.CLIENT, question=CLIENT_RUNS)
+TO_APPROVE = row("a", ASKED, tries=0, policy=IDEMPOTENT, question=MAY_RUN)
 
 LEDGERS: dict[str, tuple[list[ToolCall], NextStep]] = {
     "started for this worker": ([OWN], RunCalls(run=(OWN,))),
@@ -220,7 +273,12 @@ LEDGERS: dict[str, tuple[list[ToolCall], NextStep]] = {
         [OTHERS, CLIENTS],
         RunCalls(unknown=(OTHERS,)),
     ),
-    "asked": ([CLIENTS], AwaitClientTools((asked(call("b")),))),
+    "asked": ([CLIENTS], AwaitAnswers((asked(call("b")),))),
+    "asked of the client and of a person": (
+        [TO_APPROVE, CLIENTS],
+        AwaitAnswers((to_approve(call("a"), IDEMPOTENT), asked(call("b")))),
+    ),
+    "what was allowed runs, when nothing is asked": ([WAITS], RunCalls(start=(WAITS,))),
 }
 
 
@@ -230,6 +288,13 @@ def test_next_step_with_calls_in_the_ledger(name: str) -> None:
     ledger, expected = LEDGERS[name]
     for tools in (NO_TOOLS, THE_CLIENTS, MIXED):
         assert next_step([USER, CALLS], ledger, tools=tools, epoch=5) == expected
+
+
+def test_call_that_was_allowed_and_is_denied_by_now_does_not_start() -> None:
+    waits = row("b", READY, tries=0, tool="d")
+    assert next_step([USER, CALLS], [waits, OWN], tools=GUARDED, epoch=5) == RunCalls(
+        run=(OWN,), denied=(waits,)
+    )
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:

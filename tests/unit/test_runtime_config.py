@@ -51,9 +51,13 @@ def other_value(key: Key, value: Any) -> Any:
     annotation = sections()[key.section][0].model_fields[key.field].annotation
     if get_origin(annotation) is Literal:
         return next(choice for choice in get_args(annotation) if choice != value)
+    if key.field == "rules":
+        return {"x": "ask"}
     if value is not None:
         return OTHER_VALUES[type(value)](value)
     for kind in walk_types(annotation):
+        if kind in CHOICES:
+            return CHOICES[kind]
         if kind in EMPTY:
             return OTHER_VALUES[kind](EMPTY[kind])
     raise AssertionError(f"{key.section}.{key.field} is of an unknown type: {annotation}")
@@ -66,6 +70,8 @@ def walk_types(annotation: Any) -> Iterator[Any]:
         yield from walk_types(argument)
 
 
+CHOICES: dict[Any, Any] = {Literal: "ask", bool: True}
+"""Values that differ from none, of types that have no empty one."""
 EMPTY: dict[type, Any] = {int: 0, float: 0.0, str: "", list: [], SecretStr: SecretStr("")}
 
 

@@ -67,10 +67,18 @@ RETRY: Mapping[str, Any] = {
     "settled_part": 9,
 }
 CALLS: Mapping[str, Any] = {
-    "calls": [{"tool_call_id": "c1", "tool_name": "weather"}],
+    "calls": [
+        {
+            "tool_call_id": "c1",
+            "tool_name": "weather",
+            "question": {"kind": "result"},
+            "expires_at": "2026-01-01T00:05:00Z",
+        }
+    ],
     "deadline": "2026-01-01T00:05:00Z",
 }
 
+ANSWERED = {"tool_call_id": "c1", "tool_name": "weather", "decision": "result"}
 CLOSED = {"tool_call_id": "c1", "tool_name": "search", "is_error": False}
 TOOL_CALLS = StreamEventType.TOOL_CALLS
 
@@ -169,6 +177,18 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "require_action for a stored call": (
         entry_of(Transition.REQUIRE_ACTION, A, **CALLS),
         [PREVIEW_RESET, StreamEventType.ACTION_REQUIRED, S],
+    ),
+    "answer_action, the last": (
+        entry_of(Transition.ANSWER_ACTION, P, TOOL, answered=[ANSWERED]),
+        [M, StreamEventType.ACTION_ANSWERED, S],
+    ),
+    "answer_action while others are asked": (
+        entry_of(Transition.ANSWER_ACTION, A, answered=[ANSWERED], open=["c2"], deadline="later"),
+        [StreamEventType.ACTION_ANSWERED],
+    ),
+    "expire_action while others are asked": (
+        entry_of(Transition.EXPIRE_ACTION, A, answered=[ANSWERED], open=["c2"], deadline="later"),
+        [StreamEventType.ACTION_ANSWERED],
     ),
     "submit_tool_results": (entry_of(Transition.SUBMIT_TOOL_RESULTS, P, TOOL), [M, S]),
     "expire_action": (entry_of(Transition.EXPIRE_ACTION, P, TOOL), [M, S]),
@@ -282,9 +302,16 @@ def test_action_required_takes_arguments_from_the_message() -> None:
     whole = replace(entry, messages=(replace(entry.messages[0], content=(other_part, call_part)),))
     action = data_by_type(whole)[StreamEventType.ACTION_REQUIRED]
     args = '{"city": "Oslo"}'
-    assert action == {"calls": [{**call, "args": args}], "deadline": CALLS["deadline"]}
+    shown = {
+        "tool_call_id": call["tool_call_id"],
+        "tool_name": call["tool_name"],
+        **dict.fromkeys(("message", "schema")),
+        **call["question"],
+        "expires_at": call["expires_at"],
+    }
+    assert action == {"calls": [{**shown, "args": args}], "deadline": CALLS["deadline"]}
     action = data_by_type(replace(entry, messages=()))[StreamEventType.ACTION_REQUIRED]
-    assert action == {"calls": [{**call, "args": None}], "deadline": CALLS["deadline"]}
+    assert action == {"calls": [{**shown, "args": None}], "deadline": CALLS["deadline"]}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,16 @@ def test_words() -> None:
         "ready": "Cancelled by the user before it started.",
         "other": "Cancelled by the user while it ran; it may have had effects.",
     }
-    assert errors.TIMED_OUT == {"other": "timed out"}
+    assert errors.NOT_ANSWERED == {
+        "result": "timed out",
+        "approval": "Nobody answered in time, so this did not run.",
+        "input": "Nobody answered in time.",
+    }
+    assert errors.denied("x") == "This server does not allow x here."
+    assert errors.refused(None) == "The user did not allow this call."
+    assert errors.refused("no") == "The user did not allow this call: no"
+    assert errors.dismissed(declined=True) == "The user declined to answer."
+    assert errors.dismissed(declined=False) == "The user closed this without an answer."
     assert errors.TURN_FAILED == {
         "asked": "The turn failed before this was answered.",
         "ready": "The turn failed before this started.",

@@ -153,7 +153,7 @@ def test_target_status_reads_the_table(
     transition: Transition, busy: BusyBehavior | None, status: Status | None
 ) -> None:
     cell = TABLE[transition, busy].get(status)
-    for has_queue, exhausted, without_message in product([False, True], repeat=3):
+    for has_queue, exhausted, without_message, asking in product([False, True], repeat=4):
         status_after = target_status(
             transition,
             status,
@@ -161,12 +161,15 @@ def test_target_status_reads_the_table(
             has_queue=has_queue,
             exhausted=exhausted,
             without_message=without_message,
+            asking=asking,
         )
-        flags = (has_queue, exhausted, without_message)
+        flags = (has_queue, exhausted, without_message, asking)
         if cell is None:
             assert status_after is None, flags
         elif without_message and cell.without_message:
             assert status_after is cell.without_message, flags
+        elif asking and cell.when_asking:
+            assert status_after is cell.when_asking, flags
         elif exhausted and cell.when_exhausted:
             assert status_after is cell.when_exhausted, flags
         elif has_queue and cell.when_queued:
@@ -182,10 +185,14 @@ def test_only_the_worker_requires_action() -> None:
         if Status.RUNNING in targets and Status.REQUIRES_ACTION in targets[Status.RUNNING].statuses
     }
     assert entered_from == {Transition.REQUIRE_ACTION}
-    for transition in (Transition.SUBMIT_TOOL_RESULTS, Transition.EXPIRE_ACTION):
+    for transition in (
+        Transition.ANSWER_ACTION,
+        Transition.SUBMIT_TOOL_RESULTS,
+        Transition.EXPIRE_ACTION,
+    ):
         assert {status: target.statuses for status, target in TABLE[transition, None].items()} == {
-            Status.REQUIRES_ACTION: {Status.PENDING}
-        }, "results are submitted once"
+            Status.REQUIRES_ACTION: {Status.PENDING, Status.REQUIRES_ACTION}
+        }, "a call is answered once, and others may be asked still"
 
 
 def test_exhausted_reap_fails_the_chat() -> None:

@@ -54,7 +54,9 @@ def turn(writer: SilentWriter) -> Turn:
         limits=limits,
         retry=UNUSED,
         tools=ToolRegistry(),
-        tool_limits=ToolLimits(parallel=1, output_bytes=1, keep_bytes=0, keep_days=7),
+        tool_limits=ToolLimits(
+            parallel=1, output_bytes=1, keep_bytes=0, keep_days=7, approval_seconds=1
+        ),
     )
     services = TurnServices(turns=UNUSED, change_bus=UNUSED, hub=UNUSED, flusher=UNUSED)
     lease = Lease(leased_chat(), worker_lease=worker_lease)

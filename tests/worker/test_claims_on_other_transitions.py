@@ -107,7 +107,9 @@ def lose_response(chatd: InProcessDaemon, transition: Transition) -> None:
 
     async def losing_fetch(query: Any, /, *args: object, **values: object) -> Any:
         rows = await fetch(query, *args, **values)
-        if getattr(query, "name", "").endswith(f".{statement}"):
+        if values.get("transition_name") == transition or getattr(query, "name", "").endswith(
+            f".{statement}"
+        ):
             assert rows[0]["claim_created_at"] is not None
             raise DatabaseUnavailable
         return rows

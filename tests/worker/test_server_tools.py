@@ -131,9 +131,8 @@ async def test_stream_shows_arguments_of_calls_that_are_asked_after_others_ran(d
         await chatd.api.send(chat["id"], "go")
         await following
         [asked] = [event.data for event in view.events if event.event == "action_required"]
-        assert asked["calls"] == [
-            {"tool_call_id": "c1", "tool_name": "weather", "args": '{"city": "Oslo"}'}
-        ]
+        [call] = asked["calls"]
+        assert (call["tool_call_id"], call["args"]) == ("c1", '{"city": "Oslo"}')
         [closed] = [event.data for event in view.events if event.event == "tool_calls"]
         assert closed == {
             "closed": [{"tool_call_id": "c2", "tool_name": "pay", "is_error": False}],

@@ -41,6 +41,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "delete_queued_message": _OWN,
     "promote_queued_message": _OWN,
     "submit_tool_results": _OWN,
+    "answer_actions": _OWN,
     "list_models": _OWN,
     "metrics": (AccessScope.METRICS,),
     "statusz": (AccessScope.OPERATE,),

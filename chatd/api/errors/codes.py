@@ -58,6 +58,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "`http.body_timeout_seconds`."
     },
     (409, "Conflict"): _described(
+        errors.AlreadyAnswered,
         errors.ChatArchived,
         errors.ChatBusy,
         errors.ChatTreeBusy,
@@ -81,6 +82,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         "too_many_tools": "A chat may have at most `turn.max_tools` tools.",
         "unsupported_file": "The model's provider does not take a file of this media type or size.",
         **_described(
+            errors.AnswerMismatch,
             errors.IdempotencyKeyReused,
             errors.ModelNotFound,
             errors.NotAUserMessage,

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatd.api.errors.codes import PROBLEMS
 from chatd.api.scope import PROBLEM_CODE, REQUEST_ID, route_template
+from chatd.domain.answer import Decision
 from chatd.domain.errors import ChatUnreadable, DatabaseUnavailable, Refused
 
 _log = structlog.get_logger()
@@ -38,6 +39,16 @@ class FieldProblem(BaseModel):
     message: str = Field(examples=["Input should be a valid string"])
 
 
+class CallDecision(BaseModel):
+    """The decision about a tool call that stands."""
+
+    tool_call_id: str = Field(examples=["call_1"])
+    decision: Decision | None = Field(
+        description="Null if the chat went on without an answer.", examples=["deny"]
+    )
+    reason: str | None = Field(examples=[None])
+
+
 class Problem(BaseModel):
     """The reason why a request failed."""
 
@@ -57,6 +68,10 @@ class Problem(BaseModel):
         max_length=MAX_NAMED_MISTAKES,
         description="The mistakes in an invalid request, or the first of them.",
         examples=[[{"where": "body.title", "message": "Input should be a valid string"}]],
+    )
+    decisions: list[CallDecision] | None = Field(
+        default=None,
+        description="The decisions that stand, of the code `already_answered`. Else it is left out.",
     )
 
 
@@ -97,6 +112,7 @@ def problem_response(
     detail: str,
     *,
     errors: list[FieldProblem] | None = None,
+    decisions: list[CallDecision] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return a problem as a response. One that passes has a ``Retry-After`` also without ``headers``."""
@@ -107,6 +123,7 @@ def problem_response(
         code=code,
         detail=detail,
         errors=errors or [],
+        decisions=decisions,
     )
     response = _ProblemResponse(problem, headers)
     if problem_type.retry_after_seconds is not None:
@@ -121,7 +138,9 @@ class _ProblemResponse(JSONResponse):
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
         super().__init__(
-            problem.model_dump(mode="json"), status_code=problem.status, headers=headers
+            problem.model_dump(mode="json", exclude=None if problem.decisions else {"decisions"}),
+            status_code=problem.status,
+            headers=headers,
         )
         self._code = problem.code
 
@@ -153,7 +172,8 @@ async def respond_to(scope: Scope, error: Exception) -> JSONResponse:
 
 async def _on_refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
-    return problem_response(error.code, str(error))
+    decisions = [CallDecision(**each) for each in error.context.get("decisions") or ()]
+    return problem_response(error.code, str(error), decisions=decisions)
 
 
 def to_response(error: HTTPException | DatabaseUnavailable) -> JSONResponse:

@@ -78,6 +78,7 @@ async def create(
         labels=context.limits.check_labels(body.labels),
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         server_tools=context.limits.check_server_tools(body.server_tools),
+        permissions=body.permissions(),
         key=key,
     )
     return await context.present_chat(result.chat)
@@ -135,9 +136,9 @@ async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> Chat:
 async def update_chat(
     chat_id: UUID, body: UpdateChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
 ) -> Chat:
-    """Change a chat's title or labels, or archive it.
+    """Change a chat's title, labels or permissions, or archive it.
 
-    Title and labels can be changed at any time. To archive or unarchive a chat with its descendants, all
+    All but the last can be changed at any time. To archive or unarchive a chat with its descendants, all
     of them must be idle.
     """
     if body.archived is not None:
@@ -149,6 +150,7 @@ async def update_chat(
                 archived=body.archived,
                 title=body.title,
                 labels=context.limits.check_labels(body.labels),
+                permissions=body.permissions(),
                 key=key,
             )
             return await context.present_chat(results[0].chat)
@@ -157,7 +159,7 @@ async def update_chat(
             if chat.archived is not body.archived:
                 raise
             # Busy, and as the body asks already, like its whole tree: the rest may change.
-    if body.title is None and body.labels is None:
+    if body.title is None and body.labels is None and body.permissions() is None:
         if (
             key is not None
         ):  # Nothing changes, so nothing is stored. The key may be another request's.
@@ -169,6 +171,7 @@ async def update_chat(
         actor=caller.actor,
         title=body.title,
         labels=context.limits.check_labels(body.labels),
+        permissions=body.permissions(),
         key=key,
     )
     return await context.present_chat(result.chat)

@@ -16,27 +16,41 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel, create_model
 from starlette.responses import JSONResponse
 
+from chatd.api.schema.actions import Action
 from chatd.api.schema.parts import Deltas, PartDelta
 from chatd.api.schema.resources import Chat, FailureDetail, Message, QueuedMessage
 from chatd.api.schema.types import Labels, Title
+from chatd.domain.answer import Decision
 from chatd.domain.chat import Status
 from chatd.domain.notice import MAX_NOTICES
 from chatd.domain.stream_events import StreamEventType
 
 
-class PendingToolCall(BaseModel):
-    """A call of a tool that the client runs."""
+class ActionRequiredData(BaseModel):
+    """Calls wait for people or for the client. Post the answers before the deadline of each."""
+
+    calls: list[Action]
+    deadline: datetime = Field(description="The earliest of the calls.")
+
+
+class AnsweredCall(BaseModel):
+    """A call that was answered, or whose time is over."""
 
     tool_call_id: str = Field(examples=["call_1"])
-    tool_name: str = Field(examples=["weather"])
-    args: str = Field(description="JSON as the model wrote it.", examples=['{"city": "Bern"}'])
+    tool_name: str = Field(examples=["pay"])
+    decision: Decision = Field(examples=["allow"])
 
 
-class ActionRequiredData(BaseModel):
-    """The model calls tools that the client runs. Post their results before the deadline."""
+class ActionAnsweredData(BaseModel):
+    """Calls that the chat waits for were answered, or their time is over."""
 
-    calls: list[PendingToolCall]
-    deadline: datetime
+    answered: list[AnsweredCall]
+    open: list[str] = Field(
+        description="The ids of the calls that the chat still waits for.", examples=[[]]
+    )
+    deadline: datetime | None = Field(
+        description="The earliest of these. Null if there are none.", examples=[None]
+    )
 
 
 class ClosedToolCall(BaseModel):
@@ -88,7 +102,7 @@ class SnapshotData(BaseModel):
     )
     parts: Deltas = Field(description="The preview of the current step so far.", examples=[[]])
     action_required: ActionRequiredData | None = Field(
-        description="The pending tool calls if the status is `requires_action`."
+        description="Calls that the chat waits for if the status is `requires_action`."
     )
 
 
@@ -227,6 +241,7 @@ ChatEvent = _stream(
     _event(_E.HISTORY_RESET, HistoryResetData),
     _event(_E.QUEUE_UPDATE, QueueChangedData),
     _event(_E.ACTION_REQUIRED, ActionRequiredData),
+    _event(_E.ACTION_ANSWERED, ActionAnsweredData),
     _event(_E.TOOL_CALLS, ToolCallsChangedData),
     _event(_E.NOTICES, NoticesData, "NoticesGiven"),
     _event(_E.RETRY, RetryScheduledData),

@@ -4,15 +4,25 @@ The examples beside the fields are of one conversation. ``openapi.examples`` mak
 out of them.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from chatd.api.schema.actions import Action
 from chatd.api.schema.content import Content
 from chatd.api.schema.parts import DocumentedAs, Parts
-from chatd.api.schema.tools import ServerTools, Tools
+from chatd.api.schema.tools import (
+    PERMISSION_MODE,
+    TOOL_RULES,
+    ServerTools,
+    ToolRule,
+    ToolRules,
+    Tools,
+    stored_permissions,
+)
 from chatd.api.schema.types import (
     MAX_BIGINT,
     MAX_TEXT_LENGTH,
@@ -26,6 +36,7 @@ from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
+from chatd.domain.permission import Permission, PermissionMode
 
 MessageId = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
 """The id of a message, stored or queued."""
@@ -65,6 +76,13 @@ class CreateChat(RequestModel):
         default=None,
         description="The chat's choice. Without one, it has what is offered by default.",
     )
+    permission_mode: PermissionMode = PERMISSION_MODE
+    tool_rules: ToolRules = TOOL_RULES
+
+    def permissions(self) -> Mapping[str, Any] | None:
+        """Return the permissions as they are stored."""
+        is_default = self.permission_mode is PermissionMode.DEFAULT and not self.tool_rules
+        return None if is_default else stored_permissions(self.permission_mode, self.tool_rules)
 
 
 class ForkChat(RequestModel):
@@ -91,6 +109,20 @@ class UpdateChat(RequestModel):
     archived: bool | None = Field(
         default=None, description="An archived chat takes no messages.", examples=[True]
     )
+    permission_mode: PermissionMode | None = Field(
+        default=None,
+        description="As of a new chat, for calls that begin later. What was remembered is forgotten.",
+        examples=["ask"],
+    )
+    tool_rules: ToolRules | None = Field(
+        default=None,
+        description="All rules. They replace the old ones, and what was remembered is forgotten.",
+        examples=[None],
+    )
+
+    def permissions(self) -> Mapping[str, Any] | None:
+        """Return the changed permissions as they are stored. None: they stay."""
+        return stored_permissions(self.permission_mode, self.tool_rules) or None
 
 
 class SendMessage(RequestModel):
@@ -167,12 +199,22 @@ class Chat(BaseModel):
     last_error: str | None
     last_error_detail: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None
     action_deadline: datetime | None
+    actions: Annotated[list[dict[str, Any]], DocumentedAs(list[Action])] | None = Field(
+        description="The calls that the chat waits for if the status is `requires_action`. Null otherwise, "
+        "and in lists and events.",
+        examples=[None],
+    )
     archived: bool
     labels: dict[str, str] = Field(examples=[{"topic": "physics"}])
     server_tools: dict[str, list[str]] | None = Field(
         description="The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: "
         "none were.",
         examples=[{"mcp": ["time"]}],
+    )
+    permission_mode: PermissionMode = Field(examples=["default"])
+    tool_rules: list[ToolRule] = Field(examples=[[]])
+    remembered_tools: dict[str, Permission] = Field(
+        description="Answers with `remember`, by the name of the tool.", examples=[{}]
     )
     model: str | None = Field(examples=["fast"])
     last_model_config_id: UUID = Field(examples=[_MODEL_ID])

@@ -1,6 +1,7 @@
-"""Tools that the client runs, and the results that it sends."""
+"""Tools of a chat: those that the client runs, its results, and rules for those of the server."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -15,10 +16,14 @@ from chatd.api.schema.types import (
     Sanitized,
     ToolCallId,
 )
+from chatd.domain.permission import Permission, PermissionMode
+from chatd.domain.permission import ToolRule as PermissionRule
 from chatd.domain.tool_call import ToolResult
 
 MAX_CHOSEN_TOOLS = 100
 """Names of one kind that a chat chooses. They are read with the chat."""
+MAX_TOOL_RULES = 64
+"""Rules of one chat. Each call is compared with all of them."""
 
 ToolParameters = Annotated[
     dict[Annotated[str, Sanitized], JsonValue],
@@ -92,6 +97,48 @@ class ServerTools(RequestModel):
     def names(self) -> dict[str, list[str]]:
         """Return the names that are chosen, by kind."""
         return {kind: sorted(set(names)) for kind, names in self if names is not None}
+
+
+class ToolRule(RequestModel):
+    """A permission for the tools of the server whose names fit a pattern."""
+
+    tools: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_*?-]{1,64}$", max_length=64), Sanitized
+    ] = Field(description="`*` and `?` as in file names.", examples=["github__*"])
+    permission: Permission = Field(examples=["ask"])
+
+    @classmethod
+    def from_domain(cls, rule: PermissionRule) -> "ToolRule":
+        return cls(tools=rule.tools, permission=rule.permission)
+
+
+ToolRules = Annotated[list[ToolRule], Field(max_length=MAX_TOOL_RULES), FewItems]
+
+
+def stored_permissions(
+    mode: PermissionMode | None, rules: Sequence[ToolRule] | None
+) -> dict[str, Any]:
+    """Return these permissions as they are stored. What is None is left out."""
+    permissions: dict[str, Any] = {}
+    if mode is not None:
+        permissions["mode"] = mode.value
+    if rules is not None:
+        permissions["rules"] = [rule.model_dump(mode="json") for rule in rules]
+    return permissions
+
+
+PERMISSION_MODE: Any = Field(
+    default=PermissionMode.DEFAULT,
+    description="`ask`: a person is asked before a tool of the server runs, unless it only reads; "
+    "`read_only`: such tools are denied; `default`: as the server is configured.",
+    examples=["default"],
+)
+TOOL_RULES: Any = Field(
+    default_factory=list,
+    description="Rules for tools of the server. They make the server's own stricter, and never looser. The "
+    "first that fits counts, but one that denies wins.",
+    examples=[[{"tools": "github__*", "permission": "ask"}]],
+)
 
 
 class ToolResultInput(RequestModel):

@@ -47,7 +47,8 @@ WITH added AS MATERIALIZED (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
                        last_model_config_id, status, pending_since, round, held,
                        request_traceparent, stored_bytes,
-                       version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent)
+                       version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent,
+                       permissions)
     SELECT decision.id, decision.id, :owner_id, :title, :labels, :server_tools, :model_config_id,
            status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
            CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END, held,
@@ -56,7 +57,7 @@ WITH added AS MATERIALIZED (
            CASE WHEN claimed THEN :worker_id::uuid END,
            CASE WHEN claimed THEN clock_timestamp() END,
            CASE WHEN claimed THEN clock_timestamp() END,
-           CASE WHEN claimed THEN :claim_traceparent END
+           CASE WHEN claimed THEN :claim_traceparent END, :permissions
     FROM decision, (SELECT *, status = 'running' AS claimed FROM new_status) new_status
     RETURNING *
 ), stored_files AS (
@@ -154,10 +155,10 @@ WITH source AS MATERIALIZED (
     FROM source, added
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
-                       last_model_config_id, stored_bytes)
+                       permissions, last_model_config_id, stored_bytes)
     SELECT decision.id, decision.id, source.owner_id, COALESCE(:title, source.title),
-           COALESCE(:labels, source.labels), source.server_tools, source.last_model_config_id,
-           decision.bytes
+           COALESCE(:labels, source.labels), source.server_tools,
+           source.permissions - 'remembered', source.last_model_config_id, decision.bytes
     FROM decision, source WHERE decision.outcome = 'done'
     RETURNING *
 ), stored_files AS (
@@ -518,13 +519,17 @@ WITH snapshot AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: describe
--- Change the title or the labels; null keeps the present value. A running turn is not disturbed.
+-- Change the title, the labels or the permissions; null keeps the present value. A change of the
+-- permissions, an object of "mode" or "rules" or both, forgets what was remembered. A running turn
+-- is not disturbed.
 WITH updated AS (
     UPDATE chats SET
         version = version + 1,
         updated_at = clock_timestamp(),
         title = COALESCE(:title, title),
-        labels = COALESCE(:labels, labels)
+        labels = COALESCE(:labels, labels),
+        permissions = CASE WHEN :permissions::jsonb IS NULL THEN permissions
+                           ELSE COALESCE(permissions - 'remembered', '{}') || :permissions END
     WHERE id = :chat_id AND owner_id = :owner_id
     RETURNING *
 ), journal_entry AS (
@@ -571,11 +576,15 @@ WITH target AS MATERIALIZED (
         updated_at = clock_timestamp(),
         archived = :archived,
         title = CASE WHEN c.id = :chat_id THEN COALESCE(:title, c.title) ELSE c.title END,
-        labels = CASE WHEN c.id = :chat_id THEN COALESCE(:labels, c.labels) ELSE c.labels END
+        labels = CASE WHEN c.id = :chat_id THEN COALESCE(:labels, c.labels) ELSE c.labels END,
+        permissions = CASE
+            WHEN c.id <> :chat_id OR :permissions::jsonb IS NULL THEN c.permissions
+            ELSE COALESCE(c.permissions - 'remembered', '{}') || :permissions END
     FROM locked, decision
     WHERE c.id = locked.id AND decision.outcome = 'done'
       AND (locked.archived <> :archived
-           OR c.id = :chat_id AND (:title::text IS NOT NULL OR :labels::jsonb IS NOT NULL))
+           OR c.id = :chat_id AND (:title::text IS NOT NULL OR :labels::jsonb IS NOT NULL
+                                   OR :permissions::jsonb IS NOT NULL))
     RETURNING c.*
 ), journal_entry AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,

@@ -108,6 +108,10 @@ SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
             WHERE t.chat_id = c.id AND t.completed_at IS NULL
             ORDER BY t.position LIMIT :max_calls
        ) call) AS open_calls,
+       (SELECT jsonb_object_agg(kind, n) FROM (
+            SELECT question->>'kind' AS kind, count(*) AS n FROM chat_tool_calls
+            WHERE chat_id = c.id AND completed_at IS NULL AND state = 'asked' GROUP BY 1
+       ) asked WHERE c.status = 'requires_action') AS asked,
        capacity.alive, capacity.with_model, capacity.with_free_slots, capacity.free_slots,
        capacity.last_heartbeat_at
 FROM chats c

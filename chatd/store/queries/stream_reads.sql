@@ -36,7 +36,7 @@ WITH chat AS MATERIALIZED (
        OR sized.id >= (SELECT min(message_id) FROM chat_tool_calls
                        WHERE chat_id = chat.id AND completed_at IS NULL)
 )
-SELECT chat_columns(c), c.has_older, c.queue, c.batches, c.asked_call_ids,
+SELECT chat_columns(c), c.has_older, c.queue, c.batches, c.asked,
        m.id AS message_id, m.chat_id AS message_chat_id, m.version AS message_version,
        m.role AS message_role, m.content AS message_content,
        m.model_config_id AS message_model_config_id, m.finish_reason AS message_finish_reason,
@@ -63,9 +63,10 @@ FROM (
                   WHERE parts.chat_id = chat.id AND parts.epoch = chat.epoch
                     AND parts.first_part > chat.settled_part AND chat.worker_id IS NOT NULL) p
             WHERE p.total <= :max_bytes OR p.number = 1) AS batches,
-           (SELECT jsonb_agg(tool_call_id) FROM chat_tool_calls
-            WHERE chat_id = chat.id AND completed_at IS NULL AND state = 'asked')
-               AS asked_call_ids
+           (SELECT jsonb_object_agg(tool_call_id, jsonb_build_object(
+                       'question', question, 'expires_at', expires_at))
+            FROM chat_tool_calls
+            WHERE chat_id = chat.id AND completed_at IS NULL AND state = 'asked') AS asked
     FROM chat
 ) c
 FULL JOIN (

@@ -77,17 +77,18 @@ WITH updated AS (
     RETURNING *
 ), opened_calls AS (
     INSERT INTO chat_tool_calls (chat_id, message_id, tool_call_id, tool_name, position, executor,
-                                 policy, state, tries, epoch, completed_at, is_error, answer)
+                                 policy, state, tries, epoch, completed_at, is_error, answer,
+                                 question)
     SELECT updated.id,
            COALESCE(call.message_id,
                     (SELECT id FROM inserted WHERE role = 'assistant' ORDER BY id LIMIT 1)),
            call.tool_call_id, call.tool_name, call.n, call.executor, call.policy, call.state,
-           call.tries, updated.epoch, call.completed_at, call.is_error, call.answer
+           call.tries, updated.epoch, call.completed_at, call.is_error, call.answer, call.question
     FROM updated, chat_tool_call_rows(:calls) call
     ON CONFLICT (chat_id, message_id, tool_call_id) DO UPDATE SET
         executor = excluded.executor, policy = excluded.policy, state = excluded.state,
         tries = excluded.tries, epoch = excluded.epoch, completed_at = excluded.completed_at,
-        is_error = excluded.is_error, answer = excluded.answer
+        is_error = excluded.is_error, answer = excluded.answer, question = excluded.question
     RETURNING *
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id

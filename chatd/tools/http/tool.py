@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from chatd.domain.files import whole_image
+from chatd.domain.permission import Permission
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments
 from chatd.domain.tool_choice import ToolKind
@@ -49,6 +50,8 @@ class HttpToolConfig:
     timeout_seconds: float
     default: bool = True
     """True if chats have it that choose no HTTP tools."""
+    permission: Permission | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def http_tool(config: HttpToolConfig, client: ToolHttpClient) -> Tool:
         timeout_seconds=config.timeout_seconds,
         kind=ToolKind.HTTP,
         by_default=config.default,
+        permission=config.permission,
+        read_only=config.read_only,
         run=_Endpoint(config, client),
     )
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from chatd.domain.permission import Permission
+
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 """Size of one message of a server. An image of 5 MiB, the most that providers take, fits as base64."""
 MAX_LIST_BYTES: Final = 2 * MAX_MESSAGE_BYTES
@@ -57,6 +59,12 @@ class McpServerConfig:
     """Patterns of the tools that are offered, as of file names."""
     idempotent: tuple[str, ...] = ()
     """Patterns of the tools that may run again when their worker died."""
+    read_only: tuple[str, ...] = ()
+    """Patterns of the tools that change nothing."""
+    trust_hints: bool = False
+    """A tool that the server calls read-only counts as such."""
+    permission: Permission | None = None
+    """Of its tools, where no rule is about them."""
     max_tools: int = 64
     connect_seconds: float = 5.0
     """Time for starting the program or reaching the address, and for the list of tools."""

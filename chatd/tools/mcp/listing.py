@@ -28,6 +28,8 @@ class ListedTool:
     name: str
     description: str
     parameters: Any
+    hints_read_only: bool = False
+    """Its server says that it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,7 @@ class McpTool:
     description: str
     parameters: Mapping[str, Any]
     idempotent: bool
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,8 @@ def _offered(config: McpServerConfig, name: str, tool: ListedTool) -> McpTool:
         description=replace_unstorable(tool.description[:MAX_DESCRIPTION_LENGTH]),
         parameters=replace_unstorable_json({"type": "object", **tool.parameters}),
         idempotent=matches(tool.name, config.idempotent),
+        read_only=matches(tool.name, config.read_only)
+        or (config.trust_hints and tool.hints_read_only),
     )
 
 

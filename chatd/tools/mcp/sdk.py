@@ -79,6 +79,7 @@ class SdkConnection:
                     name=tool.name,
                     description=tool.description or "",
                     parameters=tool.input_schema,
+                    hints_read_only=bool(tool.annotations and tool.annotations.read_only_hint),
                 )
                 for tool in page.tools
             ]

@@ -86,7 +86,7 @@ class McpServers:
         for notice in sorted(notices - self._noticed):
             _log.warning("mcp.notice", notice=notice)
         self._noticed = notices
-        return ToolRegistry([*own.tools, *offered])
+        return ToolRegistry([*own.tools, *offered], own.permissions)
 
 
 def _is_chosen(server: McpServer, choice: ToolChoice) -> bool:

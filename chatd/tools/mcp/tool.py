@@ -31,5 +31,7 @@ def server_tool(server: McpServer, tool: McpTool) -> Tool:
         server=server.config.name,
         by_default=server.config.default,
         run=run,
+        permission=server.config.permission,
+        read_only=tool.read_only,
         checks_arguments=True,
     )

@@ -83,13 +83,36 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change a chat's title or labels, or archive it
-         * @description Change a chat's title or labels, or archive it.
+         * Change a chat's title, labels or permissions, or archive it
+         * @description Change a chat's title, labels or permissions, or archive it.
          *
-         *     Title and labels can be changed at any time. To archive or unarchive a chat with its descendants, all
+         *     All but the last can be changed at any time. To archive or unarchive a chat with its descendants, all
          *     of them must be idle.
          */
         patch: operations["update_chat"];
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/actions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer calls that the chat waits for, some or all
+         * @description Answer calls that the chat waits for, some or all. It continues when it waits for none any more.
+         *
+         *     The same answer again changes nothing. Another one for the same call is refused, with the decision that
+         *     stands in `decisions`.
+         */
+        post: operations["answer_actions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/clear": {
@@ -544,13 +567,137 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Action
+         * @description A tool call that a chat waits for: a question to a person, or a tool that the client runs.
+         * @example {
+         *       "args": "{\"city\": \"Bern\"}",
+         *       "expires_at": "2026-03-01T09:35:00.120000Z",
+         *       "kind": "result",
+         *       "message": null,
+         *       "schema": null,
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather"
+         *     }
+         */
+        Action: {
+            /**
+             * Args
+             * @description JSON as the model wrote it.
+             * @example {"city": "Bern"}
+             */
+            args: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @example 2026-03-01T09:35:00.120000Z
+             */
+            expires_at: string;
+            /**
+             * @description `approval`: may the server run it? `result`: the client runs it. `input`: a tool asks a person something.
+             * @example result
+             */
+            kind: components["schemas"]["QuestionKind"];
+            /**
+             * Message
+             * @description The question, for a person.
+             * @example null
+             */
+            message: string | null;
+            /**
+             * Schema
+             * @description JSON schema of the `content` that answers an `input`.
+             * @example null
+             */
+            schema: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example weather
+             */
+            tool_name: string;
+        };
+        /**
+         * ActionAnswered
+         * @description Calls that the chat waits for were answered, or their time is over.
+         * @example {
+         *       "data": {
+         *         "answered": [
+         *           {
+         *             "decision": "allow",
+         *             "tool_call_id": "call_1",
+         *             "tool_name": "pay"
+         *           }
+         *         ],
+         *         "deadline": null,
+         *         "open": []
+         *       },
+         *       "event": "action_answered",
+         *       "id": "3.1.4~1"
+         *     }
+         */
+        ActionAnswered: {
+            data: components["schemas"]["ActionAnsweredData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "action_answered";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4~1
+             */
+            id: string;
+        };
+        /**
+         * ActionAnsweredData
+         * @description Calls that the chat waits for were answered, or their time is over.
+         * @example {
+         *       "answered": [
+         *         {
+         *           "decision": "allow",
+         *           "tool_call_id": "call_1",
+         *           "tool_name": "pay"
+         *         }
+         *       ],
+         *       "deadline": null,
+         *       "open": []
+         *     }
+         */
+        ActionAnsweredData: {
+            /** Answered */
+            answered: components["schemas"]["AnsweredCall"][];
+            /**
+             * Deadline
+             * @description The earliest of these. Null if there are none.
+             * @example null
+             */
+            deadline: string | null;
+            /**
+             * Open
+             * @description The ids of the calls that the chat still waits for.
+             * @example []
+             */
+            open: string[];
+        };
+        /**
          * ActionRequired
-         * @description The model calls tools that the client runs. Post their results before the deadline.
+         * @description Calls wait for people or for the client. Post the answers before the deadline of each.
          * @example {
          *       "data": {
          *         "calls": [
          *           {
          *             "args": "{\"city\": \"Bern\"}",
+         *             "expires_at": "2026-03-01T09:35:00.120000Z",
+         *             "kind": "result",
+         *             "message": null,
+         *             "schema": null,
          *             "tool_call_id": "call_1",
          *             "tool_name": "weather"
          *           }
@@ -577,11 +724,15 @@ export interface components {
         };
         /**
          * ActionRequiredData
-         * @description The model calls tools that the client runs. Post their results before the deadline.
+         * @description Calls wait for people or for the client. Post the answers before the deadline of each.
          * @example {
          *       "calls": [
          *         {
          *           "args": "{\"city\": \"Bern\"}",
+         *           "expires_at": "2026-03-01T09:35:00.120000Z",
+         *           "kind": "result",
+         *           "message": null,
+         *           "schema": null,
          *           "tool_call_id": "call_1",
          *           "tool_name": "weather"
          *         }
@@ -591,10 +742,11 @@ export interface components {
          */
         ActionRequiredData: {
             /** Calls */
-            calls: components["schemas"]["PendingToolCall"][];
+            calls: components["schemas"]["Action"][];
             /**
              * Deadline
              * Format: date-time
+             * @description The earliest of the calls.
              */
             deadline: string;
         };
@@ -666,6 +818,53 @@ export interface components {
             state: string;
         };
         /**
+         * AnswerActions
+         * @description Answers to some or all of the calls that a chat waits for, each once.
+         * @example {
+         *       "answers": [
+         *         {
+         *           "decision": "allow",
+         *           "tool_call_id": "call_1"
+         *         }
+         *       ]
+         *     }
+         */
+        AnswerActions: {
+            /**
+             * Answers
+             * @example [
+             *       {
+             *         "decision": "allow",
+             *         "tool_call_id": "call_1"
+             *       }
+             *     ]
+             */
+            answers: (components["schemas"]["ToolApproval"] | components["schemas"]["ToolResultInput"] | components["schemas"]["ToolInput"])[];
+        };
+        /**
+         * AnsweredCall
+         * @description A call that was answered, or whose time is over.
+         * @example {
+         *       "decision": "allow",
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "pay"
+         *     }
+         */
+        AnsweredCall: {
+            /** @example allow */
+            decision: components["schemas"]["Decision"];
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example pay
+             */
+            tool_name: string;
+        };
+        /**
          * BusyBehavior
          * @description Behavior of a message that is sent to a busy chat.
          *
@@ -675,6 +874,32 @@ export interface components {
          * @enum {string}
          */
         BusyBehavior: "queue" | "interrupt" | "reject";
+        /**
+         * CallDecision
+         * @description The decision about a tool call that stands.
+         * @example {
+         *       "decision": "deny",
+         *       "reason": null,
+         *       "tool_call_id": "call_1"
+         *     }
+         */
+        CallDecision: {
+            /**
+             * @description Null if the chat went on without an answer.
+             * @example deny
+             */
+            decision: components["schemas"]["Decision"] | null;
+            /**
+             * Reason
+             * @example null
+             */
+            reason: string | null;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+        };
         /**
          * CallPolicy
          * @description Rule for a call that one worker started and did not close.
@@ -688,7 +913,7 @@ export interface components {
          * CallState
          * @description State of a tool call.
          *
-         *     * `asked`: the client is to answer it.
+         *     * `asked`: a person or the client is to answer its question.
          *     * `ready`: it may start.
          *     * `started`: it runs, or did when its worker died.
          *     * `closed`: it has its result.
@@ -703,6 +928,7 @@ export interface components {
          *     `requires_action`.
          * @example {
          *       "action_deadline": null,
+         *       "actions": null,
          *       "archived": false,
          *       "created_at": "2026-03-01T09:30:00.120000Z",
          *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -715,7 +941,9 @@ export interface components {
          *       "model": "fast",
          *       "owner_id": "local",
          *       "parent_chat_id": null,
+         *       "permission_mode": "default",
          *       "queue_length": 0,
+         *       "remembered_tools": {},
          *       "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "server_tools": {
          *         "mcp": [
@@ -725,6 +953,7 @@ export interface components {
          *       "status": "waiting",
          *       "stored_bytes": 1480,
          *       "title": "The sky",
+         *       "tool_rules": [],
          *       "updated_at": "2026-03-01T09:30:02.480000Z",
          *       "usage": {
          *         "cache_read_tokens": 0,
@@ -739,6 +968,12 @@ export interface components {
         Chat: {
             /** Action Deadline */
             action_deadline: string | null;
+            /**
+             * Actions
+             * @description The calls that the chat waits for if the status is `requires_action`. Null otherwise, and in lists and events.
+             * @example null
+             */
+            actions: components["schemas"]["Action"][] | null;
             /** Archived */
             archived: boolean;
             /**
@@ -820,11 +1055,21 @@ export interface components {
             owner_id: string;
             /** Parent Chat Id */
             parent_chat_id: string | null;
+            /** @example default */
+            permission_mode: components["schemas"]["PermissionMode"];
             /**
              * Queue Length
              * @example 0
              */
             queue_length: number;
+            /**
+             * Remembered Tools
+             * @description Answers with `remember`, by the name of the tool.
+             * @example {}
+             */
+            remembered_tools: {
+                [key: string]: components["schemas"]["Permission"];
+            };
             /**
              * Root Chat Id
              * Format: uuid
@@ -856,6 +1101,11 @@ export interface components {
              */
             title: string;
             /**
+             * Tool Rules
+             * @example []
+             */
+            tool_rules: components["schemas"]["ToolRule"][];
+            /**
              * Updated At
              * Format: date-time
              */
@@ -873,6 +1123,7 @@ export interface components {
          * @example {
          *       "data": {
          *         "action_deadline": null,
+         *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -885,7 +1136,9 @@ export interface components {
          *         "model": "fast",
          *         "owner_id": "local",
          *         "parent_chat_id": null,
+         *         "permission_mode": "default",
          *         "queue_length": 0,
+         *         "remembered_tools": {},
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "server_tools": {
          *           "mcp": [
@@ -895,6 +1148,7 @@ export interface components {
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",
+         *         "tool_rules": [],
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
          *           "cache_read_tokens": 0,
@@ -962,7 +1216,7 @@ export interface components {
          * ChatEvent
          * @description An event of one chat's stream.
          */
-        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["NoticesGiven"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ActionAnswered"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["NoticesGiven"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * ChatListEvent
          * @description An event of the stream of all your chats.
@@ -976,6 +1230,7 @@ export interface components {
          *         "items": [
          *           {
          *             "action_deadline": null,
+         *             "actions": null,
          *             "archived": false,
          *             "created_at": "2026-03-01T09:30:00.120000Z",
          *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -988,7 +1243,9 @@ export interface components {
          *             "model": "fast",
          *             "owner_id": "local",
          *             "parent_chat_id": null,
+         *             "permission_mode": "default",
          *             "queue_length": 0,
+         *             "remembered_tools": {},
          *             "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *             "server_tools": {
          *               "mcp": [
@@ -998,6 +1255,7 @@ export interface components {
          *             "status": "waiting",
          *             "stored_bytes": 1480,
          *             "title": "The sky",
+         *             "tool_rules": [],
          *             "updated_at": "2026-03-01T09:30:02.480000Z",
          *             "usage": {
          *               "cache_read_tokens": 0,
@@ -1034,6 +1292,7 @@ export interface components {
          *       "items": [
          *         {
          *           "action_deadline": null,
+         *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -1046,7 +1305,9 @@ export interface components {
          *           "model": "fast",
          *           "owner_id": "local",
          *           "parent_chat_id": null,
+         *           "permission_mode": "default",
          *           "queue_length": 0,
+         *           "remembered_tools": {},
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "server_tools": {
          *             "mcp": [
@@ -1056,6 +1317,7 @@ export interface components {
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
+         *           "tool_rules": [],
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
          *             "cache_read_tokens": 0,
@@ -1086,6 +1348,7 @@ export interface components {
          *       "items": [
          *         {
          *           "action_deadline": null,
+         *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -1098,7 +1361,9 @@ export interface components {
          *           "model": "fast",
          *           "owner_id": "local",
          *           "parent_chat_id": null,
+         *           "permission_mode": "default",
          *           "queue_length": 0,
+         *           "remembered_tools": {},
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "server_tools": {
          *             "mcp": [
@@ -1108,6 +1373,7 @@ export interface components {
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
+         *           "tool_rules": [],
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
          *             "cache_read_tokens": 0,
@@ -1227,7 +1493,14 @@ export interface components {
          *       "labels": {
          *         "topic": "physics"
          *       },
-         *       "title": "The sky"
+         *       "permission_mode": "default",
+         *       "title": "The sky",
+         *       "tool_rules": [
+         *         {
+         *           "permission": "ask",
+         *           "tools": "github__*"
+         *         }
+         *       ]
          *     }
          */
         CreateChat: {
@@ -1251,6 +1524,12 @@ export interface components {
              * @description A name of `GET /models`.
              */
             model?: string | null;
+            /**
+             * @description `ask`: a person is asked before a tool of the server runs, unless it only reads; `read_only`: such tools are denied; `default`: as the server is configured.
+             * @default default
+             * @example default
+             */
+            permission_mode?: components["schemas"]["PermissionMode"];
             /** @description The chat's choice. Without one, it has what is offered by default. */
             server_tools?: components["schemas"]["ServerTools"] | null;
             /**
@@ -1264,6 +1543,17 @@ export interface components {
              * @example The sky
              */
             title?: string;
+            /**
+             * Tool Rules
+             * @description Rules for tools of the server. They make the server's own stricter, and never looser. The first that fits counts, but one that denies wins.
+             * @example [
+             *       {
+             *         "permission": "ask",
+             *         "tools": "github__*"
+             *       }
+             *     ]
+             */
+            tool_rules?: components["schemas"]["ToolRule"][];
             /**
              * Tools
              * @description Tools that the client runs. The chat waits for their results.
@@ -1299,6 +1589,17 @@ export interface components {
             /** Workers */
             workers: number;
         };
+        /**
+         * Decision
+         * @description Answer to a question, in a word.
+         *
+         *     * `allow`, `deny`: an approval.
+         *     * `result`: the client's result.
+         *     * `accept`, `decline`, `cancel`: an input.
+         *     * `expired`: nobody answered in time.
+         * @enum {string}
+         */
+        Decision: "allow" | "deny" | "result" | "accept" | "decline" | "cancel" | "expired";
         /**
          * Draining
          * @description This process stops. Connect again, and another one continues.
@@ -2472,32 +2773,25 @@ export interface components {
          */
         PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["NativeToolCallDelta"] | components["schemas"]["NativeToolResultDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"] | components["schemas"]["ToolProgressDelta"];
         /**
-         * PendingToolCall
-         * @description A call of a tool that the client runs.
-         * @example {
-         *       "args": "{\"city\": \"Bern\"}",
-         *       "tool_call_id": "call_1",
-         *       "tool_name": "weather"
-         *     }
+         * Permission
+         * @description Permission to run a tool.
+         *
+         *     * `allow`: it runs.
+         *     * `ask`: a person is asked before it runs.
+         *     * `deny`: it does not run, and the model reads so.
+         * @enum {string}
          */
-        PendingToolCall: {
-            /**
-             * Args
-             * @description JSON as the model wrote it.
-             * @example {"city": "Bern"}
-             */
-            args: string;
-            /**
-             * Tool Call Id
-             * @example call_1
-             */
-            tool_call_id: string;
-            /**
-             * Tool Name
-             * @example weather
-             */
-            tool_name: string;
-        };
+        Permission: "allow" | "ask" | "deny";
+        /**
+         * PermissionMode
+         * @description Strictness of a chat about tools that do not only read.
+         *
+         *     * `default`: as the configuration says.
+         *     * `ask`: each call is asked.
+         *     * `read_only`: they are denied.
+         * @enum {string}
+         */
+        PermissionMode: "default" | "ask" | "read_only";
         /**
          * Pool
          * @description The database connections of this process.
@@ -2575,7 +2869,12 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            /**
+             * Decisions
+             * @description The decisions that stand, of the code `already_answered`. Else it is left out.
+             */
+            decisions?: components["schemas"]["CallDecision"][] | null;
             /**
              * Detail
              * @description For people.
@@ -2744,6 +3043,16 @@ export interface components {
             worker_id: string;
         };
         /**
+         * QuestionKind
+         * @description Kind of a question.
+         *
+         *     * `approval`: may the server run this call?
+         *     * `result`: the client runs this tool. What is its result?
+         *     * `input`: a tool asks a person something.
+         * @enum {string}
+         */
+        QuestionKind: "approval" | "result" | "input";
+        /**
          * QueueChanged
          * @description The chat's queue changed.
          * @example {
@@ -2903,7 +3212,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -3073,6 +3382,7 @@ export interface components {
          * @example {
          *       "chat": {
          *         "action_deadline": null,
+         *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -3085,7 +3395,9 @@ export interface components {
          *         "model": "fast",
          *         "owner_id": "local",
          *         "parent_chat_id": null,
+         *         "permission_mode": "default",
          *         "queue_length": 0,
+         *         "remembered_tools": {},
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "server_tools": {
          *           "mcp": [
@@ -3095,6 +3407,7 @@ export interface components {
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",
+         *         "tool_rules": [],
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
          *           "cache_read_tokens": 0,
@@ -3157,6 +3470,7 @@ export interface components {
          *         "action_required": null,
          *         "chat": {
          *           "action_deadline": null,
+         *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -3169,7 +3483,9 @@ export interface components {
          *           "model": "fast",
          *           "owner_id": "local",
          *           "parent_chat_id": null,
+         *           "permission_mode": "default",
          *           "queue_length": 0,
+         *           "remembered_tools": {},
          *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "server_tools": {
          *             "mcp": [
@@ -3179,6 +3495,7 @@ export interface components {
          *           "status": "waiting",
          *           "stored_bytes": 1480,
          *           "title": "The sky",
+         *           "tool_rules": [],
          *           "updated_at": "2026-03-01T09:30:02.480000Z",
          *           "usage": {
          *             "cache_read_tokens": 0,
@@ -3254,6 +3571,7 @@ export interface components {
          *       "action_required": null,
          *       "chat": {
          *         "action_deadline": null,
+         *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
@@ -3266,7 +3584,9 @@ export interface components {
          *         "model": "fast",
          *         "owner_id": "local",
          *         "parent_chat_id": null,
+         *         "permission_mode": "default",
          *         "queue_length": 0,
+         *         "remembered_tools": {},
          *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "server_tools": {
          *           "mcp": [
@@ -3276,6 +3596,7 @@ export interface components {
          *         "status": "waiting",
          *         "stored_bytes": 1480,
          *         "title": "The sky",
+         *         "tool_rules": [],
          *         "updated_at": "2026-03-01T09:30:02.480000Z",
          *         "usage": {
          *           "cache_read_tokens": 0,
@@ -3328,7 +3649,7 @@ export interface components {
          *     }
          */
         SnapshotData: {
-            /** @description The pending tool calls if the status is `requires_action`. */
+            /** @description Calls that the chat waits for if the status is `requires_action`. */
             action_required: components["schemas"]["ActionRequiredData"] | null;
             chat: components["schemas"]["Chat"];
             /**
@@ -3405,7 +3726,7 @@ export interface components {
          *     * `pending`: it has work and no worker yet.
          *     * `running`: a worker holds its lease and runs a turn.
          *     * `interrupting`: a stop was requested. The worker stores the answer so far.
-         *     * `requires_action`: it waits for the results of client tools, until a deadline.
+         *     * `requires_action`: it waits for answers of people, or results of client tools, until a deadline.
          *     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
          * @enum {string}
          */
@@ -3664,6 +3985,50 @@ export interface components {
             };
         };
         /**
+         * ToolApproval
+         * @description The answer to an `approval`: whether the call may run.
+         * @example {
+         *       "args": null,
+         *       "decision": "allow",
+         *       "reason": null,
+         *       "remember": null,
+         *       "tool_call_id": "call_1"
+         *     }
+         */
+        ToolApproval: {
+            /**
+             * Args
+             * @description Arguments to run it with, instead of the model's.
+             * @example null
+             */
+            args?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Decision
+             * @example allow
+             * @enum {string}
+             */
+            decision: "allow" | "deny";
+            /**
+             * Reason
+             * @description For the model, if the call is denied.
+             * @example null
+             */
+            reason?: string | null;
+            /**
+             * Remember
+             * @description `chat`: later calls of this tool in this chat are answered in the same way, unasked.
+             * @example null
+             */
+            remember?: "chat" | null;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+        };
+        /**
          * ToolCallDelta
          * @description A piece of a tool call: append `args`, and set the other fields that are present.
          * @example {
@@ -3894,6 +4259,39 @@ export interface components {
             started: string[];
         };
         /**
+         * ToolInput
+         * @description The answer of a person to an `input`.
+         * @example {
+         *       "content": {
+         *         "answer": "the blue one"
+         *       },
+         *       "input": "accept",
+         *       "tool_call_id": "call_1"
+         *     }
+         */
+        ToolInput: {
+            /**
+             * Content
+             * @description The answer, as the `schema` of the question has it. Only with `accept`.
+             * @example {
+             *       "answer": "the blue one"
+             *     }
+             */
+            content?: unknown;
+            /**
+             * Input
+             * @description `accept`: see `content`; `decline`: no answer; `cancel`: closed without a decision.
+             * @example accept
+             * @enum {string}
+             */
+            input: "accept" | "decline" | "cancel";
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+        };
+        /**
          * ToolProgressDelta
          * @description Progress of a tool that runs: append `text`, and set the other fields that are present.
          *
@@ -4033,6 +4431,24 @@ export interface components {
             type: "tool-result";
         };
         /**
+         * ToolRule
+         * @description A permission for the tools of the server whose names fit a pattern.
+         * @example {
+         *       "permission": "ask",
+         *       "tools": "github__*"
+         *     }
+         */
+        ToolRule: {
+            /** @example ask */
+            permission: components["schemas"]["Permission"];
+            /**
+             * Tools
+             * @description `*` and `?` as in file names.
+             * @example github__*
+             */
+            tools: string;
+        };
+        /**
          * TurnFailed
          * @description The turn failed.
          * @example {
@@ -4097,7 +4513,9 @@ export interface components {
          * @description Changes of a chat. A field that is left out stays as it is.
          * @example {
          *       "archived": true,
-         *       "title": "The sky"
+         *       "permission_mode": "ask",
+         *       "title": "The sky",
+         *       "tool_rules": null
          *     }
          */
         UpdateChat: {
@@ -4115,10 +4533,21 @@ export interface components {
                 [key: string]: string;
             } | null;
             /**
+             * @description As of a new chat, for calls that begin later. What was remembered is forgotten.
+             * @example ask
+             */
+            permission_mode?: components["schemas"]["PermissionMode"] | null;
+            /**
              * Title
              * @example The sky
              */
             title?: string | null;
+            /**
+             * Tool Rules
+             * @description All rules. They replace the old ones, and what was remembered is forgotten.
+             * @example null
+             */
+            tool_rules?: components["schemas"]["ToolRule"][] | null;
         };
         /**
          * Usage
@@ -5658,6 +6087,297 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "idempotency_key_reused" | "invalid_request" | "too_many_labels";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    answer_actions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswerActions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `already_answered`: A call was answered otherwise before; that decision stands.
+             *
+             *     * `no_action_required`: The chat is not waiting for this answer, or for any.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "already_answered" | "no_action_required";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Content Too Large.
+             *
+             *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
+             */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "body_too_large" | "chat_full" | "storage_full";
+                        /** @constant */
+                        status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `answer_mismatch`: An answer is of another kind than the question about the call.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             *
+             *     * `tool_call_unknown`: There is an answer for a call that is not asked, or there are two for one call.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "answer_mismatch" | "idempotency_key_reused" | "invalid_request" | "tool_call_unknown";
                         /** @constant */
                         status: 422;
                     };
@@ -9972,7 +10692,7 @@ export interface operations {
             /**
              * @description Conflict.
              *
-             *     * `no_action_required`: The chat is not waiting for tool results.
+             *     * `no_action_required`: The chat is not waiting for this answer, or for any.
              */
             409: {
                 headers: {
@@ -10034,7 +10754,7 @@ export interface operations {
              *
              *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
              *
-             *     * `tool_call_unknown`: There is a result for a call that is not pending, or there are two for one call.
+             *     * `tool_call_unknown`: There is an answer for a call that is not asked, or there are two for one call.
              *
              *     * `tool_results_missing`: Some pending calls have no result; all must be sent at once.
              */

@@ -105,12 +105,13 @@ export class ClientTools {
       for await (const event of client.follow(chatId, { signal: stop.signal })) {
         state.apply(event);
         onEvent?.(event);
-        const key = state.action && resultsKey(chatId, state.action.deadline);
+        const calls = state.action?.calls.filter((call) => call.kind === "result") ?? [];
+        const key = calls[0] && resultsKey(chatId, calls[0].expires_at);
         if (key !== round?.key) {
           round?.controller.abort(new Error("the chat no longer waits for this"));
           round = key === undefined ? undefined : { key, controller: linkedController(stop.signal) };
-          if (round !== undefined && state.action !== undefined) {
-            this.#answer(client, chatId, state.action.calls, round.key, round.controller.signal).catch(
+          if (round !== undefined) {
+            this.#answer(client, chatId, calls, round.key, round.controller.signal).catch(
               (error: unknown) => stop.abort(error),
             );
           }
@@ -195,6 +196,9 @@ class ActionState {
       this.action = data.action_required ?? undefined;
     } else if (event === "action_required") {
       this.action = data;
+    } else if (event === "action_answered" && this.action !== undefined) {
+      const calls = this.action.calls.filter((call) => data.open.includes(call.tool_call_id));
+      this.action = data.deadline === null ? undefined : { calls, deadline: data.deadline };
     } else if (event === "status") {
       this.#status = data.status;
       if (data.status !== "requires_action") this.action = undefined;
@@ -278,12 +282,12 @@ function errorResult(id: string, text: string): ToolResultInput {
 }
 
 /**
- * Return the idempotency key of the results that a chat waits for until `deadline`.
+ * Return the idempotency key of the results that a chat waits for until then.
  *
  * Every client makes the same, also after a restart. So results that arrive late, when the chat already waits
  * for other calls, are not taken for theirs, although models use the ids of their calls again.
  */
-function resultsKey(chatId: string, deadline: string): string {
-  const [seconds = "", fraction = ""] = deadline.replace(/Z$|\+00:00$/, "").split(".");
+function resultsKey(chatId: string, expiresAt: string): string {
+  const [seconds = "", fraction = ""] = expiresAt.replace(/Z$|\+00:00$/, "").split(".");
   return `tool-results-${chatId}-${seconds.replace(/\D/g, "")}.${fraction.padEnd(6, "0")}`;
 }

@@ -1,0 +1,116 @@
+"""Calls that a chat in ``requires_action`` waits for, and the answers."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from chatd.api.schema.tools import ToolResultInput
+from chatd.api.schema.types import (
+    JSON_BOUNDS,
+    MAX_ITEMS,
+    MAX_JSON_VALUES,
+    FewItems,
+    JsonValue,
+    RequestModel,
+    Sanitized,
+    ToolCallId,
+)
+from chatd.domain.answer import Approval, Decision, Input
+from chatd.domain.question import QuestionKind
+
+MAX_REASON_LENGTH = 4000
+"""A reason that a person gives. The model reads it."""
+
+
+class Action(BaseModel):
+    """A tool call that a chat waits for: a question to a person, or a tool that the client runs."""
+
+    tool_call_id: str = Field(examples=["call_1"])
+    tool_name: str = Field(examples=["weather"])
+    args: str = Field(description="JSON as the model wrote it.", examples=['{"city": "Bern"}'])
+    kind: QuestionKind = Field(
+        description="`approval`: may the server run it? `result`: the client runs it. `input`: a tool asks "
+        "a person something.",
+        examples=["result"],
+    )
+    message: str | None = Field(description="The question, for a person.", examples=[None])
+    answer_schema: dict[str, Any] | None = Field(
+        alias="schema",
+        description="JSON schema of the `content` that answers an `input`.",
+        examples=[None],
+    )
+    expires_at: datetime = Field(examples=["2026-03-01T09:35:00.120000Z"])
+
+
+class ToolApproval(RequestModel):
+    """The answer to an `approval`: whether the call may run."""
+
+    tool_call_id: ToolCallId = Field(examples=["call_1"])
+    decision: Literal["allow", "deny"] = Field(examples=["allow"])
+    reason: Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH), Sanitized] | None = (
+        Field(default=None, description="For the model, if the call is denied.", examples=[None])
+    )
+    args: dict[Annotated[str, Sanitized], JsonValue] | None = Field(
+        default=None,
+        description="Arguments to run it with, instead of the model's.",
+        max_length=MAX_JSON_VALUES,
+        json_schema_extra={**JSON_BOUNDS},
+        examples=[None],
+    )
+    remember: Literal["chat"] | None = Field(
+        default=None,
+        description="`chat`: later calls of this tool in this chat are answered in the same way, unasked.",
+        examples=[None],
+    )
+
+    @model_validator(mode="after")
+    def _check_args(self) -> Self:
+        if self.decision == "deny" and self.args is not None:
+            raise ValueError("args are for a call that is allowed")
+        return self
+
+    def to_domain(self) -> Approval:
+        return Approval(
+            tool_call_id=self.tool_call_id,
+            allowed=self.decision == "allow",
+            reason=self.reason or None,
+            args=self.args,
+            remember=self.remember is not None,
+        )
+
+
+class ToolInput(RequestModel):
+    """The answer of a person to an `input`."""
+
+    tool_call_id: ToolCallId = Field(examples=["call_1"])
+    input: Literal["accept", "decline", "cancel"] = Field(
+        description="`accept`: see `content`; `decline`: no answer; `cancel`: closed without a decision.",
+        examples=["accept"],
+    )
+    content: JsonValue = Field(
+        default=None,
+        description="The answer, as the `schema` of the question has it. Only with `accept`.",
+        examples=[{"answer": "the blue one"}],
+    )
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if self.input != "accept" and self.content is not None:
+            raise ValueError("content is for an input that is accepted")
+        return self
+
+    def to_domain(self) -> Input:
+        return Input(
+            tool_call_id=self.tool_call_id, decision=Decision(self.input), content=self.content
+        )
+
+
+class AnswerActions(RequestModel):
+    """Answers to some or all of the calls that a chat waits for, each once."""
+
+    answers: Annotated[list[ToolApproval | ToolResultInput | ToolInput], FewItems] = Field(
+        min_length=1,
+        max_length=MAX_ITEMS,
+        examples=[[{"tool_call_id": "call_1", "decision": "allow"}]],
+    )
