@@ -68,3 +68,15 @@ async def test_close_sends_the_head_first() -> None:
     assert response.is_closing()
     await next_turn_of_the_loop()
     assert transport.sent == [b"head"]
+
+
+async def test_head_of_a_client_that_has_gone_is_dropped() -> None:
+    """A closed transport of uvloop raises when it is written to, here where nobody could handle it."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    transport, response = response_transport()
+    response.write(b"head")
+    transport.close()
+    await next_turn_of_the_loop()
+    response.close()
+    assert (transport.sent, errors) == ([], [])
