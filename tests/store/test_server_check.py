@@ -30,6 +30,7 @@ LEAKS = {
     "standard_conforming_strings": "off",
     "row_security": "off",
     "jit": "on",
+    "plan_cache_mode": "force_custom_plan",
 }
 
 
@@ -125,6 +126,19 @@ async def test_settings_of_role_and_database_do_not_leak(server: str, level: str
             assert await migrate.up(role.dsn)
         finally:
             await database.close()
+
+
+async def test_statement_is_planned_once_for_a_connection(dsn: str) -> None:
+    database = Database(dsn, pool_size=1)
+    await database.open()
+    query = "SELECT count(*) FROM chats WHERE owner_id = $1"
+    for _ in range(3):
+        await database.fetch(query, "ann")
+    (plans,) = await database.fetch(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", query
+    )
+    assert tuple(plans) == (3, 0)
+    await database.close()
 
 
 async def test_concurrent_updates_of_one_row_are_serial_under_repeatable_read(server: str) -> None:
