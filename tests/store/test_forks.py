@@ -149,6 +149,7 @@ async def test_fork_has_what_its_source_is_and_nothing_of_what_it_does(
         title="a title",
         labels={"a": "b"},
         server_tools={"mcp": ["time"]},
+        permissions={"mode": "ask", "remembered": {"clock": "allow"}},
         last_model_config_id=OTHER_MODEL,
         attempts=1,
         recoveries=1,
@@ -161,6 +162,7 @@ async def test_fork_has_what_its_source_is_and_nothing_of_what_it_does(
         for chat in (empty, source, fork)
     ]
     expected = of_empty | {name: of_source[name] for name in COPIED}
+    expected["permissions"] = {"mode": "ask"}  # what was remembered was said of the other chat
     assert {name: of_fork[name] for name in of_fork.keys() - OF_ITS_OWN} == {
         name: expected[name] for name in of_fork.keys() - OF_ITS_OWN
     }
