@@ -158,6 +158,7 @@ def tool_span(chat: Chat, *, tool: str, call_id: str) -> AbstractContextManager[
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": tool,
         "gen_ai.tool.call.id": call_id,
+        "gen_ai.tool.type": "extension",
         _CONVERSATION_ID: str(chat.id),
     }
     return _span(f"execute_tool {tool}", SpanKind.INTERNAL, attributes)

@@ -56,6 +56,7 @@ class ToolExecution:
         self._metrics = metrics
         self._progress = progress
         self._on_end = on_end
+        self._outcome: ToolOutcomeKind | None = None
         self._scope = anyio.CancelScope()
         self._is_cancelled = False
 
@@ -114,8 +115,8 @@ class ToolExecution:
                 self._progress.end()
                 if self.result is None and not self.lost:
                     self._observe(ToolOutcomeKind.CANCELLED)
-                if self.result is None or self.result.is_error:
-                    tracing.set_error(span, "tool_error" if self.result else "cancelled")
+                if self._outcome is not ToolOutcomeKind.DONE:
+                    tracing.set_error(span, self._outcome or "lost")
                 self._on_end(self)
 
     def _end_with(self, outcome: ToolOutcome) -> None:
@@ -138,6 +139,7 @@ class ToolExecution:
             self._observe(kind)
 
     def _observe(self, kind: ToolOutcomeKind) -> None:
+        self._outcome = kind
         seconds = anyio.current_time() - self.stage.started_at
         self._metrics.tool_calls.add(Executor.SERVER, kind)
         self._metrics.tool_seconds.observe(seconds, self.call.name)

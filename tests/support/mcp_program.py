@@ -26,6 +26,7 @@ NAMES = (
     "large",
     "large_line",
     "flood",
+    "no_utf8",
     "fail",
     "exit",
 )
@@ -74,6 +75,12 @@ def page(params: dict[str, Any]) -> dict[str, Any]:
     listed = tools()
     more = {"nextCursor": str(start + PAGE)} if start + PAGE < len(listed) else {}
     return {"tools": listed[start : start + PAGE], **more}
+
+
+def answer_without_utf8(request: dict[str, Any]) -> None:
+    message = {"jsonrpc": "2.0", "id": request["id"], "result": text("a MARK b")}
+    sys.stdout.buffer.write(json.dumps(message).encode().replace(b"MARK", b"\xff\xc3(") + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def steps(args: dict[str, Any], token: Any) -> dict[str, Any]:
@@ -136,6 +143,9 @@ def answer(request: dict[str, Any]) -> None:
             result = page(params)
         case "tools/call":
             args = params.get("arguments") or {}
+            if params["name"] == "no_utf8":
+                answer_without_utf8(request)
+                return
             if params["name"] == "steps":
                 result = steps(args, params["_meta"]["progressToken"])
             else:

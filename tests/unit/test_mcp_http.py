@@ -90,12 +90,16 @@ def _garbage(_: Request) -> bytes:
     return response(200, b"\x00[[[[")
 
 
+def _no_utf8(request: Request) -> bytes:
+    return response(200, ordinary(request).partition(b"\r\n\r\n")[2].replace(b"done", b"\xff\xc3("))
+
+
 def _other_type(_: Request) -> bytes:
     return response(200, b"<html>", media_type="text/html")
 
 
 @pytest.mark.parametrize(
-    "answer", [_large, _compressed, _large_event, _endless_events, _garbage, _other_type]
+    "answer", [_large, _compressed, _large_event, _endless_events, _garbage, _no_utf8, _other_type]
 )
 async def test_answer_that_cannot_be_taken_is_an_error_and_the_next_call_works(
     answer: object, monkeypatch: pytest.MonkeyPatch

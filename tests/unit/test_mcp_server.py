@@ -52,6 +52,12 @@ async def test_content_of_an_unknown_kind_is_named() -> None:
     )
 
 
+async def test_what_is_no_utf8_in_a_result_is_replaced() -> None:
+    async with running_program() as server:
+        result = await server.call("no_utf8", {}, seconds=20)
+    assert (result.text, result.is_error) == ("a \ufffd\ufffd( b", False)
+
+
 async def test_large_result_arrives_whole() -> None:
     async with running_program() as server:
         assert len((await server.call("large", {"size": 5_000_000}, seconds=20)).text) == 5_000_000
@@ -96,14 +102,14 @@ async def test_list_of_ten_thousand_tools_is_cut_in_words() -> None:
 
 async def test_pages_without_end_are_read_up_to_a_bound() -> None:
     async with running_program("pages without end") as server:
-        assert len((await server.tools()).tools) == 10
+        assert len((await server.tools()).tools) == 11
 
 
 async def test_schema_of_one_megabyte_costs_its_tool() -> None:
     async with running_program("large schema") as server:
         tools = await server.tools()
     assert "echo" not in [tool.name for tool in tools.tools]
-    assert len(tools.tools) == 9
+    assert len(tools.tools) == 10
     assert tools.notices[0].startswith("'echo' of MCP server srv cannot be offered")
 
 

@@ -1,6 +1,7 @@
 """Traces: one tree from the request to the model call, also over a takeover, and no content in it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from support.client_tools import calling_provider
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, running_daemon, running_daemons
 from support.leases import orphan_chats
@@ -18,6 +20,7 @@ from support.providers import (
     text_delta,
     tool_call_delta,
 )
+from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -228,6 +231,47 @@ async def test_client_tools_span_is_below_the_next_turn(dsn: str, recorded: Reco
         assert wait.start_time is not None
         assert wait.end_time is not None
         assert wait.start_time < submitted.start_time < wait.end_time
+
+
+async def test_call_of_a_server_tool_is_a_span_of_its_turn(
+    dsn: str, recorded: RecordedSpans
+) -> None:
+    async def answer(request: ToolCallRequest) -> bytes:
+        if request.json.get("note") == "never":
+            await asyncio.sleep(3600)
+        return response(MARK, status=404 if request.target == "/look" else 200)
+
+    calls = [
+        tool_call_delta("pay", "done", json.dumps({"note": MARK})),
+        tool_call_delta("look", "error", index=1),
+        tool_call_delta("pay", "timeout", json.dumps({"note": "never"}), index=2),
+    ]
+    async with (
+        tool_endpoint(answer) as endpoint,
+        running_daemon(
+            dsn,
+            calling_provider(calls),
+            **tools(endpoint, tools={"timeout_seconds": 0.5}),
+        ) as chatd,
+    ):
+        chat = await chatd.api.create(MARK)
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        turn = await recorded.one("turn")
+        spans = [*recorded.named("execute_tool pay"), *recorded.named("execute_tool look")]
+    assert len(spans) == 3
+    for span in spans:
+        assert span.parent is not None
+        assert (span.parent.span_id, span.kind) == (id_of(turn), SpanKind.INTERNAL)
+        attributes = dict(span.attributes or {})
+        outcome = attributes.pop("gen_ai.tool.call.id")
+        assert attributes.pop("error.type", "done") == outcome
+        assert (span.status.status_code is StatusCode.ERROR) == (outcome != "done")
+        assert attributes == {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": span.name.removeprefix("execute_tool "),
+            "gen_ai.tool.type": "extension",
+            "gen_ai.conversation.id": chat["id"],
+        }
 
 
 async def test_queued_message_is_in_the_trace_of_its_request(

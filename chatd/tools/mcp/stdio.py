@@ -67,19 +67,31 @@ async def _receive(
                 await link.intake.add_bytes(len(chunk))
                 for line in lines.split(chunk):
                     await link.intake.add_message()
-                    try:
-                        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    except ValueError:
-                        foreign_lines += 1
-                        if foreign_lines > MAX_FOREIGN_LINES:
-                            raise IntakeRefused("what it writes is not MCP") from None
+                    message = _parsed(line)
+                    if message is not None:
+                        await received.send(message)
                         continue
-                    await received.send(SessionMessage(message))
+                    foreign_lines += 1
+                    if foreign_lines > MAX_FOREIGN_LINES:
+                        link.end("what it writes is not MCP")
+                        return
         except IntakeRefused as error:
             link.end(str(error))
         except _STREAM_ENDED:
             await exited(process, seconds=1.0)
             link.end(_end_in_words(process.returncode))
+
+
+def _parsed(line: bytes) -> SessionMessage | None:
+    """Return the message of a line. What is no UTF-8 in it is replaced. None: it is no message."""
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValueError:
+        text = line.decode(errors="replace")
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))
+    except ValueError:
+        return None
 
 
 class LineBuffer:
