@@ -36,6 +36,7 @@ from chatd.client.errors import (
     UnexpectedResponse,
 )
 from chatd.client.events import (
+    ActionAnswered,
     ActionRequired,
     ChatChanged,
     ChatDeleted,
@@ -62,6 +63,8 @@ from chatd.client.tool_calls import ToolCall, ToolFunction
 from chatd.client.tools import ClientTools
 from chatd.client.transcript import IDLE_STATUSES, Transcript
 from chatd.client.types import (
+    Action,
+    CallDecision,
     Chat,
     Content,
     Explanation,
@@ -74,13 +77,19 @@ from chatd.client.types import (
     QueuedMessage,
     SendMessageResult,
     Tool,
+    ToolApproval,
     ToolCallRecord,
+    ToolInput,
     ToolResultInput,
+    ToolRule,
 )
 
 __all__ = [
     "IDLE_STATUSES",
+    "Action",
+    "ActionAnswered",
     "ActionRequired",
+    "CallDecision",
     "Chat",
     "ChatChanged",
     "ChatDeleted",
@@ -122,11 +131,14 @@ __all__ = [
     "StreamReset",
     "TooManyRequests",
     "Tool",
+    "ToolApproval",
     "ToolCall",
     "ToolCallRecord",
     "ToolCallsChanged",
     "ToolFunction",
+    "ToolInput",
     "ToolResultInput",
+    "ToolRule",
     "Transcript",
     "TurnFailed",
     "Unauthorized",

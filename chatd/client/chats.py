@@ -1,30 +1,22 @@
-"""Methods for chats, their messages and their queues."""
+"""Methods for chats."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from chatd.client.http import Http, api_path
+from chatd.client.http import Http, api_path, drop_none
 from chatd.client.pagination import paginate
 from chatd.client.types import (
-    BusyBehavior,
     Chat,
     Content,
     Explanation,
     JournalEntry,
-    Message,
-    QueuedMessage,
-    SendMessageResult,
+    PermissionMode,
     ServerTools,
     Status,
     Tool,
     ToolCallRecord,
+    ToolRule,
 )
-
-
-def drop_none(**fields: Any) -> dict[str, Any]:
-    """Return the fields that are not None."""
-    return {name: value for name, value in fields.items() if value is not None}
-
 
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200
 
@@ -45,6 +37,8 @@ class Chats:
         labels: Mapping[str, str] | None = None,
         tools: Sequence[Tool] | None = None,
         server_tools: ServerTools | None = None,
+        permission_mode: PermissionMode | None = None,
+        tool_rules: Sequence[ToolRule] | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
         """Create a chat. With ``content`` it is answered at once. Without, it waits for a message.
@@ -57,6 +51,9 @@ class Chats:
             labels: Labels by name.
             tools: Tools that this client runs. See ``Client.submit_tool_results``.
             server_tools: Chosen MCP servers and HTTP tools of the server. Default: as it is configured.
+            permission_mode: ``ask``: a person allows each call of a server tool that does not only read.
+                ``read_only``: such calls are denied.
+            tool_rules: Permissions for server tools, stricter than those of the configuration.
             idempotency_key: Key of the request, see ``Client``.
 
         Raises:
@@ -71,6 +68,8 @@ class Chats:
             labels=labels,
             tools=tools,
             server_tools=server_tools,
+            permission_mode=permission_mode,
+            tool_rules=tool_rules,
         )
         chat: Chat = await self._http.request(
             "POST", "/chats", json=body, idempotency_key=idempotency_key
@@ -143,6 +142,8 @@ class Chats:
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
         archived: bool | None = None,
+        permission_mode: PermissionMode | None = None,
+        tool_rules: Sequence[ToolRule] | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
         """Change title or labels at any time. Archive or unarchive an idle chat, with its descendants.
@@ -155,7 +156,13 @@ class Chats:
         chat: Chat = await self._http.request(
             "PATCH",
             api_path("chats", chat_id),
-            json=drop_none(title=title, labels=labels, archived=archived),
+            json=drop_none(
+                title=title,
+                labels=labels,
+                archived=archived,
+                permission_mode=permission_mode,
+                tool_rules=tool_rules,
+            ),
             idempotency_key=idempotency_key,
         )
         return chat
@@ -217,143 +224,3 @@ class Chats:
         return paginate(
             self._http, api_path("chats", chat_id, "events"), params, cursor_param="after"
         )
-
-
-class Messages:
-    """Methods for the messages of a chat, as ``client.messages``."""
-
-    def __init__(self, http: Http) -> None:
-        self._http = http
-
-    def list(
-        self, chat_id: str, *, after_id: int = 0, page_size: int = 100
-    ) -> AsyncIterator[Message]:
-        """Return the history, oldest first, from the start or after the message ``after_id``."""
-        params = {"after_id": after_id, "limit": page_size}
-        return paginate(
-            self._http, api_path("chats", chat_id, "messages"), params, cursor_param="after_id"
-        )
-
-    async def list_older(
-        self, chat_id: str, before_id: int, *, page_size: int = 100
-    ) -> AsyncIterator[Message]:
-        """Return the history before the message ``before_id``, newest first.
-
-        A snapshot has the newest messages only. Its ``older_cursor`` is the ``before_id`` of the others.
-        """
-        cursor: int | None = before_id
-        while cursor is not None:
-            params = {"before_id": cursor, "limit": page_size}
-            page = await self._http.request(
-                "GET", api_path("chats", chat_id, "messages"), params=params
-            )
-            for message in reversed(page["items"]):
-                yield message
-            cursor = page.get("next_cursor")
-
-    async def send(
-        self,
-        chat_id: str,
-        content: Content,
-        *,
-        model: str | None = None,
-        busy_behavior: BusyBehavior | None = None,
-        idempotency_key: str | None = None,
-    ) -> SendMessageResult:
-        """Send a message. An idle chat answers it at once.
-
-        Args:
-            chat_id: Chat that receives the message.
-            content: A text, or a list of parts.
-            model: Model of this and later messages. Default: the chat's.
-            busy_behavior: Behavior if the chat is busy. Default: the message is queued.
-            idempotency_key: Key of the request, see ``Client``.
-
-        Raises:
-            Conflict: The chat is archived, or it is busy and ``busy_behavior`` is ``reject``.
-            TooManyRequests: The queue is full, or the owner has too many active chats.
-        """
-        sent: SendMessageResult = await self._http.request(
-            "POST",
-            api_path("chats", chat_id, "messages"),
-            json=drop_none(content=content, model=model, busy_behavior=busy_behavior),
-            idempotency_key=idempotency_key,
-        )
-        return sent
-
-    async def edit(
-        self,
-        chat_id: str,
-        message_id: int,
-        content: Content,
-        *,
-        idempotency_key: str | None = None,
-    ) -> Message:
-        """Replace a user message and all later messages by a new one, and have it answered.
-
-        Raises:
-            InvalidRequest: The message is not a user message.
-            Conflict: The chat is archived.
-        """
-        message: Message = await self._http.request(
-            "PATCH",
-            api_path("chats", chat_id, "messages", message_id),
-            json={"content": content},
-            idempotency_key=idempotency_key,
-        )
-        return message
-
-    async def regenerate(
-        self, chat_id: str, message_id: int, *, idempotency_key: str | None = None
-    ) -> Chat:
-        """Have the user's message that led to this one answered again. Later messages are dropped.
-
-        Raises:
-            Conflict: The chat is archived.
-        """
-        chat: Chat = await self._http.request(
-            "POST",
-            api_path("chats", chat_id, "messages", message_id, "regenerate"),
-            idempotency_key=idempotency_key,
-        )
-        return chat
-
-    async def file(self, chat_id: str, file_id: str) -> bytes:
-        """Return the bytes of a file that a message of the chat refers to."""
-        data: bytes = await self._http.request(
-            "GET", api_path("chats", chat_id, "files", file_id), raw=True
-        )
-        return data
-
-
-class Queue:
-    """Methods for the queued messages of a chat, as ``client.queue``."""
-
-    def __init__(self, http: Http) -> None:
-        self._http = http
-
-    async def list(self, chat_id: str) -> Sequence[QueuedMessage]:
-        """Return the queued messages, the next one first."""
-        pages = paginate(
-            self._http, api_path("chats", chat_id, "queue"), {}, cursor_param="after_id"
-        )
-        return [item async for item in pages]
-
-    async def remove(self, chat_id: str, queued_id: int) -> None:
-        """Remove a message from the queue."""
-        await self._http.request(
-            "DELETE",
-            api_path("chats", chat_id, "queue", queued_id),
-            done_code="queued_message_not_found",
-        )
-
-    async def promote(
-        self, chat_id: str, queued_id: int, *, idempotency_key: str | None = None
-    ) -> Chat:
-        """Move a queued message to the front. A running turn stops for it and keeps its answer so far."""
-        chat: Chat = await self._http.request(
-            "POST",
-            api_path("chats", chat_id, "queue", queued_id, "promote"),
-            idempotency_key=idempotency_key,
-        )
-        return chat

@@ -1,14 +1,22 @@
 """Client of one chatd, or of several behind one address."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from chatd.client.chats import Chats, Messages, Queue
+from chatd.client.chats import Chats
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http, TokenSource, api_path
+from chatd.client.messages import Messages, Queue
 from chatd.client.pagination import paginate
-from chatd.client.types import Chat, Model, ProcessStatus, ToolResultInput
+from chatd.client.types import (
+    Chat,
+    Model,
+    ProcessStatus,
+    ToolApproval,
+    ToolInput,
+    ToolResultInput,
+)
 
 
 class Client:
@@ -108,6 +116,83 @@ class Client:
             idempotency_key=idempotency_key,
         )
         return chat
+
+    async def answer_actions(
+        self,
+        chat_id: str,
+        answers: Sequence[ToolApproval | ToolResultInput | ToolInput],
+        *,
+        idempotency_key: str | None = None,
+    ) -> Chat:
+        """Answer some or all of the calls that a chat waits for, as in ``Transcript.action_required``.
+
+        The chat goes on when it waits for none any more. The same answer again changes nothing.
+
+        Args:
+            chat_id: Chat with the status ``requires_action``.
+            answers: One answer for each call: an approval, an input or a result.
+            idempotency_key: Key of the request, see ``Client``.
+
+        Raises:
+            Conflict: Somebody else answered otherwise (``already_answered``, and ``decisions`` has the
+                decisions that stand), or the chat does not wait for this answer.
+            InvalidRequest: A call is not asked, or its question is of another kind.
+        """
+        chat: Chat = await self._http.request(
+            "POST",
+            api_path("chats", chat_id, "actions"),
+            json={"answers": [*answers]},
+            idempotency_key=idempotency_key,
+        )
+        return chat
+
+    async def approve(
+        self,
+        chat_id: str,
+        tool_call_id: str,
+        *,
+        args: Mapping[str, Any] | None = None,
+        remember: bool = False,
+    ) -> Chat:
+        """Allow a call to run.
+
+        Args:
+            chat_id: Chat that waits for the approval.
+            tool_call_id: Id of the call.
+            args: Arguments to run it with, instead of the model's.
+            remember: True: later calls of this tool in the chat run unasked.
+
+        Raises:
+            Conflict, InvalidRequest: As ``answer_actions``.
+        """
+        answer: ToolApproval = {"tool_call_id": tool_call_id, "decision": "allow"}
+        if args is not None:
+            answer["args"] = {**args}
+        if remember:
+            answer["remember"] = "chat"
+        return await self.answer_actions(chat_id, [answer])
+
+    async def deny(
+        self,
+        chat_id: str,
+        tool_call_id: str,
+        *,
+        reason: str | None = None,
+        remember: bool = False,
+    ) -> Chat:
+        """Do not allow a call to run. The model reads the ``reason``.
+
+        With ``remember`` the answer holds for later calls of this tool in the chat.
+
+        Raises:
+            Conflict, InvalidRequest: As ``answer_actions``.
+        """
+        answer: ToolApproval = {"tool_call_id": tool_call_id, "decision": "deny"}
+        if reason:
+            answer["reason"] = reason
+        if remember:
+            answer["remember"] = "chat"
+        return await self.answer_actions(chat_id, [answer])
 
     def follow(
         self,

@@ -5,6 +5,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from chatd.client.types import CallDecision
+
 
 class ClientError(Exception):
     """Base class of all errors of this client."""
@@ -35,7 +37,8 @@ class UnexpectedResponse(ClientError):
 class ChatdHTTPError(ClientError):
     """Rejection by the server. ``code`` is stable and meant for programs, ``detail`` for people.
 
-    ``errors`` has ``where`` and ``message`` of each invalid field. ``code`` is ``unknown`` if a proxy
+    ``errors`` has ``where`` and ``message`` of each invalid field. ``decisions`` are those about tool calls
+    that stand, if ``code`` is ``already_answered``. ``code`` is ``unknown`` if a proxy
     between client and server rejected the request.
     """
 
@@ -46,9 +49,11 @@ class ChatdHTTPError(ClientError):
         code: str = "unknown",
         detail: str = "",
         errors: Sequence[Mapping[str, str]] = (),
+        decisions: Sequence[CallDecision] = (),
         retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
+        self.decisions = tuple(decisions)
         self.status = status
         self.code = code
         self.detail = detail
@@ -118,5 +123,6 @@ def http_error(status: int, problem: Any, *, retry_after: float | None) -> Chatd
         code=str(body.get("code", "unknown")),
         detail=str(body.get("detail", "")),
         errors=body.get("errors") or (),
+        decisions=body.get("decisions") or (),
         retry_after=retry_after,
     )

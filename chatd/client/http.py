@@ -42,6 +42,11 @@ def api_path(*segments: str | int) -> str:
     return "".join(f"/{quote(text, safe='')}" for text in texts)
 
 
+def drop_none(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 class Http:
     """Connection pool to one chatd, or to several behind one address."""
 

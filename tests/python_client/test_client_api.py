@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from support.client_tools import provider_of_rounds
 from support.in_process import running_daemon
 from support.providers import ECHO_SCRIPT, scripted
+from support.tool_endpoint import tool_endpoint, tools
 
 from chatd.client import (
     ActionRequired,
@@ -21,6 +23,7 @@ from chatd.client import (
     NotFound,
     Tool,
     ToolResultInput,
+    ToolRule,
     Transcript,
     text_of,
 )
@@ -222,3 +225,36 @@ async def test_file_of_a_message_is_fetched_as_bytes(dsn: str) -> None:
         assert await client.messages.file(chat["id"], part["file_id"]) == data
         with pytest.raises(NotFound):
             await client.messages.file(chat["id"], chat["id"])
+
+
+async def test_calls_are_approved_denied_and_answered_once(dsn: str) -> None:
+    rounds = [[("pay", '{"note": "rent"}')], [("pay", "{}"), ("pay", "{}")], [("pay", "{}")]]
+    rules: list[ToolRule] = [{"tools": "pay", "permission": "ask"}]
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(dsn, provider_of_rounds(*rounds), **tools(endpoint)) as chatd,
+        Client(str(chatd.api.http.base_url)) as client,
+    ):
+        chat_id = (await client.chats.create("go", tool_rules=rules))["id"]
+        asked = await until(client, chat_id, "requires_action")
+        assert asked.action_required is not None
+        [action] = asked.action_required["calls"]
+        assert (action["kind"], action["tool_call_id"]) == ("approval", "c0")
+        await client.approve(chat_id, "c0", args={"note": "half of it"})
+        while (chat := await client.chats.get(chat_id))["actions"] is None or len(
+            chat["actions"]
+        ) != 2:
+            await until(client, chat_id, "requires_action")
+        assert [request.json for request in endpoint.requests] == [{"note": "half of it"}]
+        await client.deny(chat_id, "c0", reason="too much")
+        await client.deny(chat_id, "c0", reason="too much")  # the same again
+        with pytest.raises(Conflict) as caught:
+            await client.approve(chat_id, "c0")
+        [decision] = caught.value.decisions
+        assert caught.value.code == "already_answered"
+        assert (decision["decision"], decision["reason"]) == ("deny", "too much")
+        await client.approve(chat_id, "c1", remember=True)
+        await until(client, chat_id, "waiting")
+        assert len(endpoint.requests) == 3, "the last one runs unasked"
+        changed = await client.chats.update(chat_id, permission_mode="read_only")
+        assert (changed["permission_mode"], changed["tool_rules"]) == ("read_only", rules)

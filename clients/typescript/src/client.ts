@@ -1,6 +1,8 @@
 import { EventStream, chatListRules, chatRules, type FollowOptions } from "./follow.js";
 import { apiPath, Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
+  ActionAnswer,
+  ToolApproval,
   UpdateChat,
   Chat,
   ChatEvent,
@@ -68,6 +70,35 @@ export class Client {
     options: RequestOptions = {},
   ): Promise<Chat> {
     return this.#http.request("POST", apiPath("chats", chatId, "tool-results"), { ...options, body: { results } });
+  }
+
+  /**
+   * Answer some or all of the calls that the chat waits for: with an approval, an input or a result each.
+   *
+   * A rejection with the code `already_answered` has the decisions that stand, of whoever was first.
+   */
+  answerActions(chatId: string, answers: readonly ActionAnswer[], options: RequestOptions = {}): Promise<Chat> {
+    return this.#http.request("POST", apiPath("chats", chatId, "actions"), { ...options, body: { answers } });
+  }
+
+  /** Allow a call to run: with other `args`, or with `remember: "chat"` for later calls of the tool, too. */
+  approve(
+    chatId: string,
+    toolCallId: string,
+    { args, remember, ...options }: Pick<ToolApproval, "args" | "remember"> & RequestOptions = {},
+  ): Promise<Chat> {
+    const given = { ...(args ? { args } : {}), ...(remember ? { remember } : {}) };
+    return this.answerActions(chatId, [{ tool_call_id: toolCallId, decision: "allow", ...given }], options);
+  }
+
+  /** Do not allow a call to run. The model reads the `reason`. */
+  deny(
+    chatId: string,
+    toolCallId: string,
+    { reason, remember, ...options }: Pick<ToolApproval, "reason" | "remember"> & RequestOptions = {},
+  ): Promise<Chat> {
+    const given = { ...(reason ? { reason } : {}), ...(remember ? { remember } : {}) };
+    return this.answerActions(chatId, [{ tool_call_id: toolCallId, decision: "deny", ...given }], options);
   }
 
   /**

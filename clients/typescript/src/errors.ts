@@ -1,5 +1,7 @@
 /** Errors of the client: the server cannot be reached, or it rejects a request. */
 
+import type { CallDecision, Problem } from "./types.js";
+
 /** Base class of every error that this client throws on purpose. */
 export class ClientError extends Error {
   /** True if the same request may succeed later. */
@@ -47,18 +49,21 @@ export class ChatdHTTPError extends ClientError {
   readonly code: string;
   readonly detail: string;
   readonly errors: readonly FieldProblem[];
+  /** The decisions about tool calls that stand, if `code` is `already_answered`. */
+  readonly decisions: readonly CallDecision[];
 
   constructor(
     readonly status: number,
     problem: unknown,
     retryAfter?: number,
   ) {
-    const body = (problem ?? {}) as { code?: string; detail?: string; errors?: FieldProblem[] };
+    const body = (problem ?? {}) as Partial<Problem>;
     const code = body.code ?? "unknown";
     super(`${body.detail || "The server gave no reason."} (${status} ${code})`);
     this.code = code;
     this.detail = body.detail ?? "";
     this.errors = body.errors ?? [];
+    this.decisions = body.decisions ?? [];
     this.retryAfter = retryAfter;
     // 429 is retryable only with a Retry-After: a full queue does not empty by asking again.
     this.retryable = RETRYABLE_STATUSES.has(status) || (status === 429 && retryAfter !== undefined);

@@ -53,6 +53,36 @@ test("a rejection has status, code and detail, and is not retried", async () => 
   );
 });
 
+test("calls are approved and denied, and a refusal has the decisions that stand", async () => {
+  const decisions = [{ tool_call_id: "t", decision: "deny", reason: "too much" }];
+  await withServer(
+    (response, _, count) => {
+      if (count < 3) json(response, 200, { id: "c" });
+      else json(response, 409, { status: 409, code: "already_answered", detail: "It was.", errors: [], decisions });
+    },
+    async (url, requests) => {
+      const client = new Client(url);
+      await client.approve("c", "t", { args: { note: "half" }, remember: "chat", idempotencyKey: "mine" });
+      await client.deny("c", "t", { reason: "too much" });
+      await client.answerActions("c", [{ tool_call_id: "t", input: "accept", content: { answer: 1 } }]);
+      assert.deepEqual(
+        requests.map(({ url, body }) => [url, JSON.parse(body).answers]),
+        [
+          [{ tool_call_id: "t", decision: "allow", args: { note: "half" }, remember: "chat" }],
+          [{ tool_call_id: "t", decision: "deny", reason: "too much" }],
+          [{ tool_call_id: "t", input: "accept", content: { answer: 1 } }],
+        ].map((answers) => ["/api/v1/chats/c/actions", answers]),
+      );
+      assert.equal(requests[0]?.headers["idempotency-key"], "mine");
+      await assert.rejects(client.approve("c", "t"), (error) => {
+        assert(error instanceof ChatdHTTPError);
+        assert.deepEqual([error.code, error.decisions], ["already_answered", decisions]);
+        return true;
+      });
+    },
+  );
+});
+
 test("a stream waits for a limit to pass", async () => {
   await withServer(
     (response, _, count) => {
