@@ -134,7 +134,7 @@ class Client:
             idempotency_key: Key of the request, see ``Client``.
 
         Raises:
-            Conflict: Somebody else answered otherwise (``already_answered``, and ``decisions`` has the
+            Conflict: Another caller answered otherwise (``already_answered``, and ``decisions`` has the
                 decisions that stand), or the chat does not wait for this answer.
             InvalidRequest: A call is not asked, or its question is of another kind.
         """

@@ -75,7 +75,7 @@ export class Client {
   /**
    * Answer some or all of the calls that the chat waits for: with an approval, an input or a result each.
    *
-   * A rejection with the code `already_answered` has the decisions that stand, of whoever was first.
+   * A rejection with the code `already_answered` has the decisions that stand.
    */
   answerActions(chatId: string, answers: readonly ActionAnswer[], options: RequestOptions = {}): Promise<Chat> {
     return this.#http.request("POST", apiPath("chats", chatId, "actions"), { ...options, body: { answers } });
