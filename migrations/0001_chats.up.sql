@@ -527,7 +527,7 @@ CREATE TABLE chat_tool_calls (
     CONSTRAINT chat_tool_calls_asked_question CHECK (
         question IS NOT NULL OR (state <> 'asked' AND decision IS NULL))
 );
-CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id) WHERE completed_at IS NULL;
+CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id, message_id) WHERE completed_at IS NULL;
 -- Finding the call that an answer is about, and an earlier answer to it.
 CREATE INDEX chat_tool_calls_question_idx ON chat_tool_calls (chat_id, tool_call_id, message_id)
     WHERE question IS NOT NULL;

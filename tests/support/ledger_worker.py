@@ -42,7 +42,7 @@ _LIMITS = TurnLimits(
     model_call_timeout_seconds=60,
     timeout_seconds=600,
     client_tool_timeout_seconds=600,
-    max_steps=50,
+    max_steps=100,
 )
 _SCHEMA = {
     "type": "object",
@@ -80,7 +80,13 @@ class LedgerWorker:
             limits=_LIMITS,
             retry=RetryPolicy(max_attempts=3, backoff_seconds=0.01, backoff_max_seconds=0.01),
             tools=ToolRegistry(map(self._tool, (Kind.ONCE, Kind.IDEMPOTENT, Kind.TOO_SLOW))),
-            tool_limits=ToolLimits(parallel=3, output_bytes=1_000, keep_bytes=0, keep_days=7),
+            tool_limits=ToolLimits(
+                parallel=self.world.parallel,
+                output_bytes=1_000,
+                keep_bytes=10_000,
+                keep_days=1,
+                approval_seconds=60,
+            ),
         )
         async with anyio.create_task_group() as tools:
             runner = Runner(
@@ -160,7 +166,7 @@ class _FaultyTurns(Turns):
     """The store of a worker, whose statements have the faults of the plan."""
 
     def __init__(self, worker: LedgerWorker) -> None:
-        super().__init__(worker.world.database)
+        super().__init__(worker.world.worker_database)
         self._worker = worker
         self._world = worker.world
 
@@ -170,6 +176,7 @@ class _FaultyTurns(Turns):
         fault = self._world.next_fault()
         await self._before(fault)
         result = await super().apply(fence, command)
+        assert result.chat.epoch == fence.epoch, "a worker wrote that had lost the chat"
         await self._world.observe()
         if isinstance(command, FinishInterrupt):
             await self._world.check_returned(self._worker.returned)

@@ -38,10 +38,21 @@ MOST_CLAIMS = 60
 
 
 class LedgerWorld:
-    """The chat of one plan, its workers, and what is seen of them."""
+    """The chat of one plan, its workers, and what is seen of them.
 
-    def __init__(self, database: Database, plan: Plan) -> None:
-        self.database, self.plan = database, plan
+    Workers run turns by ``worker_database``, which may be one that counts.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        plan: Plan,
+        *,
+        parallel: int = 3,
+        worker_database: Database | None = None,
+    ) -> None:
+        self.database, self.plan, self.parallel = database, plan, parallel
+        self.worker_database = worker_database or database
         self.provider = FunctionProvider(self._answer)
         self.catalog = catalog(self.provider)
         self.acts = list(plan.acts)
@@ -54,8 +65,8 @@ class LedgerWorld:
 
     # The course of the plan
 
-    async def run(self) -> None:
-        """Run the chat until it is idle, and check it then."""
+    async def run(self, *, keep: bool = False) -> None:
+        """Run the chat until it is idle, and check it then. It is deleted unless ``keep``."""
         model = self.catalog.default
         await self.database.fetch(
             "INSERT INTO chat_model_configs (id, name, provider, model)"
@@ -74,7 +85,8 @@ class LedgerWorld:
             await self._run_until_idle()
             await check_all(self.database)
         finally:
-            await self.database.fetch("DELETE FROM chats WHERE id = $1", self.chat_id)
+            if not keep:
+                await self.database.fetch("DELETE FROM chats WHERE id = $1", self.chat_id)
 
     async def _run_until_idle(self) -> None:
         for _ in range(MOST_CLAIMS):
@@ -204,7 +216,7 @@ class LedgerWorld:
     # What is checked after each statement
 
     def next_fault(self) -> Fault | None:
-        fault = dict(self.plan.faults).get(self._statements)
+        fault = self.plan.faults.get(self._statements)
         self._statements += 1
         if fault is not None:
             self.faults[fault] += 1

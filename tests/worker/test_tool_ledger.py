@@ -9,16 +9,35 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from structlog.testing import capture_logs
 from support.captured_requests import CapturingProvider
-from support.ledger_plans import PLANS, Plan
+from support.ledger_plans import PLANS, Effect, Fault, Kind, Plan, PlannedAnswer, PlannedCall
 from support.ledger_world import LedgerWorld
 from support.request_rules import DIALECTS, violations
 from support.trials import trials
 
 from chatd.llm.provider import ToolSpec
 from chatd.store.database import Database
+
+ONCE, AGAIN = PlannedCall(Kind.ONCE), PlannedCall(Kind.IDEMPOTENT)
+TAKEN_TWICE = Plan(
+    answers=[PlannedAnswer([ONCE, AGAIN, ONCE, ONCE, AGAIN])],
+    faults={1: Fault.TAKEN_BEFORE, 2: Fault.DIES_BEFORE, 3: Fault.TAKEN_BEFORE},
+)
+"""A worker stands still before it stores results and starts calls, and the next one dies there."""
+INTERRUPTED_BETWEEN_RESULTS = Plan(
+    answers=[
+        PlannedAnswer(
+            [ONCE, AGAIN, PlannedCall(Kind.ONCE, Effect.LATER), PlannedCall(Kind.CLIENT), ONCE]
+        )
+    ],
+    faults={1: Fault.INTERRUPTED_AFTER},
+)
+ALWAYS_DYING = Plan(
+    answers=[PlannedAnswer([AGAIN, ONCE])],
+    faults=dict.fromkeys(range(6), Fault.DIES_AFTER),
+)
 
 TOOL = ToolSpec(name="pay", description="", parameters={"type": "object"})
 KINDS = ("openai", "anthropic", "openai-compatible")
@@ -60,6 +79,9 @@ async def check_requests(world: LedgerWorld) -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(plan=PLANS)
+@example(plan=TAKEN_TWICE)
+@example(plan=INTERRUPTED_BETWEEN_RESULTS)
+@example(plan=ALWAYS_DYING)
 def test_ledger_holds(loop: asyncio.Runner, ledger_database: Database, plan: Plan) -> None:
     world = LedgerWorld(ledger_database, plan)
 
