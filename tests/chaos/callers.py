@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from chaos.answers import answer_to
 from chaos.model_process import POLICIES, TOOL
 from chaos.records import Request
 from chaos.requests import Requester
@@ -50,6 +51,10 @@ class Caller:
         if self._random.random() < 0.3:
             names = sorted(POLICIES)
             body["server_tools"] = {"http": self._random.sample(names, self._random.randrange(3))}
+        if self._random.random() < 0.2:
+            body["permission_mode"] = self._random.choice(["ask", "ask", "read_only"])
+        if self._random.random() < 0.1:
+            body["tool_rules"] = [{"tools": "app*", "permission": "deny"}]
         if self._random.random() < 0.3:
             body["system_prompt"] = "Be brief."
         return await self._requests.change("create", "POST", "/chats", body, text=text)
@@ -62,7 +67,7 @@ class Caller:
         """Do one thing. Return False once the chat is deleted."""
         operations: dict[Callable[[str], Awaitable[object]], float] = {
             self._send: 8,
-            self._submit: 5,
+            self._answer: 14,
             self._interrupt: 3,
             self._edit: 2,
             self._retry: 1.5,
@@ -129,17 +134,26 @@ class Caller:
         if (queued := await self._queued(chat_id)) is not None:
             await self._change("remove_queued", "DELETE", chat_id, f"/queue/{queued}")
 
-    async def _submit(self, chat_id: str) -> None:
-        """Submit the results that the chat waits for, if it waits."""
-        messages = await self._messages(chat_id)
-        parts = [part for message in messages for part in message["content"]]
-        called = [p for p in parts if p["type"] == "tool-call" and p["tool_name"] == TOOL]
-        answered = {p["tool_call_id"] for p in parts if p["type"] == "tool-result"}
-        waiting = [p["tool_call_id"] for p in called if p["tool_call_id"] not in answered]
-        if waiting:
-            results = [{"tool_call_id": each, "result": "found"} for each in waiting]
-            path = "/tool-results"
-            await self._change("submit_tool_results", "POST", chat_id, path, {"results": results})
+    async def _answer(self, chat_id: str) -> None:
+        """Answer what the chat asks, in part or whole, and now and then twice at once and differently."""
+        chat = await self._requests.read(f"/chats/{chat_id}")
+        actions = (chat and chat["actions"]) or []
+        if self._random.random() < 0.3:
+            actions = actions[: self._random.randint(1, 2)]
+        if not actions:
+            return
+        if all(action["kind"] == "result" for action in actions) and self._random.random() < 0.5:
+            await self._submit(chat_id, actions)
+            return
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._random.choice([1, 1, 2, 3])):
+                body = {"answers": [answer_to(action, self._random) for action in actions]}
+                group.create_task(self._change("answer", "POST", chat_id, "/actions", body))
+
+    async def _submit(self, chat_id: str, actions: list[dict[str, Any]]) -> None:
+        results = [{"tool_call_id": each["tool_call_id"], "result": "found"} for each in actions]
+        path = "/tool-results"
+        await self._change("submit_tool_results", "POST", chat_id, path, {"results": results})
 
     async def _messages(self, chat_id: str) -> list[dict[str, Any]]:
         found = await self._requests.read(f"/chats/{chat_id}/messages", limit=200)
@@ -163,5 +177,5 @@ class Caller:
                 return True
             await self._retry(chat_id)
         elif chat["status"] == "requires_action" and self._random.random() < 0.8:
-            await self._submit(chat_id)
+            await self._answer(chat_id)
         return False

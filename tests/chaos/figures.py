@@ -65,6 +65,8 @@ def _tools(evidence: Evidence) -> Iterator[str]:
         f"tool calls: {len(rows)}, of the server {len(by_server)},"
         f" repeated {sum(row['tries'] > 1 for row in by_server)}"
     )
+    decisions = Counter((row["decision"] or {}).get("decision") for row in rows if row["question"])
+    yield f"  asked: {dict(decisions.most_common())}"
     yield f"  errors: {dict(errors.most_common(20))}"
     keys = Counter(effect.key for effect in evidence.effects)
     ends = Counter(str(effect.end) for effect in evidence.effects)

@@ -60,6 +60,7 @@ class Effect:
     tool: str
     replica: str
     asked: str
+    call: int
     how: str
     began: float
     ended: float | None = None

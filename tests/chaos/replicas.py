@@ -1,6 +1,7 @@
 """Three ``chatd run`` processes, each behind a proxy of its own and started again when it ends."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -47,6 +48,8 @@ stream_idle_timeout_seconds = 8
 model_call_timeout_seconds = 30
 client_tool_timeout_seconds = 8
 [tools]
+rules = {{ pay = "ask" }}
+approval_seconds = 10
 parallel = 4
 timeout_seconds = {TIMEOUT_SECONDS:g}
 output_bytes = 4096
@@ -56,6 +59,7 @@ description = "Do it."
 url = "%(tools_url)s/{name}"
 headers = {{ x-replica = "%(replica)s" }}
 policy = "{policy}"
+read_only = {read_only}
 [http_tools.{name}.parameters]
 type = "object"
 required = ["asked", "how"]
@@ -63,7 +67,10 @@ required = ["asked", "how"]
 how = {{ enum = {hows} }}
 """
 TOOLS = "".join(
-    f"[http_tools.{name}]" + _ENDPOINT.format(name=name, policy=policy, hows=list(HOWS))
+    f"[http_tools.{name}]"
+    + _ENDPOINT.format(
+        name=name, policy=policy, read_only=json.dumps(name == "read"), hows=list(HOWS)
+    )
     for name, policy in POLICIES.items()
 )
 MODELS = """

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from chaos.audit import RULES, audit, tools
+from chaos.audit import RULES, approvals, audit, tools
 from chaos.evidence import Evidence
+from chaos.records import Request
 from chaos.whole_evidence import START, entry, whole_evidence
 from chaos.whole_tool_evidence import CALLS, TOOL_CHAT, add_tool_chat, effect
 from chatd.domain.tool_call_errors import CANCELLED, OUTCOME_UNKNOWN
@@ -49,6 +50,75 @@ def effect_is_of_another_tool(e: Evidence) -> None:
 
 def tool_was_not_chosen(e: Evidence) -> None:
     e.chats[TOOL_CHAT]["server_tools"] = {"http": ["read"]}
+
+
+def ask(e: Evidence, **decision: Any) -> None:
+    """Have the first call asked, and answered as given."""
+    row = e.tool_calls[TOOL_CHAT][0]
+    row["question"], row["decision"] = {"kind": "approval"}, decision or None
+
+
+def answer(e: Evidence, status: int = 200, response: Any = None, **given: Any) -> None:
+    body = {"answers": [{"tool_call_id": CALLS[0], **given}]}
+    e.requests.append(
+        Request(
+            number=9,
+            operation="answer",
+            method="POST",
+            path="",
+            chat_id=TOOL_CHAT,
+            body=body,
+            status=status,
+            response=response or {},
+        )
+    )
+
+
+def two_answers_are_accepted(e: Evidence) -> None:
+    ask(e, decision="allow")
+    answer(e, decision="allow")
+    answer(e, decision="deny", reason="no")
+
+
+def accepted_answer_is_lost(e: Evidence) -> None:
+    ask(e)
+    answer(e, decision="deny", reason="no")
+
+
+def changed_arguments_are_lost(e: Evidence) -> None:
+    ask(e, decision="allow")
+    answer(e, decision="allow", args={"call": -1})
+
+
+def refusal_names_another_decision(e: Evidence) -> None:
+    ask(e, decision="allow")
+    told = {"tool_call_id": CALLS[0], "decision": "deny"}
+    response = {"code": "already_answered", "decisions": [told]}
+    answer(e, 409, response, decision="deny")
+
+
+def denied_call_runs(e: Evidence) -> None:
+    ask(e, decision="deny", reason="no")
+
+
+def call_runs_that_nobody_allowed(e: Evidence) -> None:
+    ask(e)
+
+
+def call_runs_after_its_deadline(e: Evidence) -> None:
+    ask(e, decision="expired")
+
+
+def call_runs_with_the_arguments_of_the_model(e: Evidence) -> None:
+    ask(e, decision="allow", args={"call": -1, "how": "quick"})
+
+
+def call_runs_with_other_arguments(e: Evidence) -> None:
+    e.effects[0].call = 51
+
+
+def tool_runs_that_the_chat_denies(e: Evidence) -> None:
+    e.chats[TOOL_CHAT]["permissions"] = {"rules": [{"tools": "p*", "permission": "deny"}]}
 
 
 def row_is_left_open(e: Evidence) -> None:
@@ -124,6 +194,22 @@ CASES: dict[str, list[Callable[[Evidence], None]]] = {
         idempotent_tool_runs_four_times,
     ],
     "effects_belong_to_calls": [effect_has_no_call, effect_is_of_another_tool],
+    "accepted_answers_stand": [
+        two_answers_are_accepted,
+        accepted_answer_is_lost,
+        changed_arguments_are_lost,
+    ],
+    "refused_answers_are_told_what_stands": [refusal_names_another_decision],
+    "asked_calls_run_only_when_allowed": [
+        denied_call_runs,
+        call_runs_that_nobody_allowed,
+        call_runs_after_its_deadline,
+    ],
+    "allowed_calls_have_the_arguments_given": [
+        call_runs_with_the_arguments_of_the_model,
+        call_runs_with_other_arguments,
+    ],
+    "denied_tools_have_no_effect": [tool_runs_that_the_chat_denies],
     "effects_are_of_chosen_tools": [tool_was_not_chosen],
     "ledgers_are_closed_at_rest": [row_is_left_open, row_is_left_open_after_a_failure],
     "results_are_what_the_tools_answered": [
@@ -162,7 +248,8 @@ def test_whole_evidence_has_no_violation() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    assert {rule.__name__ for rule in RULES if rule.__module__ == tools.__name__} == set(CASES)
+    modules = {tools.__name__, approvals.__name__}
+    assert {rule.__name__ for rule in RULES if rule.__module__ in modules} == set(CASES)
 
 
 @pytest.mark.parametrize(
@@ -200,3 +287,14 @@ def test_unknown_outcome_of_a_lost_worker_is_allowed() -> None:
     row["epoch"] = 0
     row["completed_at"] = START + timedelta(seconds=4)
     assert "unknown_outcomes_have_a_lost_worker" not in found(evidence)
+
+
+def test_answer_that_stands_is_no_violation() -> None:
+    evidence = evidence_with_tools()
+    args = {"call": -1, "how": "quick"}
+    ask(evidence, decision="allow", args=args)
+    evidence.effects[0].call = -1
+    answer(evidence, decision="allow", args=args)
+    told = {"tool_call_id": CALLS[0], "decision": "allow"}
+    answer(evidence, 409, {"code": "already_answered", "decisions": [told]}, decision="deny")
+    assert found(evidence) == set()

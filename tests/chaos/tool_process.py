@@ -42,6 +42,7 @@ class ChaosTools(ToolEndpoint):
             tool=request.target.removeprefix("/"),
             replica=request.headers["x-replica"],
             asked=request.json["asked"],
+            call=request.json["call"],
             how=how,
             began=time.time(),
         )

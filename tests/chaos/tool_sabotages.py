@@ -42,12 +42,48 @@ OF_TOOLS = (
         found_by=frozenset({"effects_are_of_chosen_tools"}),
     ),
     Sabotage(
+        name="answers-that-stand",
+        edits=(
+            Edit(
+                file="chatd/store/queries/actions.sql",
+                old="WHEN problems.decided IS NOT NULL THEN 'already_answered'",
+                new="WHEN problems.decided IS NOT NULL AND false THEN 'already_answered'",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"accepted_answers_stand"}),
+    ),
+    Sabotage(
+        name="denials",
+        edits=(
+            Edit(
+                file="chatd/domain/answer.py",
+                old="        if self.allowed:\n            return",
+                new="        if True:\n            return",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"asked_calls_run_only_when_allowed"}),
+    ),
+    Sabotage(
+        name="changed-arguments",
+        edits=(
+            Edit(
+                file="chatd/store/records.py",
+                old='args=(row["decision"] or {}).get("args"),',
+                new="args=None,",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"allowed_calls_have_the_arguments_given"}),
+    ),
+    Sabotage(
         name="end-of-calls",
         edits=(
             Edit(
                 file="migrations/0001_chats.up.sql",
-                old="AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];",
-                new="AND t.completed_at IS NULL AND words ?| ARRAY[t.state];",
+                old="ELSE t.state END, 'other'];",
+                new="ELSE t.state END];",
             ),
         ),
         faults=_SLOW_TOOLS,
@@ -58,8 +94,8 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="migrations/0001_chats.up.sql",
-                old="AND t.completed_at IS NULL AND words ?| ARRAY[t.state, 'other'];",
-                new="AND t.message_id = ANY(messages) AND words ?| ARRAY[t.state, 'other'];",
+                old="AND t.completed_at IS NULL\n      AND words ?|",
+                new="AND t.message_id = ANY(messages)\n      AND words ?|",
             ),
         ),
         faults=_SLOW_TOOLS,

@@ -60,6 +60,7 @@ def whole_evidence() -> Evidence:
         "title": "",
         "labels": {},
         "server_tools": None,
+        "permissions": None,
         "archived": False,
     }
     request: dict[str, Any] = {"method": "POST", "path": "", "status": 201}

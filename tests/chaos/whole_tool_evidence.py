@@ -9,6 +9,7 @@ from chaos.records import Effect, ModelCall, Request
 from chaos.whole_evidence import START, entry, message
 
 TOOL_CHAT = "00000000-0000-4000-8000-000000000050"
+ARGS = '{"call": 50, "how": "quick"}'
 CALLS = ("call_50_0", "call_50_1")
 ANSWER = "call 51 answers m50: done"
 
@@ -20,6 +21,7 @@ def effect(number: int, call_id: str, tool: str, began: float) -> Effect:
         tool=tool,
         replica="a",
         asked="m50",
+        call=50,
         how="quick",
         began=START.timestamp() + began,
         ended=START.timestamp() + began + 0.1,
@@ -44,6 +46,8 @@ def _row(position: int, tool: str, policy: str, result: dict[str, Any]) -> dict[
         "completed_at": START + timedelta(seconds=4),
         "is_error": False,
         "answer": result,
+        "question": None,
+        "decision": None,
     }
 
 
@@ -52,7 +56,7 @@ def add_tool_chat(evidence: Evidence) -> Evidence:
     tools = {"pay": "at_most_once", "read": "idempotent"}
     effects = [effect(n, *pair, 3.1) for n, pair in enumerate(zip(CALLS, tools, strict=True))]
     calls = [
-        {"type": "tool-call", "tool_call_id": call_id, "tool_name": tool, "args": "{}"}
+        {"type": "tool-call", "tool_call_id": call_id, "tool_name": tool, "args": ARGS}
         for call_id, tool in zip(CALLS, tools, strict=True)
     ]
     results = [

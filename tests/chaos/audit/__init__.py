@@ -7,13 +7,14 @@ those that the run itself made.
 import json
 from collections.abc import Iterable
 
-from chaos.audit import chats, messages, processes, subscribers, tools, workers
+from chaos.audit import approvals, chats, messages, processes, subscribers, tools, workers
 from chaos.audit.rules import RULES, Violation
 from chaos.evidence import Evidence
 
 __all__ = [
     "RULES",
     "Violation",
+    "approvals",
     "audit",
     "chats",
     "listed",

@@ -18,6 +18,7 @@ _EXPECTED_CODES = frozenset(
         "chat_tree_busy",
         "no_action_required",
         "nothing_to_retry",
+        "already_answered",
         "tool_call_unknown",
         "tool_results_missing",
         "queue_full",

@@ -28,7 +28,7 @@ def rows_by_key(evidence: Evidence) -> dict[str, Row]:
     }
 
 
-def _effects(evidence: Evidence) -> Iterator[tuple[Row, Effect]]:
+def effects_of_calls(evidence: Evidence) -> Iterator[tuple[Row, Effect]]:
     """Yield each effect with the call that had it."""
     rows = rows_by_key(evidence)
     for effect in evidence.effects:
@@ -36,7 +36,7 @@ def _effects(evidence: Evidence) -> Iterator[tuple[Row, Effect]]:
             yield row, effect
 
 
-def _described(row: Row, **more: object) -> dict[str, object]:
+def call_described(row: Row, **more: object) -> dict[str, object]:
     names = ("message_id", "tool_call_id", "tool_name", "state", "tries", "epoch", "is_error")
     return {"chat": row["chat_id"], **{name: row[name] for name in names}, **more}
 
@@ -53,7 +53,7 @@ def tools_run_as_often_as_they_may(evidence: Evidence) -> Findings:
             yield {
                 "tool": tool,
                 "effects": [effect for effect in evidence.effects if effect.key == key],
-                "call": None if row is None else _described(row),
+                "call": None if row is None else call_described(row),
             }
 
 
@@ -71,16 +71,16 @@ def effects_belong_to_calls(evidence: Evidence) -> Findings:
         if (row is None and chats.get(effect.asked) not in deleted) or (
             row is not None and row["tool_name"] != effect.tool
         ):
-            yield {"effect": effect, "call": None if row is None else _described(row)}
+            yield {"effect": effect, "call": None if row is None else call_described(row)}
 
 
 @rule
 def effects_are_of_chosen_tools(evidence: Evidence) -> Findings:
     """Find effects of tools that their chat did not choose."""
-    for row, effect in _effects(evidence):
+    for row, effect in effects_of_calls(evidence):
         chosen = evidence.chats[row["chat_id"]]["server_tools"]
         if chosen is not None and effect.tool not in chosen["http"]:
-            yield _described(row, effect=effect, chosen=chosen)
+            yield call_described(row, effect=effect, chosen=chosen)
 
 
 @rule
@@ -90,7 +90,7 @@ def ledgers_are_closed_at_rest(evidence: Evidence) -> Findings:
         if evidence.chats[chat_id]["status"] in FINAL_STATUSES:
             for row in rows:
                 if row["completed_at"] is None or row["state"] != "closed" or not row["answer"]:
-                    yield _described(row, journal=excerpt(evidence, chat_id))
+                    yield call_described(row, journal=excerpt(evidence, chat_id))
 
 
 @rule
@@ -100,7 +100,7 @@ def results_are_what_the_tools_answered(evidence: Evidence) -> Findings:
     for effect in evidence.effects:
         given.setdefault(effect.key, []).append(effect)
     for key, row in rows_by_key(evidence).items():
-        if row["completed_at"] is None or row["is_error"]:
+        if row["completed_at"] is None or row["is_error"] or row["tool_name"] not in POLICIES:
             continue
         effects = given.get(key, [])
         result = row["answer"]["result"]
@@ -109,7 +109,7 @@ def results_are_what_the_tools_answered(evidence: Evidence) -> Findings:
             and (result.startswith(effect.text) if effect.how == "large" else result == effect.text)
             for effect in effects
         ):
-            yield _described(row, result=result[:100], effects=effects)
+            yield call_described(row, result=result[:100], effects=effects)
 
 
 @rule
@@ -150,7 +150,7 @@ def unknown_outcomes_have_a_lost_worker(evidence: Evidence) -> Findings:
                 entry["epoch"] > row["epoch"] and entry["created_at"] <= row["completed_at"]
                 for entry in evidence.journal[chat_id]
             ):
-                yield _described(row, journal=excerpt(evidence, chat_id))
+                yield call_described(row, journal=excerpt(evidence, chat_id))
 
 
 def _log_was_late(evidence: Evidence, effect: Effect, until: float) -> bool:
@@ -175,7 +175,7 @@ def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
         chat_id: [row for row in rows if row["transition"] in _STOPS_TOOLS]
         for chat_id, rows in evidence.journal.items()
     }
-    for call, effect in _effects(evidence):
+    for call, effect in effects_of_calls(evidence):
         chat_id = call["chat_id"]
         for row in ends[chat_id]:
             until = row["created_at"].timestamp() + _SLACK_SECONDS
@@ -187,7 +187,7 @@ def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
                 and max(effect.began, effect.ended or effect.began) > until
                 and not _log_was_late(evidence, effect, until)
             ):
-                yield _described(call, effect=effect, journal=excerpt(evidence, chat_id))
+                yield call_described(call, effect=effect, journal=excerpt(evidence, chat_id))
                 break
 
 
