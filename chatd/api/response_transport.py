@@ -44,5 +44,5 @@ class ResponseTransport:
     def _flush(self) -> None:
         if self._held:
             held, self._held = self._held, b""
-            if not self._transport.is_closing():  # the client may have gone since
+            if not self._transport.is_closing():  # the client may have closed it
                 self._transport.write(held)

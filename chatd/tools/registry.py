@@ -69,6 +69,8 @@ class ToolRegistry:
     def permission(self, name: str, chat: ChatPermissions) -> Permission:
         """Return the permission to run a tool in a chat. One that does not exist may do nothing."""
         tool = self._by_name.get(name)
+        if tool is not None and not tool.needs_permission:
+            return Permission.ALLOW
         return decide(
             name,
             own=tool.permission if tool else None,

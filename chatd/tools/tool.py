@@ -75,6 +75,8 @@ class Tool:
     """The permission that its section of the configuration has. None: it has none."""
     read_only: bool = False
     """True if it changes nothing, as far as the operator says or trusts."""
+    needs_permission: bool = True
+    """False: it shows what the chat was allowed to know before."""
     checks_arguments: bool = False
     """True: ``run`` checks them. The schema of another server is shown to models, and never evaluated."""
     kind: ToolKind = ToolKind.BUILTIN

@@ -70,6 +70,8 @@ def reading_tool(read: ReadOutput) -> Tool:
         parameters=_PARAMETERS,
         policy=CallPolicy.IDEMPOTENT,
         timeout_seconds=_TIMEOUT_SECONDS,
+        read_only=True,
+        needs_permission=False,
         run=run,
     )
 

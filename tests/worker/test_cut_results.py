@@ -126,6 +126,18 @@ async def test_reading_on_gives_the_whole_text(dsn: str) -> None:
         assert text == TEXT.encode()[start : start + 1900].decode(errors="ignore")
 
 
+async def test_reading_needs_no_permission(dsn: str) -> None:
+    provider = calling_provider([tool_call_delta("pay", "c1")], reading("r", ("c1", None, None)))
+    section = {**SMALL, "rules": {"pay": "allow", "*": "ask"}}
+    async with (
+        tool_endpoint(long_text) as endpoint,
+        running_daemon(dsn, provider, **tools(endpoint, tools=section)) as chatd,
+    ):
+        chat = await chatd.api.create("go")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert results_in(provider.requests[2])[1][1].startswith("Bytes 0 to")
+
+
 async def test_nothing_is_kept_where_nothing_may_be(dsn: str, database: Database) -> None:
     provider = calling_provider([tool_call_delta("pay", "c1")])
     section = {**SMALL, "keep_bytes": 0}
