@@ -51,6 +51,9 @@ class Role(StoredWord):
     TOOL = "tool"
 
 
+_ROLES: Final = frozenset(Role)
+
+
 class Visibility(StrEnum):
     """The readers of a message: a summary is for the model only, a notice for the user only."""
 
@@ -117,15 +120,15 @@ class PendingToolCall:
         return call_id
 
 
-def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[PendingToolCall, ...]:
+def pending_tool_calls(history: Sequence[Message | NewMessage]) -> tuple[PendingToolCall, ...]:
     """Return the calls at the end of a history that have no result yet, in their order.
 
     A user message never follows a pending call, so every call before the latest one is settled.
     """
     calls: dict[str, PendingToolCall] = {}
-    for message in history:
-        if message.role is Role.USER:
-            calls.clear()
+    places = range(len(history) - 1, -1, -1)
+    turn = next((place for place in places if history[place].role is Role.USER), 0)
+    for message in history[turn:]:
         for part in message.content:
             if part["type"] == "tool-call":
                 stored = message.id if isinstance(message, Message) else None
@@ -135,15 +138,11 @@ def pending_tool_calls(history: Iterable[Message | NewMessage]) -> tuple[Pending
     return tuple(calls.values())
 
 
-def unknown_word(history: Iterable[Message]) -> str | None:
-    """Return the first role or part type that this version does not know. None: it knows all of them."""
-    for message in history:
-        if not message.role.is_known:
-            return message.role
-        for part in message.content:
-            if part["type"] not in PART_TYPES:
-                return str(part["type"])
-    return None
+def unknown_word(history: Sequence[Message]) -> str | None:
+    """Return a role or part type that this version does not know. None: it knows all of them."""
+    roles = {message.role for message in history}
+    types = {part["type"] for message in history for part in message.content}
+    return next((word for word in (*roles - _ROLES, *types - PART_TYPES)), None)
 
 
 def is_json_object(text: str) -> bool:
