@@ -187,28 +187,24 @@ def public_delta(delta: Part) -> Part | None:
 
 
 _PROVIDER_DELTA_KEYS: Final = frozenset({"index", "type", PROVIDER_DATA})
-_CONCATENATED_KEYS = ("text", "args")
+_CONCATENATED_KEYS = frozenset({"text", "args"})
 """Keys whose deltas are joined. Every other key keeps the value of its latest delta."""
 
 
 def fold(deltas: Iterable[Part]) -> Content:
     """Join deltas into content parts, in the order of their ``index``."""
     joined: dict[int, dict[str, Any]] = {}
-    pieces: dict[tuple[int, str], list[str]] = {}
     for delta in deltas:
-        index = delta["index"]
-        part = joined.setdefault(index, {})
+        part = joined.setdefault(delta["index"], {})
         for key, value in delta.items():
-            if key == "index":
-                continue
             if key in _CONCATENATED_KEYS:
-                pieces.setdefault((index, key), []).append(value)
-                part.setdefault(key, "")
-            else:
+                part.setdefault(key, []).append(value)
+            elif key != "index":
                 part[key] = value
-    for (index, key), texts in pieces.items():
-        joined[index][key] = "".join(texts)
-    return tuple(joined[index] for index in sorted(joined))
+    for part in joined.values():
+        for key in _CONCATENATED_KEYS & part.keys():
+            part[key] = "".join(part[key])
+    return tuple([joined[index] for index in sorted(joined)])
 
 
 def complete_parts(content: Iterable[Part]) -> Content:

@@ -207,8 +207,10 @@ class ClaimOnSend:
         self, slot: Slot, row: Row, transition: Transition, before: ChatHistory | None
     ) -> TransitionResult:
         """Start the turn of a chat with this history before the transition. Return the latter's result."""
-        result, claim = await self._claims.committed_with_claim(row, transition)
-        messages, calls = result.model_messages, result.ledger or ()
-        history = before and before.with_messages(messages).with_ledger(calls)
-        slot.start(Claim(claim, None, 0.0, history))
-        return result
+
+        def start(result: TransitionResult, claim: TransitionResult) -> None:
+            messages, calls = result.model_messages, result.ledger or ()
+            history = before and before.with_messages(messages).with_ledger(calls)
+            slot.start(Claim(claim, None, 0.0, history))
+
+        return await self._claims.committed_with_claim(row, transition, start)

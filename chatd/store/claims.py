@@ -143,14 +143,17 @@ class Claims:
         return self._containment.is_cut(chat_id)
 
     async def committed_with_claim(
-        self, row: Row, transition: Transition
-    ) -> tuple[TransitionResult, TransitionResult]:
-        """Return the results of a caller's transition and of the claim by the same statement.
+        self,
+        row: Row,
+        transition: Transition,
+        start: Callable[[TransitionResult, TransitionResult], None],
+    ) -> TransitionResult:
+        """Return the result of a caller's transition, after ``start`` got that of its claim, too.
 
         A chat that cannot be read fails, like one that was claimed by a statement of its own.
         """
         try:
-            return self._listener.committed_with_claim(row, transition, self.worker_id)
+            return self._listener.committed_with_claim(row, transition, self.worker_id, start)
         except Exception as error:
             if is_caused_by_data(error):
                 self._containment.cut(row["id"], error)

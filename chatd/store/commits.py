@@ -60,13 +60,22 @@ class CommitListener:
             self.on_admit(admitted_id, row["admitted_version"], owner_id)
 
     def committed_with_claim(
-        self, row: Row, transition: Transition, worker_id: UUID
-    ) -> tuple[TransitionResult, TransitionResult]:
-        """Report a caller's transition and the claim that the same statement made. Return both results."""
+        self,
+        row: Row,
+        transition: Transition,
+        worker_id: UUID,
+        start: Callable[[TransitionResult, TransitionResult], None],
+    ) -> TransitionResult:
+        """Report a caller's transition and the claim that the same statement made. Return the former.
+
+        ``start`` is called with the results of both, and starts the turn. Its task thus runs before those
+        of the subscribers that the report wakes, and they send the first parts with the entries.
+        """
         result, claim = results.results_with_claim(row, transition, worker_id)
+        start(result, claim)
         entries = [each.entry for each in (result, claim) if each.entry is not None]
         self.on_commit(entries, claim.chat.owner_id)
-        return result, claim
+        return result
 
     def replayed(self, row: Row, transition: Transition, content: Content) -> TransitionResult:
         """Report a repeated request with this ``content`` and return its result."""

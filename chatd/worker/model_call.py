@@ -24,7 +24,7 @@ from chatd.fanout.hub import ChatHub
 from chatd.fanout.topic import Preview
 from chatd.llm.catalog import Catalog, ModelConfig
 from chatd.llm.failures.classify import classify
-from chatd.llm.provider import Finished, ModelRequest, PartDelta, ToolSpec
+from chatd.llm.provider import Finished, ModelRequest, ToolSpec
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.telemetry import tracing
@@ -164,18 +164,17 @@ class ModelCall:
             async with self._provider.stream(request) as deltas:
                 async for delta in deltas:
                     stream.mark("streaming")
-                    match delta:
-                        case PartDelta({"type": "file"} as part):
-                            self._publish(self._file_reference(part))
-                        case PartDelta(part):
-                            self._publish(self._sanitize(part))
-                        case Finished():
-                            finished = delta
+                    if isinstance(delta, Finished):
+                        finished = delta
+                    elif is_storable_fragment(delta.part):
+                        self._publish(delta.part)
+                    else:
+                        self._publish(self._storable(delta.part))
         return finished
 
-    def _sanitize(self, part: Part) -> Part:
-        if is_storable_fragment(part):
-            return part
+    def _storable(self, part: Part) -> Part:
+        if part.get("type") == "file":
+            return self._file_reference(part)
         part = replace_unstorable_json(part)
         return self._tool_call_ids.with_unique_id(part) if part["type"] == "tool-call" else part
 

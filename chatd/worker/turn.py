@@ -94,7 +94,8 @@ class Turn:
         elapsed = 0.0 if seconds_left is None else max(timeout - seconds_left, 0.0)
         try:
             with self._lease.progress.stage("turn", timeout, elapsed_seconds=elapsed):
-                await checkpoint()  # where a turn whose time is over ends
+                if elapsed:
+                    await checkpoint()  # where a turn whose time is over ends
                 tools, self._notices = await chosen_tools(self._services, self._config, self._lease)
                 self._use_tools(tools)
                 while await self._step():

@@ -81,7 +81,8 @@ async def test_chat_fails_when_its_answer_is_always_stored_too_slowly(
     async with worker(dsn, provider) as chatd:
         chat = await chatd.api.create("hello")
         await check_failed(chatd, chat["id"])
-        assert await attempts_of_finish(database) == ATTEMPTS
+        # One more if the first used up the client's time limit: its connection was opened for it.
+        assert await attempts_of_finish(database) in {ATTEMPTS, ATTEMPTS + 1}
         assert len(provider.requests) == 1
         await database.fetch("DROP TRIGGER slow ON chats")
         await chatd.api.send(chat["id"], "once more")

@@ -8,8 +8,8 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
 import anyio
@@ -31,6 +31,8 @@ _MAX_COUNTED_HISTORIES = 10_000
 """Number of histories whose attempts are counted. The oldest is dropped first."""
 _CHECKPOINT_EVERY = 64
 """Deltas without a delay between two checkpoints, so that a long response does not block the loop."""
+_ENDS = {reason: Finish(reason=reason) for reason in ("stop", "tool_call")}
+"""The ends of scripts that name none."""
 
 
 class ScriptedProvider:
@@ -63,32 +65,27 @@ class ScriptedProvider:
 
     async def warm(self) -> None:
         """Do nothing: there is nothing slow to prepare."""
-        await anyio.lowlevel.checkpoint()
 
     def file_refusal(self, part: Part) -> None:
         """Return None: it takes every file."""
 
-    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncGenerator[Delta]]:
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncGenerator[Delta]]:
         """Play the script that the request selects."""
-        return aclosing(self._play(request))
-
-    async def aclose(self) -> None:
-        """Do nothing: there are no connections."""
-        await anyio.lowlevel.checkpoint()
-
-    async def _play(self, request: ModelRequest) -> AsyncGenerator[Delta]:
         self.calls += 1
         self.open_streams += 1
         try:
             if self.on_call is not None:
                 self.on_call(request)
-            await anyio.lowlevel.checkpoint()
             script, context = self._select_script(request)
-            async with aclosing(_play_steps(script, context)) as deltas:
-                async for delta in deltas:
-                    yield delta
+            async with aclosing(_play(script, context)) as deltas:
+                yield deltas
         finally:
             self.open_streams -= 1
+
+    async def aclose(self) -> None:
+        """Do nothing: there are no connections."""
+        await anyio.lowlevel.checkpoint()
 
     def _select_script(self, request: ModelRequest) -> tuple[Script, ScriptContext]:
         """Return the script and its context, by reading the history from its end."""
@@ -135,7 +132,7 @@ def _tool_results(request: ModelRequest) -> str:
     return "\n".join(one if isinstance(one, str) else json.dumps(one) for one in results)
 
 
-async def _play_steps(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:
+async def _play(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:
     index, previous_type, delta_count, reason = -1, None, 0, "stop"
     for step in filter(context.matches, script):
         type_ = part_type(step)
@@ -152,16 +149,12 @@ async def _play_steps(script: Script, context: ScriptContext) -> AsyncGenerator[
             index, previous_type = index + 1, type_
         for delta in step_deltas(step, context, index=index):
             delta_count += 1
-            await _pause(step, delta_count)
+            if step.delay_seconds:
+                await anyio.sleep(step.delay_seconds)
+            elif delta_count % _CHECKPOINT_EVERY == 0:
+                await anyio.lowlevel.checkpoint()
             yield delta
-    yield finished_delta(Finish(reason=reason), context, delta_count=delta_count)
-
-
-async def _pause(step: Step, delta_count: int) -> None:
-    if step.delay_seconds:
-        await anyio.sleep(step.delay_seconds)
-    elif delta_count % _CHECKPOINT_EVERY == 0:
-        await anyio.lowlevel.checkpoint()
+    yield finished_delta(_ENDS[reason], context, delta_count=delta_count)
 
 
 async def _run_action(step: Step) -> None:
