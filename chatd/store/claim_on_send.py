@@ -6,13 +6,14 @@ Messages that come at the same time share a statement (``group_commit``). The ot
 statement, whose parameters say whether it may claim. The benchmark ``turns`` watches it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
+from opentelemetry.trace import Span
 
 from chatd.domain.chat import Chat
 from chatd.domain.transitions import Transition
@@ -22,10 +23,10 @@ from chatd.store.codecs import encode_json
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
 from chatd.store.files import FILE_PARAMETERS
-from chatd.store.group_commit import GroupCommit, is_too_large
+from chatd.store.group_commit import Entry, GroupCommit, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.records import Row, TransitionResult
-from chatd.store.slots import Slot, SlotSource
+from chatd.store.slots import NO_SLOT, Reservation, Slot, SlotSource
 from chatd.telemetry import tracing
 
 T = TypeVar("T")
@@ -92,7 +93,21 @@ class ClaimOnSend:
 
     async def send(self, chat_id: UUID, **parameters: object) -> TransitionResult | None:
         """Send a message with these parameters, and start its turn. None: send it by ``send``."""
-        return await self._with_slot(chat_id, lambda slot: self._send(slot, chat_id, parameters))
+        content = encode_json(parameters["content"])
+        reservation = self._reserve(chat_id)
+        slot = reservation.slot
+        if slot is None:
+            return None
+        with tracing.claim_span() as span:
+            message = _Message(chat_id, slot, parameters, content, tracing.current_traceparent())
+            sent = self._messages.add(message, alone=message.goes_alone)
+            try:
+                await sent.wait()
+            except asyncio.CancelledError:
+                # A task costs what two statements' rows do, so only this needs one.
+                self._database.start_task(self._end_send(sent, reservation, span))
+                raise
+            return await self._end_send(sent, reservation, span)
 
     def keep_history(self, chat: Chat, history: ChatHistory) -> None:
         """Know the history of ``chat`` as it is now, for its next turn."""
@@ -140,11 +155,10 @@ class ClaimOnSend:
 
         None: there is no slot.
         """
-        with ExitStack() as stack:
-            slot = stack.enter_context(self._slots.reserve(chat_id))
-            if slot is None or (chat_id is not None and self._claims.is_cut(chat_id)):
-                return None
-            reservation = stack.pop_all()
+        reservation = self._reserve(chat_id)
+        slot = reservation.slot
+        if slot is None:
+            return None
 
         async def work_with(slot: Slot) -> T:
             with reservation:
@@ -152,25 +166,31 @@ class ClaimOnSend:
 
         return await self._database.run_to_end(work_with(slot))
 
-    async def _send(
-        self, slot: Slot, chat_id: UUID, parameters: Mapping[str, Any]
-    ) -> TransitionResult | None:
-        with tracing.claim_span() as span:
-            content = encode_json(parameters["content"])
-            message = _Message(chat_id, slot, parameters, content, tracing.current_traceparent())
-            row = await self._commit(message)
-            tracing.end_claim(span, 0 if row is None else 1)
-        if row is None:
-            return None
-        before = self._histories.take(chat_id, row["version"] - 2)
-        return await self._start(slot, row, Transition.SEND, before)
+    def _reserve(self, chat_id: UUID | None) -> Reservation:
+        if chat_id is not None and self._claims.is_cut(chat_id):
+            return NO_SLOT
+        return self._slots.reserve(chat_id)
 
-    async def _commit(self, message: _Message) -> asyncpg.Record | None:
+    async def _end_send(
+        self, sent: Entry[_Message], reservation: Reservation, span: Span
+    ) -> TransitionResult | None:
+        """Start the turn of a message once its statement has ended."""
+        with reservation:
+            await sent.wait()
+            row = await self._committed_row(sent)
+            tracing.end_claim(span, 0 if row is None else 1)
+            if row is None:
+                return None
+            message = sent.item
+            before = self._histories.take(message.chat_id, row["version"] - 2)
+            return await self._start(message.slot, row, Transition.SEND, before)
+
+    async def _committed_row(self, sent: Entry[_Message]) -> asyncpg.Record | None:
         """Return the row of the statement. None: nothing was committed."""
         try:
-            row = await self._messages.run(message, alone=message.goes_alone)
-            if row is not None and row["goes_alone"]:
-                row = await self._messages.run(message, alone=True)
+            row = None if sent.goes_again else sent.row
+            if sent.goes_again or (row is not None and row["goes_alone"]):
+                row = await self._messages.run(sent.item, alone=True)
         except Exception as error:
             if is_caused_by_data(error):  # that only one of the two parts refuses, perhaps
                 return None

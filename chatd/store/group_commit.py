@@ -46,21 +46,42 @@ def is_too_large(content: str, files: Sequence[object]) -> bool:
     return bool(files) or len(content) > MAX_TEXT_LENGTH
 
 
-class _Entry(Generic[ItemT]):
-    """An item, and the future of its row. ``goes_again``: the data of another may have made it fail."""
+class Entry(Generic[ItemT]):
+    """An item on its way, and its row once its statement has ended."""
+
+    __slots__ = ("_error", "_row", "_waiter", "goes_again", "has_ended", "is_withdrawn", "item")
 
     def __init__(self, item: ItemT) -> None:
         self.item = item
-        self.row: asyncio.Future[asyncpg.Record | None] = asyncio.get_running_loop().create_future()
+        self.has_ended = False
+        self.is_withdrawn = False
+        """True if it is not to be sent, unless it was."""
         self.goes_again = False
+        """True if the data of another item may have made its statement fail."""
+        self._row: asyncpg.Record | None = None
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
-    def set_row(self, row: asyncpg.Record | None) -> None:
-        if not self.row.done():
-            self.row.set_result(row)
+    @property
+    def row(self) -> asyncpg.Record | None:
+        """The row, None if nothing was committed. Raises what the statement raised."""
+        if self._error is not None:
+            raise self._error
+        return self._row
 
-    def set_error(self, error: Exception) -> None:
-        if not self.row.done():
-            self.row.set_exception(error)
+    async def wait(self) -> None:
+        """Return once the statement has ended. One task waits at a time."""
+        if not self.has_ended:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def end(self, row: asyncpg.Record | None = None, error: Exception | None = None) -> None:
+        """Note the end of the statement. A second end changes nothing."""
+        if self.has_ended:
+            return
+        self.has_ended, self._row, self._error = True, row, error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class GroupCommit(Generic[ItemT]):
@@ -76,7 +97,7 @@ class GroupCommit(Generic[ItemT]):
     ) -> None:
         self._database = database
         self._statement = statement
-        self._waiting: deque[_Entry[ItemT]] = deque()
+        self._waiting: deque[Entry[ItemT]] = deque()
         self._sender: asyncio.Task[None] | None = None
         """The task that sends what waits, as long as there is anything."""
 
@@ -88,15 +109,24 @@ class GroupCommit(Generic[ItemT]):
 
         Raises what the statement raises.
         """
-        entry = _Entry(item)
+        entry = self.add(item, alone=alone)
+        try:
+            await entry.wait()
+        except asyncio.CancelledError:
+            entry.is_withdrawn = True
+            raise
+        return await self.run(item, alone=True) if entry.goes_again else entry.row
+
+    def add(self, item: ItemT, *, alone: bool = False) -> Entry[ItemT]:
+        """Have an item sent, whatever becomes of the caller, who waits for the end of the entry."""
+        entry = Entry(item)
         if alone:
             self._database.start_task(self._send(entry))
         else:
             self._waiting.append(entry)
             if self._sender is None:
                 self._start_sender()
-        row = await entry.row
-        return await self.run(item, alone=True) if entry.goes_again else row
+        return entry
 
     def _start_sender(self) -> None:
         self._sender = self._database.start_task(self._send_waiting(), context=Context())
@@ -128,20 +158,20 @@ class GroupCommit(Generic[ItemT]):
             before, count = count, len(self._waiting)
             quiet_ticks = quiet_ticks + 1 if count == before else 0
 
-    def _take(self) -> list[_Entry[ItemT]]:
+    def _take(self) -> list[Entry[ItemT]]:
         """Take the items of the next statement from those that wait."""
-        batch: dict[UUID, _Entry[ItemT]] = {}
-        later: list[_Entry[ItemT]] = []
+        batch: dict[UUID, Entry[ItemT]] = {}
+        later: list[Entry[ItemT]] = []
         while self._waiting and len(batch) < MAX_ITEMS:
             entry = self._waiting.popleft()
-            if entry.row.cancelled():
+            if entry.is_withdrawn:
                 continue
             if batch.setdefault(entry.item.chat_id, entry) is not entry:
                 later.append(entry)
         self._waiting.extendleft(reversed(later))
         return list(batch.values())
 
-    async def _send(self, *batch: _Entry[ItemT]) -> None:
+    async def _send(self, *batch: Entry[ItemT]) -> None:
         """Send one statement, and give each item its row, or the error."""
         rows: dict[Any, asyncpg.Record] = {}
         try:
@@ -156,11 +186,11 @@ class GroupCommit(Generic[ItemT]):
                     entry.goes_again = True
             else:
                 for entry in batch:
-                    entry.set_error(error)
+                    entry.end(error=error)
         for entry in batch:
-            entry.set_row(rows.get(entry.item.chat_id))
+            entry.end(rows.get(entry.item.chat_id))
 
 
-def _refuse(entries: Iterable[_Entry[Any]]) -> None:
+def _refuse(entries: Iterable[Entry[Any]]) -> None:
     for entry in entries:
-        entry.set_error(DatabaseUnavailable())
+        entry.end(error=DatabaseUnavailable())

@@ -4,9 +4,10 @@ A statement that makes a chat pending may claim it as well, if the worker of the
 slot and no chat waits for it. The worker decides that, before the statement is sent.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from chatd.store.claims import Claim
@@ -24,14 +25,34 @@ class Slot:
     """Called with the claim once it is committed: starts the task of the chat."""
 
 
-@contextmanager
-def _no_slot(_: UUID | None) -> Iterator[Slot | None]:
-    yield None
+_NOTHING: Final = nullcontext()
+
+
+class Reservation:
+    """A context that has begun, at whose end the slot is free again, or its chat has a task."""
+
+    __slots__ = ("_statement", "slot")
+
+    def __init__(
+        self, slot: Slot | None = None, statement: AbstractContextManager[object] = _NOTHING
+    ) -> None:
+        self.slot = slot
+        """None: there is no free slot."""
+        self._statement = statement
+
+    def __enter__(self) -> Slot | None:
+        return self.slot
+
+    def __exit__(self, *error: Any) -> None:
+        self._statement.__exit__(*error)
+
+
+NO_SLOT: Final = Reservation()
 
 
 class SlotSource:
     """Source of slots, which the worker replaces. A process without a worker has none."""
 
     def __init__(self) -> None:
-        self.reserve: Callable[[UUID | None], AbstractContextManager[Slot | None]] = _no_slot
-        """Reserve a slot for a chat (None: a new one) as long as the context lasts, if one is free."""
+        self.reserve: Callable[[UUID | None], Reservation] = lambda _: NO_SLOT
+        """Reserve a slot for a chat (None: a new one) until the end of the context, if one is free."""

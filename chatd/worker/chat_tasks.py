@@ -3,8 +3,8 @@
 Starting a task costs some 20 us, and a leased chat 40 kB. The benchmarks ``turns`` and ``memory`` watch it.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
 from chatd.worker.runner import Runner
 from chatd.worker.turn_services import TurnServices
-from chatd.worker.unheld_chats import UnheldChats
+from chatd.worker.unheld_chats import ClaimStatement, UnheldChats
 from chatd.worker.worker_lease import WorkerLease
 
 _log = structlog.get_logger()
@@ -100,33 +100,35 @@ class ChatTaskPool:
         """Return whether a slot is free for a chat, which neither has a task yet nor a slot reserved."""
         return self.free_slots > 0 and not (chat_id in self._leases or chat_id in self._awaited)
 
-    @contextmanager
-    def claiming(self, *, slots: int = 0, chat_id: UUID | None = None) -> Iterator[None]:
-        """Send a statement that may claim chats, and start their tasks. ``slots`` are reserved meanwhile.
+    def claiming(
+        self, *, slots: int = 0, chat_id: UUID | None = None
+    ) -> AbstractContextManager[object]:
+        """Note a statement that may claim chats, to the end of the context, by which their tasks started.
 
-        ``chat_id`` is the chat that they are for, if it is known. A statement that waits for the chat holds
-        one slot at most, however many others wait for it.
+        ``slots`` are reserved from now on. ``chat_id`` is the chat that they are for, if it is known. A
+        statement that waits for the chat holds one slot at most, however many others wait for it.
 
         If its response is lost, heartbeats look at once for chats that name this worker without a task.
         """
         self._reserved_slots += slots
         if chat_id is not None:
             self._awaited.add(chat_id)
-        claim = self.unheld.claim_sent()
-        try:
-            yield
-        except BaseException:
+        return _ClaimingStatement(self, self.unheld.claim_sent(), slots, chat_id)
+
+    def end_claiming(
+        self, claim: ClaimStatement, slots: int, chat_id: UUID | None, *, failed: bool
+    ) -> None:
+        """Note the end of a statement that may have claimed chats."""
+        if failed:
             self.on_lease_in_doubt()
-            raise
-        finally:
-            was_full = self.free_slots <= 0
-            self._reserved_slots -= slots
-            if chat_id is not None:
-                self._awaited.discard(chat_id)
-            if was_full and self.free_slots > 0:
-                self.on_slot_free()
-            if self.unheld.claim_ended(claim, now=boottime()):
-                self.on_lease_in_doubt()
+        was_full = self.free_slots <= 0
+        self._reserved_slots -= slots
+        if chat_id is not None:
+            self._awaited.discard(chat_id)
+        if was_full and self.free_slots > 0:
+            self.on_slot_free()
+        if self.unheld.claim_ended(claim, now=boottime()):
+            self.on_lease_in_doubt()
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -270,6 +272,23 @@ class ChatTaskPool:
     def stop_now(self) -> None:
         """End the grace period of running turns."""
         self._stop_now.set()
+
+
+class _ClaimingStatement(AbstractContextManager[object]):
+    """A statement that may claim chats."""
+
+    __slots__ = ("_chat_id", "_claim", "_pool", "_slots")
+
+    def __init__(
+        self, pool: ChatTaskPool, claim: ClaimStatement, slots: int, chat_id: UUID | None
+    ) -> None:
+        self._pool = pool
+        self._claim = claim
+        self._slots = slots
+        self._chat_id = chat_id
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.end_claiming(self._claim, self._slots, self._chat_id, failed=kind is not None)
 
 
 async def _cancel_when_set(event: anyio.Event, scope: anyio.CancelScope) -> None:

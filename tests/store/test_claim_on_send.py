@@ -5,8 +5,6 @@ stored is compared, but for ids and times.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
@@ -43,7 +41,7 @@ from chatd.store.database import Database
 from chatd.store.group_commit import MAX_TEXT_LENGTH
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.records import TransitionResult
-from chatd.store.slots import Slot
+from chatd.store.slots import Reservation, Slot
 from chatd.store.turns import FencingToken, Turns
 
 
@@ -282,11 +280,11 @@ async def test_round_advances_if_one_of_several_messages_is_to_advance_it(
     way = Way(database, Case(name="rounds", claims=True))
     advances = iter([False, True, False])
 
-    @contextmanager
-    def reserve(_: UUID | None) -> Iterator[Slot]:
-        yield Slot(models=way.case.models, advance=next(advances), start=way.claims.append)
+    def reserve(_: UUID | None) -> Reservation:
+        slot = Slot(models=way.case.models, advance=next(advances), start=way.claims.append)
+        return Reservation(slot)
 
-    way._reserve = reserve  # type: ignore[assignment,method-assign]
+    way._reserve = reserve  # type: ignore[method-assign]
     chats, chat_ids = way.chats(claim_on_send=True), await idle_chats(database, 3)
     [before] = await database.fetch("SELECT last_value FROM chat_claimed_round")
     statements = database.statement_count

@@ -1,7 +1,6 @@
 """A transition of a caller by each of its two ways: with the claim of its chat, and without."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from chatd.store.histories import KnownHistories
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.records import TransitionResult
-from chatd.store.slots import Slot, SlotSource
+from chatd.store.slots import Reservation, Slot, SlotSource
 from chatd.store.tool_calls import ToolCalls, ToolResult
 from support.claims import claim_chats
 from support.factories import (
@@ -92,9 +91,9 @@ class Way:
             "claim_on_send": claiming if claim_on_send else None,
         }
 
-    @contextmanager
-    def _reserve(self, _: UUID | None) -> Iterator[Slot | None]:
-        yield Slot(models=self.case.models, advance=self.case.advance, start=self.claims.append)
+    def _reserve(self, _: UUID | None) -> Reservation:
+        slot = Slot(models=self.case.models, advance=self.case.advance, start=self.claims.append)
+        return Reservation(slot)
 
     async def run(self, *, claim_on_send: bool) -> Outcome:
         """Make the chat of the case, unless it is a new one, and the transition."""
