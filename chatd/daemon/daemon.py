@@ -20,7 +20,7 @@ from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
 from chatd.daemon.services import build_services
 from chatd.daemon.signals import received_signals
 from chatd.daemon.startup import upsert_models
-from chatd.daemon.supervision_tree import supervision_tree
+from chatd.daemon.supervision_tree import replace_mcp_servers, supervision_tree
 from chatd.daemon.systemd import SystemdSocket
 from chatd.daemon.systemd_notifier import SystemdNotifier
 from chatd.daemon.wiring.actors import build_actors
@@ -89,6 +89,8 @@ class Daemon:
             name="chatd",
             start_timeout_seconds=_start_timeout_seconds(settings.database),
         )
+        if self.actors.worker is not None:
+            self.config.on_replace(self._replace_mcp_servers)
         self._state.attach(self.supervisor)
         self._systemd_notifier = self._build_systemd_notifier()
         self._reloader = reload_settings and self._build_reloader(reload_settings)
@@ -198,6 +200,9 @@ class Daemon:
         on_ready()
         if self._reloader is not None:
             await self._reloader.run()
+
+    def _replace_mcp_servers(self, config: RuntimeConfig) -> None:
+        replace_mcp_servers(self.supervisor, self.services.mcp.replace(config.mcp))
 
     def _build_systemd_notifier(self) -> SystemdNotifier:
         worker = self.actors.worker

@@ -6,20 +6,21 @@ new ``RuntimeConfig`` and assigns it once, between two turns of the event loop, 
 it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
 from chatd.api.config import ApiConfig
 from chatd.api.request.limits import RequestLimits
-from chatd.daemon.tools import tools_from_settings
+from chatd.daemon.tools import mcp_servers_from_settings, tools_from_settings
 from chatd.domain.tool_choice import ToolKind
 from chatd.llm.catalog import Catalog
 from chatd.settings import Settings
 from chatd.settings.keywords import keywords_for
 from chatd.store.limits import ChatLimits
 from chatd.tools.http.client import ToolHttpClient
+from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.config import TurnConfig
 from chatd.worker.retry import RetryPolicy
@@ -38,6 +39,7 @@ class RuntimeConfig:
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
     loop_blocked_seconds: float
+    mcp: Sequence[McpServerConfig]
     tool_client: ToolHttpClient
     """Connections of the tools. No reload replaces them."""
 
@@ -51,6 +53,7 @@ class RuntimeConfig:
             catalog=catalog,
             turn=_turn_config(settings, catalog, tools),
             tool_client=tool_client,
+            mcp=mcp_servers_from_settings(settings),
             max_chats=settings.worker.max_chats,
             api=_api_config(settings, catalog, tools),
             chat_limits=ChatLimits(**keywords_for(ChatLimits, settings.worker, settings.limits)),

@@ -7,7 +7,6 @@ from uuid import UUID
 from chatd import logs
 from chatd.api.presenter import Presenter
 from chatd.daemon.runtime_config import RuntimeConfigHolder
-from chatd.daemon.tools import mcp_servers_from_settings
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
@@ -97,7 +96,7 @@ def build_services(
         notifier=notifier,
         change_bus=change_bus,
         presenter=Presenter(),
-        mcp=McpServers(mcp_servers_from_settings(settings)),
+        mcp=McpServers(config.current.mcp),
     )
 
 

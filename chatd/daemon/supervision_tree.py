@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from chatd.daemon.wiring.actors import Actors
 from chatd.settings import Settings
 from chatd.supervision.child import ChildSpec, Restart, StartFunction
-from chatd.tools.mcp.servers import McpServers
+from chatd.supervision.supervisor import Supervisor
+from chatd.tools.mcp.server import McpServer
+from chatd.tools.mcp.servers import ServerChanges
 
 _HTTP_SHUTDOWN_SECONDS = 8.0
 """Time for ending streams and answering the last requests, once draining is over."""
@@ -45,7 +47,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("heartbeat",        worker and worker.heartbeat.run),
         _row("watchdog",         worker and worker.watchdog.run),
         _row("flusher",          worker and worker.flusher.run),
-        *_mcp_rows(worker.mcp if worker else McpServers()),
+        *map(mcp_row, worker.mcp.servers if worker else ()),
         _row("chats",            worker and worker.chat_tasks.run, shutdown=grace),
         _row("activity",         worker and worker.activity_reporter.run),
         _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
@@ -67,12 +69,24 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
     return [row for row in rows if row is not None]
 
 
-def _mcp_rows(mcp: McpServers) -> Sequence[ChildSpec | None]:
-    """Return a row for each MCP server. None is essential: without it, its calls fail."""
-    return [
-        _row(f"mcp {each.config.name}", each.run, essential=False, shutdown=_MCP_SHUTDOWN_SECONDS)
-        for each in mcp.servers
-    ]
+def mcp_row(server: McpServer) -> ChildSpec:
+    """Return the row of an MCP server. It is not essential: without it, its calls fail."""
+    return ChildSpec(
+        name=f"mcp {server.config.name}",
+        start=server.run,
+        essential=False,
+        restarts=_RESTARTS_OF_OTHERS,
+        shutdown_seconds=_MCP_SHUTDOWN_SECONDS,
+    )
+
+
+def replace_mcp_servers(supervisor: Supervisor, changes: ServerChanges) -> None:
+    """Have the actors of MCP servers come and go. Those that leave end the calls that they make."""
+    supervisor.replace(
+        {mcp_row(server).name: server.drain for server in changes.leaving},
+        [mcp_row(server) for server in changes.coming],
+        before="chats",
+    )
 
 
 def _row(

@@ -40,7 +40,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     models: Reloadable[dict[TableName, ModelSettings]] = Field(default_factory=dict)
     tools: Reloadable[ToolsSettings] = Field(default_factory=ToolsSettings)
     http_tools: Reloadable[dict[ToolName, HttpToolSettings]] = Field(default_factory=dict)
-    mcp: dict[McpName, McpServerSettings] = Field(default_factory=dict)
+    mcp: Reloadable[dict[McpName, McpServerSettings]] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(

@@ -12,10 +12,10 @@ from support.eventually import eventually
 from support.mcp_servers import config, living, running, running_program
 
 from chatd.tools.mcp import availability, intake
-from chatd.tools.mcp.availability import MAX_LOST_CONNECTIONS
+from chatd.tools.mcp.availability import MAX_LOST_CONNECTIONS, ServerState
 from chatd.tools.mcp.config import StdioEndpoint
 from chatd.tools.mcp.link import MAX_ERROR_OUTPUT_BYTES
-from chatd.tools.mcp.server import McpServer, ServerState
+from chatd.tools.mcp.server import McpServer
 
 
 def tries(folder: Path) -> list[str]:

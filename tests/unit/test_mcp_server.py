@@ -10,8 +10,9 @@ import pytest
 from support.eventually import eventually
 from support.mcp_servers import config, living, program, running, running_program
 
+from chatd.tools.mcp.availability import ServerState
 from chatd.tools.mcp.config import StdioEndpoint
-from chatd.tools.mcp.server import McpServer, ServerState
+from chatd.tools.mcp.server import McpServer
 
 CLOCK = 1000.0
 

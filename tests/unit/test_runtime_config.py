@@ -17,7 +17,15 @@ SETTINGS = Settings.model_validate(
         "providers": {"p": {"kind": "scripted"}},
         "models": {"m": {"provider": "p", "model": "scripted"}},
         "http_tools": {"t": {"description": "A tool.", "url": "https://example.com/"}},
-        "mcp": {"s": {"command": "server"}},
+        "mcp": {
+            "s": {"command": "server"},
+            "u": {
+                "url": "https://example.com/",
+                "oauth_client_id": "c",
+                "oauth_client_secret": "s",
+                "oauth_issuer": "https://example.com/",
+            },
+        },
     }
 )
 CATALOG = catalog_from_settings(SETTINGS)
@@ -75,11 +83,17 @@ CHOICES: dict[Any, Any] = {Literal: "ask", bool: True}
 EMPTY: dict[type, Any] = {int: 0, float: 0.0, str: "", list: [], SecretStr: SecretStr("")}
 
 
+def name_of(key: Key) -> str:
+    """Return the table that the key is of. An MCP server has a command or a url."""
+    of_url = key.field in {"url", "headers"} or key.field.startswith("oauth_")
+    return "u" if key.section == "mcp" and of_url else NAMES[key.section]
+
+
 def with_other_value(key: Key) -> Settings:
     table = getattr(SETTINGS, key.section)
-    inner = table[NAMES[key.section]] if key.named else table
+    inner = table[name_of(key)] if key.named else table
     changed = inner.model_copy(update={key.field: other_value(key, getattr(inner, key.field))})
-    section = {**table, NAMES[key.section]: changed} if key.named else changed
+    section = {**table, name_of(key): changed} if key.named else changed
     return SETTINGS.model_copy(update={key.section: section})
 
 

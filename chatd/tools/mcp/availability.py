@@ -1,6 +1,7 @@
 """Availability of a server: whether it is worth a try now, and since when it is not."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 from chatd.supervision.backoff import Backoff
@@ -10,6 +11,15 @@ FIRST_PAUSE_SECONDS: Final = 30.0
 MAX_PAUSE_SECONDS: Final = 300.0
 MAX_LOST_CONNECTIONS: Final = 3
 """Connections in a row that end without a result. Then the server is not started in a loop."""
+
+
+class ServerState(StrEnum):
+    """State of a server, as its actor has it."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    READY = "ready"
+    FAILED = "failed"
 
 
 class Availability:

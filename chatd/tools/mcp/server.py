@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from typing import Any, Final
 
 import anyio
 import structlog
 
 from chatd.supervision.child import ChildHandle
-from chatd.tools.mcp.availability import Availability
+from chatd.tools.mcp.availability import Availability, ServerState
 from chatd.tools.mcp.calls import Call, CallQueue
 from chatd.tools.mcp.config import McpServerConfig, StdioEndpoint
 from chatd.tools.mcp.connection import Connection, ConnectionLost, load_sdk, open_connection
@@ -33,15 +32,6 @@ _MARGIN_SECONDS: Final = 0.5
 Connect = Callable[[McpServerConfig, Link], AbstractAsyncContextManager[Connection]]
 
 
-class ServerState(StrEnum):
-    """State of a server, as its actor has it."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    READY = "ready"
-    FAILED = "failed"
-
-
 class McpServer:
     """One MCP server. ``run`` is its actor. The other methods are for callers, and use no SDK."""
 
@@ -61,7 +51,7 @@ class McpServer:
         self._known = KnownTools(config, now)
         self._queue = CallQueue()
         self._running = 0
-        self._wake = anyio.Event()
+        self._wake, self._drained = anyio.Event(), anyio.Event()
         self._link, self._scope = Link(), anyio.CancelScope()
         self._child = ChildHandle(config.name)
 
@@ -135,6 +125,13 @@ class McpServer:
         """Try a server that failed again, and read its list of tools anew."""
         self._availability.reset()
         self._want_list()
+
+    async def drain(self) -> None:
+        """Wait until no call is under way, at most as long as one may take. Nobody makes further ones."""
+        with anyio.move_on_after(self.config.call_seconds):
+            while self._queue or self._running:
+                self._drained = anyio.Event()
+                await self._drained.wait()
 
     async def run(self, child: ChildHandle) -> None:
         """Connect when there is something to do, until the stop."""
@@ -268,6 +265,7 @@ class McpServer:
             call.fail(f"MCP server {self.config.name}: {reason}. The call may have had effects.")
             call.running, self._running = False, self._running - 1
             self._wake.set()
+            self._drained.set()
 
     def _leave(self, error: Exception | None) -> None:
         """Record the end of a connection."""

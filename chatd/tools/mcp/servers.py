@@ -1,6 +1,7 @@
 """All MCP servers of a process, and the tools that a turn begins with."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import anyio
 import structlog
@@ -10,22 +11,47 @@ from chatd.domain.tool_choice import NO_CHOICE, ToolChoice, ToolKind
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.listing import ToolList
 from chatd.tools.mcp.server import McpServer
-from chatd.tools.mcp.tool import server_tool
+from chatd.tools.mcp.tool import not_configured, server_tool
 from chatd.tools.registry import ToolRegistry
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerChanges:
+    """The servers that a new configuration no longer has, and those that it brings."""
+
+    leaving: Sequence[McpServer]
+    coming: Sequence[McpServer]
 
 
 class McpServers:
     """The configured servers, in the order of their names."""
 
     def __init__(self, configs: Iterable[McpServerConfig] = ()) -> None:
-        servers = [McpServer(config) for config in configs]
-        self.servers: Sequence[McpServer] = sorted(servers, key=lambda each: each.config.name)
+        self.servers: Sequence[McpServer] = ()
+        self.replace(configs)
         self._own = ToolRegistry()
         self._lists: Sequence[ToolList] = ()
         self._registry = ToolRegistry()
         self._noticed: frozenset[str] = frozenset()
+
+    def replace(self, configs: Iterable[McpServerConfig]) -> ServerChanges:
+        """Have the servers of these configurations from now on. Those that are as they were stay."""
+        before = {server.config.name: server for server in self.servers}
+        servers = []
+        for config in sorted(configs, key=lambda each: each.name):
+            server = before.get(config.name)
+            servers.append(server if server and server.config == config else McpServer(config))
+        self.servers = servers
+        return ServerChanges(
+            leaving=[server for server in before.values() if server not in servers],
+            coming=[server for server in servers if server is not before.get(server.config.name)],
+        )
+
+    def find(self, name: str) -> McpServer | None:
+        """Return the server of this name, as it is configured now."""
+        return next((server for server in self.servers if server.config.name == name), None)
 
     async def snapshot(self, own: ToolRegistry, choice: ToolChoice = NO_CHOICE) -> ToolRegistry:
         """Return the tools of a chat with this choice: of ``own``, and of servers as they are listed now.
@@ -52,7 +78,7 @@ class McpServers:
             for server in self.servers
             if server.absence and _is_chosen(server, choice)
         ]
-        removed = [(name, f"MCP server {name} is not configured any more") for name in missing]
+        removed = [(name, not_configured(name)) for name in missing]
         return [
             Notice(server=name, message=text) for name, text in sorted([*absent, *removed]) if text
         ]
@@ -77,7 +103,7 @@ class McpServers:
         """Return all tools. One of the operator's configuration comes before another of its name."""
         taken = {tool.name for tool in own.tools}
         offered = [
-            server_tool(server, tool)
+            server_tool(server, tool, find=self.find)
             for server, listed in zip(self.servers, lists, strict=True)
             for tool in listed.tools
             if tool.offered_name not in taken
