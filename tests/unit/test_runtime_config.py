@@ -10,6 +10,7 @@ from chatd.daemon.catalog import catalog_from_settings, model_configs, provider_
 from chatd.daemon.runtime_config import RuntimeConfig, RuntimeConfigHolder
 from chatd.settings import Settings
 from chatd.settings.keys import Key, known_keys, sections
+from chatd.settings.models import NativeToolSettings
 from chatd.tools.http.client import ToolHttpClient
 
 SETTINGS = Settings.model_validate(
@@ -61,6 +62,8 @@ def other_value(key: Key, value: Any) -> Any:
         return next(choice for choice in get_args(annotation) if choice != value)
     if key.field == "rules":
         return {"x": "ask"}
+    if key.field == "native_tools":
+        return [NativeToolSettings.model_validate({"kind": "web_search"})]
     if value is not None:
         return OTHER_VALUES[type(value)](value)
     for kind in walk_types(annotation):
