@@ -303,7 +303,7 @@ class Chat(TypedDict):
     """Answers with ``remember``, by the name of the tool."""
     root_chat_id: str
     server_tools: dict[str, list[str]] | None
-    """The MCP servers (``mcp``) and HTTP tools (``http``) that were chosen, by name.
+    """The MCP servers (``mcp``) and tools (``http``, ``builtin``) that were chosen.
 
     Null: none were.
     """
@@ -403,6 +403,8 @@ class ServerTools(TypedDict):
     begins.
     """
 
+    builtin: NotRequired[list[str] | None]
+    """Tools of ``tools.builtin``."""
     http: NotRequired[list[str] | None]
     """HTTP tools."""
     mcp: NotRequired[list[str] | None]
@@ -589,7 +591,7 @@ class Explanation(TypedDict):
     recoveries: int
     retry: Retry | None
     server_tools: dict[str, list[str]] | None
-    """The MCP servers (``mcp``) and HTTP tools (``http``) that were chosen, by name.
+    """The MCP servers (``mcp``) and tools (``http``, ``builtin``) that were chosen.
 
     Null: none were.
     """

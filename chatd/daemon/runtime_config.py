@@ -122,6 +122,7 @@ def _api_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> Ap
             server_tools={
                 ToolKind.HTTP: frozenset(settings.http_tools),
                 ToolKind.MCP: frozenset(settings.mcp),
+                ToolKind.BUILTIN: frozenset(settings.tools.builtin),
             },
             **keywords_for(RequestLimits, limits, settings.turn),
         ),

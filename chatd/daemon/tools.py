@@ -2,12 +2,14 @@
 
 from chatd.domain.permission import ConfiguredPermissions, Permission, ToolRule
 from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_choice import ASK_USER_TOOL
 from chatd.settings import Settings
 from chatd.settings.mcp import McpServerSettings
 from chatd.settings.tools import ToolsSettings
 from chatd.tools.http.client import ToolHttpClient
 from chatd.tools.http.tool import HttpToolConfig, http_tool
 from chatd.tools.mcp.config import ClientCredentials, HttpEndpoint, McpServerConfig, StdioEndpoint
+from chatd.tools.questions import ask_user_tool
 from chatd.tools.registry import ToolRegistry
 
 
@@ -32,7 +34,11 @@ def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegis
         )
         for name, tool in settings.http_tools.items()
     ]
+    tools += [_BUILTIN[name]() for name in dict.fromkeys(settings.tools.builtin)]
     return ToolRegistry(tools, _configured_permissions(settings.tools))
+
+
+_BUILTIN = {ASK_USER_TOOL: ask_user_tool}
 
 
 def _configured_permissions(tools: ToolsSettings) -> ConfiguredPermissions:

@@ -31,6 +31,8 @@ class ToolChoice:
 
 READ_RESULT_TOOL: Final = "read_tool_result"
 """Name of the built-in tool that reads what was cut out of a result."""
+ASK_USER_TOOL: Final = "ask_user_question"
+"""Name of the built-in tool that asks a person, if the configuration has it."""
 RESERVED_TOOL_NAMES: Final = frozenset({READ_RESULT_TOOL})
 """Names of built-in tools that no other tool may have."""
 

@@ -85,7 +85,8 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
             yield ("stream", "event_retention_days"), reason
 
     def _tool_violations(self) -> Iterator[tuple[KeyPath, str]]:
-        for name in sorted(RESERVED_TOOL_NAMES & self.http_tools.keys()):
+        taken = RESERVED_TOOL_NAMES.union(self.tools.builtin)
+        for name in sorted(taken & self.http_tools.keys()):
             yield ("http_tools", name), "chatd itself has a tool of this name"
 
     def _model_violations(self) -> Iterator[tuple[KeyPath, str]]:

@@ -53,6 +53,11 @@ ToolPattern = Annotated[
 class ToolsSettings(Section):
     """Tools that chatd runs itself when a model calls them."""
 
+    builtin: MaybeJson[list[Literal["ask_user_question"]]] = Field(
+        [], examples=[["ask_user_question"]]
+    )
+    """Built-in tools that chats have. "ask_user_question": the model asks its user, and the chat waits for
+    the answer of POST /chats/{id}/actions. Leave it out where nobody would answer."""
     permission: PermissionWord = "allow"
     """Permission to run a tool that neither a rule nor its own section is about. "allow": it runs; "ask": a
     person is asked before each call, and the chat waits; "deny": the model reads that it may not."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.permission import ChatPermissions, ConfiguredPermissions, Permission, decide
+from chatd.domain.question import Question
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
@@ -78,6 +79,16 @@ class ToolRegistry:
             configured=self.permissions,
             chat=chat,
         )
+
+    def question(self, name: str, args: str) -> Question | BadArguments | None:
+        """Return the question of a call that a person answers. None: it is to be run."""
+        tool = self._by_name.get(name)
+        if tool is None or tool.question is None:
+            return None
+        try:
+            return tool.question(parse_arguments(args, self._check_of(tool)))
+        except BadArguments as error:
+            return error
 
     def complaint(self, name: str, args: str) -> str | None:
         """Return why arguments do not fit a tool. None: they fit, or it is not known here."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chatd.domain.files import File
 from chatd.domain.permission import Permission
+from chatd.domain.question import Question
 from chatd.domain.tool_call import CallPolicy, CutOutput
 from chatd.domain.tool_choice import ToolKind
 from chatd.tools.output import OutputLimits
@@ -71,6 +72,8 @@ class Tool:
     policy: CallPolicy
     timeout_seconds: float
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
+    question: Callable[[Mapping[str, Any]], Question] | None = None
+    """Function that returns the question about a call that a person answers. Then ``run`` is not called."""
     permission: Permission | None = None
     """The permission that its section of the configuration has. None: it has none."""
     read_only: bool = False

@@ -148,6 +148,7 @@ class CallSteps:
             server=self._config.tools.policies,
             parallel=self._config.tool_limits.parallel,
             permission=self._permission,
+            question=self._config.tools.question,
         )
 
     def _permission(self, name: str) -> Permission:
@@ -158,6 +159,11 @@ class CallSteps:
             if call.state is CallState.ASKED:
                 self._metrics.tool_calls.add(call.executor, ToolOutcomeKind.ASKED)
             elif call.state is CallState.CLOSED:
-                is_known = call.part["tool_name"] in self._config.tools.policies
-                outcome = ToolOutcomeKind.DENIED if is_known else ToolOutcomeKind.NO_SUCH_TOOL
-                self._metrics.tool_calls.add(Executor.SERVER, outcome)
+                self._metrics.tool_calls.add(Executor.SERVER, self._refusal(call.part["tool_name"]))
+
+    def _refusal(self, name: str) -> ToolOutcomeKind:
+        """Return the outcome of a call of a tool that does not begin."""
+        if name not in self._config.tools.policies:
+            return ToolOutcomeKind.NO_SUCH_TOOL
+        is_denied = self._permission(name) is Permission.DENY
+        return ToolOutcomeKind.DENIED if is_denied else ToolOutcomeKind.ERROR

@@ -17,7 +17,7 @@ from chatd.domain.message import (
     pending_tool_calls,
 )
 from chatd.domain.permission import Permission
-from chatd.domain.question import CLIENT_RUNS, MAY_RUN
+from chatd.domain.question import CLIENT_RUNS, MAY_RUN, Question
 from chatd.domain.tool_call import (
     MAX_TRIES,
     CallPolicy,
@@ -26,7 +26,7 @@ from chatd.domain.tool_call import (
     NewToolCall,
     ToolCall,
 )
-from chatd.domain.tool_call_errors import CANCELLED, denied, no_such_tool
+from chatd.domain.tool_call_errors import CANCELLED, bad_arguments, denied, no_such_tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,10 @@ def _allow(_: str) -> Permission:
     return Permission.ALLOW
 
 
+def _run(*_: str) -> None:
+    """Return the question of a call that is not answered, but run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolNames:
     """The tools that a turn may call. A name that both sides have is the client's."""
@@ -94,6 +98,9 @@ class ToolNames:
     """Calls of server tools that one message starts at once. Further ones are ready."""
     permission: Callable[[str], Permission] = _allow
     """The permission to run a tool of the server in this chat."""
+    question: Callable[[str, str], Question | Exception | None] = _run
+    """The question of a call, by the name of its tool and its arguments, if a person answers it. An
+    exception: the arguments do not fit."""
 
 
 def next_step(
@@ -171,12 +178,16 @@ def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
         return replace(new, executor=Executor.CLIENT, state=CallState.ASKED, question=CLIENT_RUNS)
     if name not in tools.server:
         return replace(new, state=CallState.CLOSED, error=no_such_tool(name))
-    match tools.permission(name):
-        case Permission.DENY:
-            return replace(new, state=CallState.CLOSED, error=denied(name))
-        case Permission.ASK:
-            new = replace(new, state=CallState.ASKED, question=MAY_RUN)
-    return replace(new, policy=tools.server[name])
+    permission = tools.permission(name)
+    if permission is Permission.DENY:
+        return replace(new, state=CallState.CLOSED, error=denied(name))
+    question = tools.question(name, call.part.get("args") or "")
+    if isinstance(question, Exception):
+        return replace(new, state=CallState.CLOSED, error=bad_arguments(str(question)))
+    if question is None and permission is Permission.ASK:
+        question = MAY_RUN
+    state = CallState.READY if question is None else CallState.ASKED
+    return replace(new, policy=tools.server[name], state=state, question=question)
 
 
 def steps_taken(history: Sequence[Message]) -> int:

@@ -173,7 +173,9 @@ def check_ledger(
         assert set(states) != {"closed"}, "all have their results, but there is no message of them"
     if chat["status"] == Status.REQUIRES_ACTION:
         assert "asked" in states
-        assert set(states) <= {"asked", "closed"}
+        assert set(states) <= {"asked", "ready", "closed"}, "nothing runs meanwhile"
+        deadlines = [row["expires_at"] for row in unanswered if row["state"] == "asked"]
+        assert None in deadlines or min(deadlines) == chat["action_deadline"]
     answers = {
         (previous["id"], part["tool_call_id"]): part
         for previous, message in pairwise(messages)

@@ -332,3 +332,53 @@ async def test_call_is_asked_when_the_others_have_run(dsn: str) -> None:
         go_on.set()
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         assert (await answer(chatd, chat["id"], deny())).status_code == 200
+
+
+async def test_deadline_of_one_question_leaves_the_others(dsn: str) -> None:
+    provider = calling_provider([PAY, tool_call_delta("weather", "c2", index=1)])
+    impatient = {"worker": {"reap_interval_seconds": 0.05}}
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(
+            dsn,
+            provider,
+            turn={"client_tool_timeout_seconds": 0.05},
+            **asking(endpoint, **impatient),
+        ) as chatd,
+    ):
+        chat = await chatd.api.create("go", tools=TOOLS)
+        await eventually(lambda: chatd.journal(chat["id"], "expire_action"))
+        waiting = await chatd.api.chat(chat["id"])
+        assert waiting["status"] == "requires_action"
+        [action] = waiting["actions"]
+        assert (action["tool_call_id"], action["expires_at"]) == ("c1", waiting["action_deadline"])
+        await answer(chatd, chat["id"], allow())
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        results = [("c1", "done /pay", False), ("c2", "timed out", True)]
+        assert results_in(provider.requests[1]) == results
+
+
+async def test_streams_tell_what_was_answered(dsn: str) -> None:
+    provider = calling_provider([PAY, tool_call_delta("pay", "c2", index=1)])
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(dsn, provider, **asking(endpoint)) as chatd,
+    ):
+        chat = await chatd.api.create("go")
+        waiting = await chatd.api.wait_for_status(chat["id"], "requires_action")
+        view = ChatView()
+        following = asyncio.create_task(
+            chatd.api.follow(chat["id"], view, lambda view: view.status == "waiting")
+        )
+        await eventually(lambda: view.status)
+        await answer(chatd, chat["id"], allow("c2"))
+        await answer(chatd, chat["id"], deny("c1"))
+        await following
+        first, last = [event.data for event in view.events if event.event == "action_answered"]
+        assert first["answered"] == [
+            {"tool_call_id": "c2", "tool_name": "pay", "decision": "allow"}
+        ]
+        assert first["open"] == ["c1"]
+        assert first["deadline"][:26] == waiting["action_deadline"][:26]
+        assert last["answered"] == [{"tool_call_id": "c1", "tool_name": "pay", "decision": "deny"}]
+        assert (last["open"], last["deadline"]) == ([], None)

@@ -41,8 +41,11 @@ class RequestLimits:
         if self.max_tools and len(tools) > self.max_tools:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
             raise _refused("too_many_tools", "body.tools", message)
+        taken = RESERVED_TOOL_NAMES.union(
+            *(self.server_tools[kind] for kind in (ToolKind.HTTP, ToolKind.BUILTIN))
+        )
         for number, tool in enumerate(tools):
-            if tool.name in self.server_tools[ToolKind.HTTP] | RESERVED_TOOL_NAMES:
+            if tool.name in taken:
                 message = f"{tool.name} is a tool of this server; give yours another name"
                 raise _refused("invalid_request", f"body.tools.{number}.name", message)
         return tools

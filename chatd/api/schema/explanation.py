@@ -86,7 +86,7 @@ class Explanation(BaseModel):
     )
     action_deadline: datetime | None
     server_tools: dict[str, list[str]] | None = Field(
-        description="The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: "
+        description="The MCP servers (`mcp`) and tools (`http`, `builtin`) that were chosen. Null: "
         "none were.",
         examples=[{"mcp": ["time"]}],
     )

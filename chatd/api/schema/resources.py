@@ -207,7 +207,7 @@ class Chat(BaseModel):
     archived: bool
     labels: dict[str, str] = Field(examples=[{"topic": "physics"}])
     server_tools: dict[str, list[str]] | None = Field(
-        description="The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: "
+        description="The MCP servers (`mcp`) and tools (`http`, `builtin`) that were chosen. Null: "
         "none were.",
         examples=[{"mcp": ["time"]}],
     )

@@ -93,6 +93,9 @@ class ServerTools(RequestModel):
         default=None, description="MCP servers, with all their tools.", examples=[["time"]]
     )
     http: ServerToolNames | None = Field(default=None, description="HTTP tools.", examples=[[]])
+    builtin: ServerToolNames | None = Field(
+        default=None, description="Tools of `tools.builtin`.", examples=[[]]
+    )
 
     def names(self) -> dict[str, list[str]]:
         """Return the names that are chosen, by kind."""

@@ -1077,7 +1077,7 @@ export interface components {
             root_chat_id: string;
             /**
              * Server Tools
-             * @description The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: none were.
+             * @description The MCP servers (`mcp`) and tools (`http`, `builtin`) that were chosen. Null: none were.
              * @example {
              *       "mcp": [
              *         "time"
@@ -1772,7 +1772,7 @@ export interface components {
             retry: components["schemas"]["Retry"] | null;
             /**
              * Server Tools
-             * @description The MCP servers (`mcp`) and HTTP tools (`http`) that were chosen, by name. Null: none were.
+             * @description The MCP servers (`mcp`) and tools (`http`, `builtin`) that were chosen. Null: none were.
              * @example {
              *       "mcp": [
              *         "time"
@@ -3440,6 +3440,7 @@ export interface components {
          *     An empty list chooses none. Of a kind that is left out, the chat has those that the configuration
          *     offers by default. What the configuration no longer has is passed by when a turn begins.
          * @example {
+         *       "builtin": [],
          *       "http": [],
          *       "mcp": [
          *         "time"
@@ -3447,6 +3448,12 @@ export interface components {
          *     }
          */
         ServerTools: {
+            /**
+             * Builtin
+             * @description Tools of `tools.builtin`.
+             * @example []
+             */
+            builtin?: string[] | null;
             /**
              * Http
              * @description HTTP tools.
