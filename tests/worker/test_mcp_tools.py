@@ -10,6 +10,7 @@ import pytest
 from support.client_tools import calling_provider, results_in
 from support.eventually import eventually
 from support.in_process import fetch_rows, running_daemon
+from support.mcp_http_server import chosen_answers
 from support.mcp_servers import living
 from support.mcp_servers import program_settings as server
 from support.providers import FunctionProvider, finished, text_delta, tool_call_delta
@@ -94,6 +95,26 @@ async def test_interrupt_is_answered_within_a_second_by_a_server_that_ignores_it
             if part["type"] == "tool-result"
         ]
         assert (result["result"], result["is_error"]) == (CANCELLED["other"], True)
+
+
+@pytest.mark.parametrize("kind", ["program", "address"])
+async def test_interrupt_is_answered_within_a_second_while_a_server_is_awaited(
+    kind: str, dsn: str, tmp_path: Path
+) -> None:
+    """A turn waits for the list of a server that was never listed. Nothing answers."""
+    async with chosen_answers(lambda _: None) as deaf:
+        address = {"url": deaf.url, "connect_seconds": 30.0}
+        program = server("black hole", tmp_path, connect_seconds=30.0)
+        mcp = {"bad": program if kind == "program" else address}
+        async with running_daemon(dsn, calling_provider([]), mcp=mcp) as chatd:
+            chat = await chatd.api.create("go")
+            await chatd.api.wait_for_status(chat["id"], "running")
+            began = time.monotonic()
+            await chatd.api.interrupt(chat["id"])
+            await chatd.api.wait_for_status(chat["id"], "waiting")
+            assert time.monotonic() - began < 1.0
+            assert (await chatd.api.http.get("/readyz")).status_code == 200
+    assert not living(tmp_path)
 
 
 async def test_tools_do_not_change_within_a_turn(dsn: str) -> None:
