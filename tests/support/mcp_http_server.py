@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import anyio
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 
 from chatd.tools.mcp.config import HttpEndpoint
 from chatd.tools.mcp.server import McpServer
@@ -27,6 +27,13 @@ def sdk_server() -> MCPServer:
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         return a + b
+
+    @server.tool()
+    async def count(to: int, context: Context) -> str:  # type: ignore[type-arg]
+        """Count, and report each number."""
+        for number in range(1, to + 1):
+            await context.report_progress(number, to, f"at {number}")
+        return "counted"
 
     return server
 

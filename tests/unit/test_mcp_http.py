@@ -16,16 +16,25 @@ from support.mcp_http_server import (
 )
 
 from chatd.tools.mcp.config import MAX_MESSAGE_BYTES
+from chatd.tools.tool import ToolProgress
 
 
 @pytest.mark.parametrize("options", [{}, {"json_response": True}, {"stateless_http": True}])
 async def test_server_of_the_sdk_answers(options: dict[str, bool]) -> None:
     async with served(sdk_server(), **options) as url, running_at(url) as server:
-        (tool,) = (await server.tools()).tools
+        tool, _ = (await server.tools()).tools
         assert (tool.offered_name, tool.description) == ("srv__add", "Add two numbers.")
         result = await server.call("add", {"a": 1, "b": 2}, seconds=20)
         assert (result.text, result.is_error) == ("3", False)
         assert (await server.call("add", {"a": "x"}, seconds=20)).is_error
+
+
+async def test_server_of_the_sdk_reports_its_progress() -> None:
+    reports: list[ToolProgress] = []
+    async with served(sdk_server()) as url, running_at(url) as server:
+        result = await server.call("count", {"to": 3}, seconds=20, on_progress=reports.append)
+    assert result.text == "counted"
+    assert reports == [ToolProgress(progress=n, total=3, message=f"at {n}") for n in range(1, 4)]
 
 
 async def test_headers_of_the_configuration_go_to_the_server_and_nowhere_else() -> None:

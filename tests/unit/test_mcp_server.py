@@ -10,9 +10,11 @@ import pytest
 from support.eventually import eventually
 from support.mcp_servers import config, living, program, running, running_program
 
+from chatd.tools.mcp import intake
 from chatd.tools.mcp.availability import ServerState
 from chatd.tools.mcp.config import StdioEndpoint
 from chatd.tools.mcp.server import McpServer
+from chatd.tools.tool import ToolProgress
 
 CLOCK = 1000.0
 
@@ -57,6 +59,18 @@ async def test_what_is_no_utf8_in_a_result_is_replaced() -> None:
     async with running_program() as server:
         result = await server.call("no_utf8", {}, seconds=20)
     assert (result.text, result.is_error) == ("a \ufffd\ufffd( b", False)
+
+
+async def test_progress_is_reported_and_however_often_ends_no_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(intake, "MAX_UNREQUESTED_MESSAGES", 100)
+    (tmp_path / "go").touch()
+    reports: list[ToolProgress] = []
+    async with running_program("none", tmp_path) as server:
+        result = await server.call("steps", {"steps": 500}, seconds=20, on_progress=reports.append)
+    assert (result.text, len(reports)) == ("all steps done", 500)
+    assert reports[0] == ToolProgress(progress=1, total=500, message="step 1")
 
 
 async def test_large_result_arrives_whole() -> None:

@@ -14,7 +14,7 @@ _BYTES_PER_PAUSE: Final = 1024 * 1024
 _PAUSE_SECONDS: Final = 0.01
 """With at most 16 messages or 1 MiB between two pauses: a tenth of the event loop (measured)."""
 MAX_UNREQUESTED_MESSAGES: Final = 10_000
-"""Messages between two results: progress of eight calls, four times a second, for five minutes."""
+"""Messages between two results that are no progress of a call."""
 
 
 class IntakeRefused(Exception):
@@ -44,6 +44,10 @@ class Intake:
             raise IntakeRefused("it sends messages without end")
         if self._messages % _MESSAGES_PER_PAUSE == 0:
             await self._pause()
+
+    def allow_progress(self) -> None:
+        """Record that the last message was progress of a call. The call's time limit bounds those."""
+        self._unrequested -= 1
 
     def settle(self) -> None:
         """Record that a request has its result."""

@@ -100,6 +100,7 @@ class SdkConnection:
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(args)))
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
+            self._link.intake.allow_progress()
             on_progress(ToolProgress(progress=progress, total=total, message=message or ""))
 
         try:
