@@ -59,7 +59,7 @@ class LeaseMetrics:
         )
         self.client_tool_timeouts = Counter(
             "chatd_client_tool_timeouts_total",
-            "Chats whose client did not post its tool results before the deadline.",
+            "Chats with calls that the client, or a person, did not answer before their deadline.",
         )
         self.leased_chats = ObservableMetric("chatd_leased_chats", "Chats leased by this process.")
         self.free_slots = ObservableMetric(

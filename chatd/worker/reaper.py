@@ -131,7 +131,7 @@ class Reaper:
         return bool(orphans)
 
     async def _expire_tool_calls(self) -> bool:
-        """Answer overdue tool calls of clients with an error, so that the turn goes on."""
+        """Answer overdue tool calls with an error. A turn goes on unless others are asked."""
         expired = await self._tool_calls.expire()
         self._metrics.client_tool_timeouts.add(amount=len(expired))
         for result in expired:
