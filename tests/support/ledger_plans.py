@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 from hypothesis import strategies as st
+
+_T = TypeVar("_T")
 
 
 class Kind(StrEnum):
@@ -16,6 +19,10 @@ class Kind(StrEnum):
     UNKNOWN = "no such"
     BAD_ARGUMENTS = "pay "
     """Of a tool that may run once, with arguments that do not fit."""
+    ASKED = "transfer"
+    """Of a tool that may run once, when a person allows it."""
+    DENIED = "erase"
+    """Of a tool that a rule denies."""
     TOO_SLOW = "wait"
     """Of a tool that may run once, and takes longer than it may."""
 
@@ -54,11 +61,19 @@ class Fault(StrEnum):
 
 
 class Act(StrEnum):
-    """Act of a person or a client on a chat that waits for results."""
+    """Act of a person or a client on a chat that waits for answers."""
 
-    RESULTS = "results"
-    ERRORS = "errors"
+    ALLOW = "allow"
+    """All calls are answered: the client's have results, and the others may run."""
+    CHANGE = "change"
+    """The same, with other arguments."""
+    DENY = "deny"
+    ONE = "one"
+    """One call is answered, so the chat waits for the others."""
+    ALLOW_AND_DENY = "allow and deny"
+    """Two people answer at once. One of them is late."""
     EXPIRES = "expires"
+    ONE_EXPIRES = "one expires"
     INTERRUPT = "interrupt"
     SEND = "send"
     EDIT = "edit"
@@ -89,12 +104,23 @@ class Plan:
     acts: Sequence[Act] = ()
 
 
-_CALLS = st.builds(PlannedCall, kind=st.sampled_from(Kind), effect=st.sampled_from(Effect))
-_ANSWERS = st.builds(PlannedAnswer, calls=st.lists(_CALLS, max_size=5), paused=st.booleans())
+def _lists_of(
+    elements: st.SearchStrategy[_T], least: int, most: int
+) -> st.SearchStrategy[list[_T]]:
+    """Return lists of which each length is as likely. Those of Hypothesis are mostly short."""
+    return st.integers(least, most).flatmap(lambda n: st.lists(elements, min_size=n, max_size=n))
+
+
+_EFFECTS = st.sampled_from([*[Effect.OK] * len(Effect), *Effect])
+_CALLS = st.builds(PlannedCall, kind=st.sampled_from(Kind), effect=_EFFECTS)
+_ANSWERS = st.builds(PlannedAnswer, calls=_lists_of(_CALLS, 0, 5), paused=st.booleans())
+_FAULTS = _lists_of(st.sampled_from([*[None] * len(Fault), *Fault]), 0, 8).map(
+    lambda faults: {n: fault for n, fault in enumerate(faults) if fault is not None}
+)
 
 PLANS = st.builds(
     Plan,
-    answers=st.lists(_ANSWERS, min_size=1, max_size=3),
-    faults=st.dictionaries(st.integers(0, 9), st.sampled_from(Fault), max_size=5),
-    acts=st.lists(st.sampled_from(Act), max_size=3),
+    answers=_lists_of(_ANSWERS, 1, 3),
+    faults=_FAULTS,
+    acts=_lists_of(st.sampled_from(Act), 0, 4),
 )

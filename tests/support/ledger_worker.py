@@ -5,6 +5,7 @@ stands still meanwhile, as a stopped process does, and then goes on with what it
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import anyio
 
 from chatd.domain.chat import Chat
 from chatd.domain.errors import DatabaseUnavailable
+from chatd.domain.permission import Permission
 from chatd.domain.tool_call import CallPolicy
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from support.ledger_world import LedgerWorld
 
 _TIMEOUT_SECONDS = {Kind.TOO_SLOW: 0.01}
+_PERMISSIONS = {Kind.ASKED: Permission.ASK, Kind.DENIED: Permission.DENY}
+_SERVER_TOOLS = (Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW)
 _LATER_SECONDS = 0.01
 _LIMITS = TurnLimits(
     stream_idle_timeout_seconds=60,
@@ -79,7 +83,7 @@ class LedgerWorker:
             catalog=self.world.catalog,
             limits=_LIMITS,
             retry=RetryPolicy(max_attempts=3, backoff_seconds=0.01, backoff_max_seconds=0.01),
-            tools=ToolRegistry(map(self._tool, (Kind.ONCE, Kind.IDEMPOTENT, Kind.TOO_SLOW))),
+            tools=ToolRegistry(map(self._tool, _SERVER_TOOLS)),
             tool_limits=ToolLimits(
                 parallel=self.world.parallel,
                 output_bytes=1_000,
@@ -120,9 +124,8 @@ class LedgerWorker:
         policy = CallPolicy.IDEMPOTENT if idempotent else CallPolicy.AT_MOST_ONCE
 
         async def run(request: ToolRequest) -> ToolOutcome:
-            assert not self.is_dead
-            assert self.lease.remaining_seconds > 0, "a tool started after the lease was over"
             self.world.starts[policy, request.key] += 1
+            self.world.problems += self._problems(kind, request)
             if kind is Kind.TOO_SLOW:
                 await anyio.sleep_forever()
             outcome = await self._effect(Effect(request.args["effect"]))
@@ -135,8 +138,18 @@ class LedgerWorker:
             parameters=_SCHEMA,
             policy=policy,
             timeout_seconds=_TIMEOUT_SECONDS.get(kind, 60.0),
+            permission=_PERMISSIONS.get(kind),
             run=run,
         )
+
+    def _problems(self, kind: Kind, request: ToolRequest) -> Iterator[str]:
+        """Yield why this call may not start. What a tool raises would be its result."""
+        if self.is_dead or self.lease.remaining_seconds <= 0:
+            yield "a tool started after its worker had lost the chat"
+        if kind is Kind.DENIED or (kind is Kind.ASKED and request.key not in self.world.allowed):
+            yield "a tool started that nobody allowed"
+        if (given := self.world.allowed.get(request.key)) is not None and request.args != given:
+            yield "a tool started with other arguments than a person gave"
 
     async def _effect(self, effect: Effect) -> ToolOutcome:
         match effect:

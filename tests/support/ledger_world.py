@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+from chatd.domain.answer import Answer, Approval
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import Refused
 from chatd.domain.message import PAUSED, Role
@@ -33,6 +34,8 @@ from support.providers import (
     tool_call_delta,
 )
 
+CHANGED = {"effect": "ok", "note": "changed"}
+"""Arguments that a person gives instead of the model's."""
 MOST_CLAIMS = 60
 """More than any plan needs."""
 
@@ -57,6 +60,9 @@ class LedgerWorld:
         self.catalog = catalog(self.provider)
         self.acts = list(plan.acts)
         self.starts: Counter[tuple[str, UUID]] = Counter()
+        self.problems: list[str] = []
+        self.allowed: dict[UUID, Mapping[str, Any] | None] = {}
+        """The calls that a person has allowed, with the arguments that they gave instead."""
         self.faults: Counter[str] = Counter()
         self._statements = 0
         self._answers: dict[tuple[int, str], Any] = {}
@@ -83,6 +89,7 @@ class LedgerWorld:
         self.chat_id = created.chat.id
         try:
             await self._run_until_idle()
+            await self.observe()
             await check_all(self.database)
         finally:
             if not keep:
@@ -97,7 +104,7 @@ class LedgerWorld:
                 case "running" | "interrupting":
                     await self._reap()
                 case "requires_action":
-                    await self._act(self.acts.pop(0) if self.acts else Act.RESULTS)
+                    await self._act(self.acts.pop(0) if self.acts else Act.ALLOW)
                 case "waiting":
                     return
                 case status:
@@ -166,35 +173,60 @@ class LedgerWorld:
 
     async def _act(self, act: Act) -> None:
         self.faults[act] += 1
-        calls = ToolCalls(self.database)
+        asked = [row for row in await self._rows() if row["state"] == "asked"]
         match act:
-            case Act.RESULTS | Act.ERRORS:
-                rows = await self.database.fetch(
-                    "SELECT tool_call_id FROM chat_tool_calls WHERE chat_id = $1 AND state = 'asked'",
-                    self.chat_id,
-                )
-                results = [
-                    ToolResult(
-                        tool_call_id=row["tool_call_id"],
-                        result="of client",
-                        is_error=act is Act.ERRORS,
-                    )
-                    for row in rows
-                ]
-                await calls.submit(self.chat_id, owner_id=OWNER, results=results)
-            case Act.EXPIRES:
-                await self.database.fetch(
-                    "UPDATE chats SET action_deadline = clock_timestamp() WHERE id = $1",
-                    self.chat_id,
-                )
-                await calls.expire()
+            case Act.EXPIRES | Act.ONE_EXPIRES:
+                await self._expire(asked[:1] if act is Act.ONE_EXPIRES else asked)
             case Act.INTERRUPT:
                 await self.interrupt()
             case Act.SEND:
                 await self.send()
             case Act.EDIT:
                 await self.edit()
+            case Act.ALLOW_AND_DENY:
+                done = await asyncio.gather(
+                    self._answer_calls(asked, allowed=True),
+                    self._answer_calls(asked, allowed=False),
+                )
+                assert sorted(done) == [False, True], "one of two answers counts"
+            case _:
+                some = asked[:1] if act is Act.ONE else asked
+                assert await self._answer_calls(
+                    some, allowed=act is not Act.DENY, args=CHANGED if act is Act.CHANGE else None
+                )
         await self.observe()
+
+    async def _answer_calls(
+        self, rows: list[Any], *, allowed: bool, args: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Answer asked calls. Return False if that was refused."""
+        answers: list[Answer] = [
+            ToolResult(tool_call_id=row["tool_call_id"], result="of client", is_error=not allowed)
+            if row["executor"] == "client"
+            else Approval(
+                tool_call_id=row["tool_call_id"], allowed=allowed, args=args if allowed else None
+            )
+            for row in rows
+        ]
+        try:
+            await ToolCalls(self.database).answer(self.chat_id, owner_id=OWNER, answers=answers)
+        except Refused:
+            return False
+        if allowed:
+            self.allowed |= {self.key_of(row): args for row in rows if row["executor"] == "server"}
+        return True
+
+    async def _expire(self, rows: list[Any]) -> None:
+        await self.database.fetch(
+            "UPDATE chat_tool_calls SET expires_at = clock_timestamp()"
+            " WHERE chat_id = $1 AND tool_call_id = ANY($2) AND state = 'asked'",
+            self.chat_id,
+            [row["tool_call_id"] for row in rows],
+        )
+        await self.database.fetch(
+            "UPDATE chats SET action_deadline = clock_timestamp() WHERE id = $1", self.chat_id
+        )
+        await ToolCalls(self.database).expire()
 
     # What the model answers
 
@@ -224,6 +256,7 @@ class LedgerWorld:
 
     async def observe(self) -> None:
         """Check the ledger: what was closed stays as it was, and nothing was started too often."""
+        assert self.problems == []
         for row in await self._rows():
             key = (row["message_id"], row["tool_call_id"])
             is_closed = row["state"] == "closed"
@@ -245,14 +278,20 @@ class LedgerWorld:
         """Check that an interrupt has kept what tools had returned by then."""
         rows = await self._rows()
         for row in rows:
-            key = uuid5(self.chat_id, f"{row['message_id']}/{row['tool_call_id']}")
+            key = self.key_of(row)
             if key in returned:
                 assert row["answer"]["result"] == returned[key], "an interrupt lost a result"
 
     async def _rows(self) -> list[Any]:
-        return await self.database.fetch(
-            "SELECT * FROM chat_tool_calls WHERE chat_id = $1", self.chat_id
+        rows = await self.database.fetch(
+            "SELECT * FROM chat_tool_calls WHERE chat_id = $1 ORDER BY message_id, position",
+            self.chat_id,
         )
+        return list(rows)
+
+    def key_of(self, row: Any) -> UUID:
+        """Return the key of a call of the ledger, which its tool is given."""
+        return uuid5(self.chat_id, f"{row['message_id']}/{row['tool_call_id']}")
 
 
 class _Clock:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from structlog.testing import capture_logs
 from support.captured_requests import CapturingProvider
 from support.ledger_plans import PLANS, Effect, Fault, Kind, Plan, PlannedAnswer, PlannedCall
@@ -92,3 +92,5 @@ def test_ledger_holds(loop: asyncio.Runner, ledger_database: Database, plan: Pla
 
     with capture_logs():
         loop.run(run())
+    for fault in world.faults:  # `pytest --hypothesis-show-statistics` says how often there was one
+        event(fault)
