@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from chatd.settings import Settings
+from chatd.tools.mcp.keys import signing_algorithm
 
 _NODE_PROGRAMS = frozenset(
     {"node", "nodejs", "npx", "npm", "pnpm", "pnpx", "yarn", "bun", "bunx", "deno", "tsx"}
@@ -20,6 +23,11 @@ def mcp_problems(settings: Settings) -> Iterator[str]:
     if settings.mcp and importlib.util.find_spec("mcp") is None:
         yield "mcp: its servers need the extra mcp: pip install 'chatd[mcp]'"
     for name, server in settings.mcp.items():
+        if server.oauth_private_key and not _signs_tokens(server.oauth_private_key):
+            yield (
+                f"mcp.{name}.oauth_private_key: it is no private key in PEM that signs tokens "
+                "(RSA, EC or Ed25519, without a passphrase)"
+            )
         if server.command is None:
             continue
         path = shutil.which(server.command)
@@ -31,6 +39,14 @@ def mcp_problems(settings: Settings) -> Iterator[str]:
                 "become executable, as here. Set MemoryDenyWriteExecute=no in the unit of chatd, or "
                 "run the server on its own and give its url"
             )
+
+
+def _signs_tokens(private_key: SecretStr) -> bool:
+    try:
+        signing_algorithm(private_key.get_secret_value())
+    except ValueError:
+        return False
+    return True
 
 
 def _runs_node(path: str, command: str) -> bool:

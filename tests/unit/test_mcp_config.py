@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from pydantic import ValidationError
 from support.config_files import forget_settings_of_this_machine
 
@@ -95,6 +102,22 @@ def test_command_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
             "executed"
         ),
     ]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_key_that_signs_no_token_is_a_problem(encrypted: bool) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    hidden = BestAvailableEncryption(b"p") if encrypted else NoEncryption()
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden).decode()
+    oauth = {**OAUTH, "oauth_client_secret": None, "oauth_private_key": text}
+    problems = list(mcp_problems(settings(a={**AT, **oauth})))
+    assert [problem.partition(":")[0] for problem in problems] == (
+        ["mcp.a.oauth_private_key"] if encrypted else []
+    )
+    broken = {**oauth, "oauth_private_key": "hidden"}
+    [problem] = mcp_problems(settings(a={**AT, **broken}))
+    assert "it is no private key in PEM" in problem
+    assert "hidden" not in problem
 
 
 def test_missing_extra_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from support.mcp_http_server import (
 )
 
 from chatd.tools.mcp.config import ClientCredentials
-from chatd.tools.mcp.oauth import signing_algorithm
+from chatd.tools.mcp.keys import signing_algorithm
 
 SECRET = "a secret/with+signs"
 TOKEN = "the-token"

@@ -1,13 +1,8 @@
 """OAuth for a server that knows chatd as itself, not as a person. Imports the SDK: see ``connection``."""
 
-from typing import Any, Final
+from typing import Any
 
 import httpx2
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.auth.extensions.client_credentials import (
     ClientCredentialsOAuthProvider,
@@ -19,8 +14,7 @@ from typing_extensions import override
 
 from chatd.tools.mcp.config import HttpEndpoint
 from chatd.tools.mcp.connection import ConnectionLost
-
-_CURVE_ALGORITHMS: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+from chatd.tools.mcp.keys import signing_algorithm
 
 
 class _Tokens:
@@ -82,7 +76,7 @@ def client_credentials_auth(endpoint: HttpEndpoint) -> httpx2.Auth | None:
         return _BySecret(client_secret=credentials.secret, **options)
     try:
         algorithm = signing_algorithm(credentials.private_key)
-    except (ValueError, UnsupportedAlgorithm):
+    except ValueError:
         raise ConnectionLost("its private key cannot be used") from None
     signed = SignedJWTParameters(
         issuer=credentials.client_id,
@@ -91,16 +85,3 @@ def client_credentials_auth(endpoint: HttpEndpoint) -> httpx2.Auth | None:
         signing_algorithm=algorithm,
     )
     return _ByKey(assertion_provider=signed.create_assertion_provider(), **options)
-
-
-def signing_algorithm(private_key: str) -> str:
-    """Return the algorithm for a private key in PEM. Raise ``ValueError`` if there is none."""
-    match load_pem_private_key(private_key.encode(), password=None):
-        case RSAPrivateKey():
-            return "RS256"
-        case EllipticCurvePrivateKey() as key if key.curve.name in _CURVE_ALGORITHMS:
-            return _CURVE_ALGORITHMS[key.curve.name]
-        case Ed25519PrivateKey():
-            return "EdDSA"
-        case _:
-            raise ValueError("a kind of key that no token is signed with")
