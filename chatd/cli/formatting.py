@@ -38,6 +38,13 @@ def format_age(timestamp: str, now: datetime) -> str:
     return format_duration(max(age.total_seconds(), 0), units=1)
 
 
+def local_time(timestamp: str) -> str:
+    """Return a time in the zone of this machine, with its date unless that is today."""
+    moment = datetime.fromisoformat(timestamp).astimezone()
+    today = moment.date() == datetime.now(UTC).astimezone().date()
+    return f"{moment:%H:%M}" if today else f"{moment:%Y-%m-%d %H:%M}"
+
+
 def utc_now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -9,12 +9,12 @@ from cyclopts import App
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import Json, echo, one_line, print_json, to_json
-from chatd.cli.tool_calls import outcome, record_text, value_text
+from chatd.cli.tool_calls import action_text, outcome, record_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from chatd.client import Chat, Client, Explanation, Message, ToolCallRecord
+    from chatd.client import Action, Chat, Client, Explanation, Message, ToolCallRecord
 
 app = App(
     name="show",
@@ -49,7 +49,8 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
         for message in messages:
             echo()
             echo(one_line(f"--- {message['role']} #{message['id']}  {message['created_at'][:19]}"))
-            _print_content(message, [call for call in calls if call["message_id"] == message["id"]])
+            own = [call for call in calls if call["message_id"] == message["id"]]
+            _print_content(message, own, record["actions"] or ())
         for queued in queue:
             echo()
             echo(one_line(f"--- queued #{queued['id']}  {queued['created_at'][:19]}"))
@@ -79,9 +80,12 @@ def _print_chat(chat: "Chat") -> None:
             echo(f"{name:<11} {one_line(str(value))}")
 
 
-def _print_content(message: "Message", records: "Sequence[ToolCallRecord]") -> None:
+def _print_content(
+    message: "Message", records: "Sequence[ToolCallRecord]", actions: "Sequence[Action]"
+) -> None:
     """Print text and files, then each call with its row of the ledger, or each result, in full."""
     record_by_id = {record["tool_call_id"]: record for record in records}
+    action_by_id = {action["tool_call_id"]: action for action in actions}
     others = [part for part in message["content"] if part["type"] not in _TOOL_PARTS]
     if text := plain_text(others):
         echo(text)
@@ -90,6 +94,8 @@ def _print_content(message: "Message", records: "Sequence[ToolCallRecord]") -> N
             echo(one_line(f"-> {part['tool_name']} {part['args']}".rstrip()))
             if record := record_by_id.get(part["tool_call_id"]):
                 echo(one_line(f"   {record_text(record)}"))
+                if record["state"] == "asked" and part["tool_call_id"] in action_by_id:
+                    echo(one_line(f"   {action_text(action_by_id[part['tool_call_id']])}"))
         elif part["type"] in {"tool-result", "native-tool-result"}:
             kind = outcome(part["result"], is_error=part.get("is_error", False))
             echo(one_line(f"<- {part.get('tool_name') or 'tool'}{_OUTCOMES[kind]}"))

@@ -10,11 +10,15 @@ from chatd.domain.tool_call_errors import is_outcome_unknown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatd.client import Part, RunningCall, ToolCallRecord
+    from chatd.client import Action, Part, RunningCall, ToolCallRecord
+    from chatd.client.types import QuestionKind
 
 CALL_STYLES = {"ok": "green", "failed": "red", "unknown": "yellow", "running": "cyan"}
 """Colours of a call by what came of it."""
 
+_MAX_ARGUMENTS = 12
+_MAX_ARGUMENT_LENGTH = 480
+"""Characters of an argument that a person who is asked sees: six lines of a terminal."""
 _MAX_LENGTH = 300
 """Characters of arguments or of a result that a line shows."""
 
@@ -28,6 +32,22 @@ def args_text(args: str) -> str:
     if not isinstance(values, dict):
         return shorten(args)
     return shorten(", ".join(f"{name}: {value_text(value)}" for name, value in values.items()))
+
+
+def args_lines(args: str) -> list[str]:
+    """Return each argument on a line, for a person who decides about the call. What is cut is said so."""
+    try:
+        values = json.loads(args) if args.strip() else {}
+    except (ValueError, RecursionError):
+        values = None
+    texts = (
+        [f"{name}: {value_text(value)}" for name, value in values.items()]
+        if isinstance(values, dict)
+        else [args]
+    )
+    lines = [text[:_MAX_ARGUMENT_LENGTH] for text in texts[:_MAX_ARGUMENTS]]
+    missing = sum(map(len, texts)) - sum(map(len, lines))
+    return [*lines, f"({missing} more characters; 'chatd show' has all)"] if missing else lines
 
 
 def call_text(name: str | None, args: str) -> str:
@@ -49,12 +69,12 @@ def result_text(result: Any, *, is_error: bool) -> str:
     return prefix[outcome(result, is_error=is_error)] + text
 
 
-def running_text(call: "RunningCall", *, asked: bool) -> str:
-    """Return the state of a call without a result, on one line. The client is ``asked`` to run it."""
+def running_text(call: "RunningCall", *, asked: "QuestionKind | None" = None) -> str:
+    """Return the state of a call without a result, on one line. ``asked`` is the kind of its question."""
     if call.ended:
         return "failed" if call.is_error else "done"
-    if asked:
-        return "waits for a client that runs it"
+    if asked is not None:
+        return "waits for " + ("a client that runs it" if asked == "result" else "an answer")
     steps = "" if call.progress is None else f"{call.progress:g}"
     if steps and call.total is not None:
         steps += f"/{call.total:g}"
@@ -82,6 +102,18 @@ def record_text(call: "ToolCallRecord") -> str:
         tries = call["tries"]
         facts += [call["policy"], "1 try" if tries == 1 else f"{tries} tries"]
     return ", ".join([*facts, format_duration(call["seconds"], decimals=2)])
+
+
+def action_text(action: "Action") -> str:
+    """Return what a call waits for, of whom, and until when."""
+    awaited = {
+        "approval": "a person to allow it",
+        "input": "the answer of a person",
+        "result": "a client that runs it",
+    }
+    question = f" ({shorten(action['message'])})" if action["message"] else ""
+    who = awaited.get(action["kind"], "an answer")
+    return f"waits for {who}{question}, until {action['expires_at'][:19]}"
 
 
 def args_of(content: "Sequence[Part]") -> dict[str, str]:

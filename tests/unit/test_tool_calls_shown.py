@@ -1,5 +1,6 @@
 """Tool calls as the command line shows them: running, answered, failed, and of unknown outcome."""
 
+import json
 import re
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Group
 
 from chatd.cli.chat.call_lines import result_lines
 from chatd.cli.chat.transcript_renderer import TranscriptRenderer, to_ansi
-from chatd.cli.tool_calls import args_text, result_text, running_text, shorten
+from chatd.cli.tool_calls import args_lines, args_text, result_text, running_text, shorten
 from chatd.client import (
     ActionRequired,
     MessagePart,
@@ -141,10 +142,15 @@ def test_calls_of_the_provider_follow_the_answer_that_has_them() -> None:
 
 def test_calls_that_a_client_runs_wait_for_it() -> None:
     screen = Screen(ASKS)
-    asked = [{"tool_call_id": "c2", "tool_name": "pay", "args": "{}"}]
-    screen.apply(ActionRequired({"calls": asked, "deadline": "2026"}))  # type: ignore[typeddict-item]
+    asked: list[Any] = [
+        {"tool_call_id": "c2", "tool_name": "pay", "kind": "result"},
+        {"tool_call_id": "c3", "tool_name": "look", "kind": "approval"},
+    ]
+    screen.apply(ActionRequired({"calls": asked, "deadline": "2026"}))
+    assert "[waiting for another client to run pay]" in screen.output
     screen.apply(StatusChanged({"status": "requires_action", "epoch": 1}))
     assert screen.preview[3] == "  waits for a client that runs it"
+    assert "* look" not in screen.preview, "a person is asked about it in the question"
 
 
 def test_only_some_of_many_running_calls_are_shown() -> None:
@@ -176,9 +182,19 @@ def test_results_are_one_short_line_of_any_json() -> None:
     assert result_text(TURN_FAILED["other"], is_error=True).startswith("outcome unknown: The turn")
     assert shorten("a \n b" + " " * 10**6) == "a b..."
     running = RunningCall(id="c", name="look", args="{}", progress=0.5)
-    assert running_text(running, asked=False) == "running  0.5"
+    assert running_text(running) == "running  0.5"
 
 
 def test_results_without_their_calls_have_their_names() -> None:
     [*shown] = result_lines(ANSWERS["content"], {})
     assert lines(COLOURS.sub("", to_ansi([Group(*shown)], 40)))[0] == "* clock"
+
+
+def test_person_who_decides_sees_all_arguments_or_that_some_are_cut() -> None:
+    assert args_lines('{"note": "two\\nlines", "n": [1]}') == ["note: two\nlines", "n: [1]"]
+    assert args_lines("") == []
+    assert args_lines('{"cut') == ['{"cut']
+    long = args_lines(json.dumps({"a": "x" * 1000, "b": 1}))
+    assert long == ["a: " + "x" * 477, "b: 1", "(523 more characters; 'chatd show' has all)"]
+    many = args_lines(json.dumps({f"n{number:02}": 1 for number in range(20)}))
+    assert many[-1] == "(48 more characters; 'chatd show' has all)"

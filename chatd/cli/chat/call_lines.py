@@ -40,14 +40,21 @@ def native_call_lines(content: Sequence[Part]) -> Iterator[Text]:
 def running_call_lines(
     calls: Sequence[RunningCall], action: ActionRequiredData | None
 ) -> Iterator[Text]:
-    """Yield the calls that have no result yet with their states."""
-    asked = {call["tool_call_id"] for call in action["calls"]} if action else set()
+    """Yield the calls that have no result yet with their states, without those that people are asked."""
+    asked = {call["tool_call_id"]: call["kind"] for call in action["calls"]} if action else {}
+    calls = [call for call in calls if asked.get(call.id, "result") == "result"]
     for call in calls[:_MAX_RUNNING_CALLS]:
         kind = ("failed" if call.is_error else "ok") if call.ended else "running"
         yield _call_line(kind, call.name, call.args)
-        yield _line(f"  {running_text(call, asked=call.id in asked)}", "dim")
+        yield _line(f"  {running_text(call, asked=asked.get(call.id))}", "dim")
     if len(calls) > _MAX_RUNNING_CALLS:
         yield _line(f"... and {len(calls) - _MAX_RUNNING_CALLS} more", "dim")
+
+
+def question_lines(question: Sequence[str]) -> Iterator[Text]:
+    """Yield a question to the person, its first line in colour. People decide by it, so nothing is cut."""
+    for number, line in enumerate(question):
+        yield Text(visible(line), style="dim" if number else "bold magenta")
 
 
 def _call_line(kind: str, name: str | None, args: str) -> Text:

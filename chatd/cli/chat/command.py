@@ -18,9 +18,13 @@ queued. Ctrl-C stops the answer, or quits if there is none. /help lists the
 commands: /queue, /interrupt, /edit, /retry, /quit. After you quit, the chat
 continues: reopen it with its id, from anywhere.
 
+If a tool may only run when you allow it, or asks you something, the question is
+above the prompt: answer y, n REASON, always or never, or what it asks for.
+
 If standard input or output is not a terminal, each input line is sent as a
-message after the previous answer, and the answers are printed as plain text.
-Exit code 1: the last turn failed.
+message after the previous answer, or as the answer to what the chat asks, and
+the answers are printed as plain text. Exit code 1: the last turn failed, or the
+chat waits for an answer.
 
 Examples:
   chatd chat

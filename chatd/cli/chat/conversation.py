@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from chatd.cli.chat.questions import Questions
 from chatd.client import Client, Message, Transcript
 
 _HELP = """\
@@ -11,8 +12,10 @@ TEXT             send a message; during an answer it is queued
 /edit TEXT       replace your last message; the messages after it are removed
 /regenerate      have your last message answered again, instead of the answer so far
 /retry           retry the failed turn
+/decline         answer no to what is asked
 /help            show this list
 /quit            quit; the chat continues, and 'chatd chat ID' opens it again
+y, n, always     answer what is asked, while something is
 //TEXT           send a message that begins with a slash"""
 
 
@@ -28,6 +31,7 @@ class Conversation:
         self._model = model
         self.chat_id = chat_id
         self.transcript = Transcript()
+        self.questions = Questions(client, self.transcript)
         self.awaiting_answer = False
         """True if the last line starts a turn."""
 
@@ -45,6 +49,8 @@ class Conversation:
         """Execute a line and return text to show, if any. Raises ``Quit``."""
         line = line.strip()
         self.awaiting_answer = False
+        if self.questions.current is not None and not line.startswith("/"):
+            return await self._answer(line)
         if not line:
             return None
         if not line.startswith("/") or line.startswith("//"):
@@ -57,6 +63,7 @@ class Conversation:
             "edit": self._edit,
             "regenerate": self._regenerate,
             "retry": self._retry,
+            "decline": self._decline,
             "help": self._help,
             "quit": self._quit,
         }
@@ -68,6 +75,17 @@ class Conversation:
         """Interrupt the running turn."""
         if self.chat_id is not None:
             await self._client.chats.interrupt(self.chat_id)
+
+    async def _answer(self, line: str) -> str | None:
+        assert self.chat_id is not None  # noqa: S101 - a chat asks
+        self.awaiting_answer, reply = await self.questions.answer(self.chat_id, line)
+        return reply
+
+    async def _decline(self, _: str) -> str | None:
+        if self.chat_id is None:
+            return "Nothing is asked."
+        self.awaiting_answer, reply = await self.questions.decline(self.chat_id)
+        return reply
 
     async def _send(self, text: str) -> None:
         if self.chat_id is None:

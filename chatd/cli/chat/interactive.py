@@ -105,7 +105,7 @@ class InteractiveChat:
 
     def _prompt_message(self) -> AnyFormattedText:
         """Return the preview of the answer, the status line and the prompt."""
-        preview = self._renderer.render_preview()
+        preview = self._renderer.render_preview(self._conversation.questions.lines())
         max_lines = max(3, self._session.app.output.get_size().rows - _RESERVED_LINES)
         text = "" if preview is None else to_ansi([preview], self._columns, max_lines)
         return ANSI(f"{text}\x1b[90m{visible(self._status_text())}\x1b[0m\n\x1b[1;36m>\x1b[0m ")

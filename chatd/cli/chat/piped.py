@@ -53,9 +53,15 @@ class PipedChat:
                     if self._conversation.awaiting_answer:
                         await self._follow_until_idle()
             group.cancel_scope.cancel()
-            failed = self._conversation.transcript.status == "error"
-            return Exit.FAILED if failed else Exit.DONE
+            return self._exit_code()
         return Exit.INTERRUPTED
+
+    def _exit_code(self) -> Exit:
+        """Return whether the last turn succeeded. One that asks something has not."""
+        if self._conversation.questions.current is not None:
+            print_error(f"the chat waits for an answer: chatd chat {self._conversation.chat_id}")
+            return Exit.FAILED
+        return Exit.FAILED if self._conversation.transcript.status == "error" else Exit.DONE
 
     async def _handle_ctrl_c(self, scope: anyio.CancelScope) -> None:
         """Interrupt the turn at the first Ctrl-C, and quit at the next one."""
@@ -67,7 +73,7 @@ class PipedChat:
                     scope.cancel()
 
     async def _follow_until_idle(self, *, silent: bool = False) -> None:
-        """Follow the chat from the last event until it is idle, and print the events.
+        """Follow the chat from the last event until it is idle or asks a person, and print the events.
 
         After a cursor, the events of the new turn follow: the chat leaves its idle status first.
         """
@@ -82,8 +88,16 @@ class PipedChat:
                 if not silent:
                     self._print_event(event)
                 turn_started = turn_started or not transcript.idle
-                if turn_started and transcript.idle:
+                if turn_started and (transcript.idle or self._asks()):
                     return
+
+    def _asks(self) -> bool:
+        """Return whether the chat asks a person something. The question is printed."""
+        lines = self._conversation.questions.lines()
+        if not self._json:
+            for line in lines:
+                echo(line, error=True)
+        return bool(lines)
 
     def _print_event(self, event: ChatEvent) -> None:
         if self._json:

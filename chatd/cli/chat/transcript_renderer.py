@@ -5,7 +5,7 @@ printed permanently. The last one is a preview that is redrawn with each delta.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
@@ -14,13 +14,16 @@ from rich.text import Text
 
 from chatd.cli.chat.call_lines import (
     native_call_lines,
+    question_lines,
     result_lines,
     running_call_lines,
 )
+from chatd.cli.chat.questions import action_notices
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import TEXT_LAYOUT
 from chatd.cli.tool_calls import args_of
 from chatd.client import (
+    ActionAnswered,
     ActionRequired,
     ChatDeleted,
     ChatEvent,
@@ -28,7 +31,6 @@ from chatd.client import (
     Message,
     MessagePart,
     MessageStored,
-    NoticesGiven,
     PreviewReset,
     QueueChanged,
     Snapshot,
@@ -84,22 +86,21 @@ class TranscriptRenderer:
                 self._interrupting = event.data["status"] == "interrupting"
             case QueueChanged() if event.data["added"] is not None:
                 yield f"queued ({event.data['queue_length']})"
-            case ActionRequired():
-                names = ", ".join(call["tool_name"] for call in event.data["calls"])
-                yield f"waiting for another client to run {names}"
-            case NoticesGiven():
-                yield from (notice["message"] for notice in event.data["notices"])
+            case ActionRequired() | ActionAnswered():
+                yield from action_notices(event)
             case ChatDeleted():
                 yield "the chat was deleted"
 
-    def render_preview(self) -> RenderableType | None:
-        """Return the last block of the current answer, which may still change."""
+    def render_preview(self, question: Sequence[str] = ()) -> RenderableType | None:
+        """Return the last block of the current answer, which may still change, or a question."""
         text = self._transcript.preview_text
         text = text.removeprefix(self._printed_text)
         if text.strip():
             return _markdown(text)
-        if calls := self._transcript.running_calls:
-            return Group(*running_call_lines(calls, self._transcript.action_required))
+        calls = self._transcript.running_calls
+        if calls or question:
+            action = self._transcript.action_required
+            return Group(*running_call_lines(calls, action), *question_lines(question))
         return Text("...", style="dim") if self._transcript.preview and not text else None
 
     def _render_history(self, messages: list[Message]) -> Iterable[RenderableType]:
