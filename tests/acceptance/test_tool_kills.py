@@ -9,16 +9,22 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from uuid import UUID
 
+from support.captured_requests import CapturingProvider
 from support.database_inspector import inspect_database
 from support.eventually import eventually
 from support.processes import ChatdProcess, chatd_process
+from support.request_rules import DIALECTS, violations
 from support.sse_client import clients
 from support.tool_endpoint import ToolCallRequest, response, tool_endpoint
+
+from chatd.store.database import Database
+from chatd.store.turns import Turns
 
 KILLS = int(os.environ.get("CHATD_TEST_TOOL_KILLS", "4"))
 STOPS = int(os.environ.get("CHATD_TEST_TOOL_STOPS", "3"))
@@ -111,8 +117,20 @@ class Workers:
                         assert ids[0] == ids[1]
 
 
+async def check_dialects(database: Database, chats: Sequence[str]) -> None:
+    """Check that the APIs of the providers take the histories as they are stored."""
+    histories = [(await Turns(database).history(UUID(chat_id))).messages for chat_id in chats]
+    for kind in ("openai", "anthropic"):
+        provider = CapturingProvider(kind, name="p")
+        for messages in histories:
+            assert violations(await provider.body(messages), DIALECTS[kind]) == []
+        await provider.aclose()
+
+
 @asynccontextmanager
-async def checked_workers(folder: Path, dsn: str, fault: str) -> AsyncIterator[Workers]:
+async def checked_workers(
+    folder: Path, dsn: str, database: Database, fault: str
+) -> AsyncIterator[Workers]:
     """Run processes with tools. When all turns have ended, compare the file of effects with the ledger."""
     log = folder / "effects"
 
@@ -127,6 +145,7 @@ async def checked_workers(folder: Path, dsn: str, fault: str) -> AsyncIterator[W
         survivor = await workers.start("survivor")
         yield workers
         await workers.wait_for_answers(survivor)
+        await check_dialects(database, workers.chats)
     effects = Counter(log.read_text().splitlines())
     once = [count for effect, count in effects.items() if not effect.startswith("/look ")]
     assert set(once) == {1}, "a tool that may run once ran twice"
@@ -145,9 +164,11 @@ async def checked_workers(folder: Path, dsn: str, fault: str) -> AsyncIterator[W
     )
 
 
-async def test_tool_that_runs_at_most_once_never_runs_twice(tmp_path: Path, dsn: str) -> None:
+async def test_tool_that_runs_at_most_once_never_runs_twice(
+    tmp_path: Path, dsn: str, database: Database
+) -> None:
     """Each process is killed at a random moment of a turn with parallel calls, and replaced."""
-    async with checked_workers(tmp_path, dsn, f"kills: {KILLS}") as workers:
+    async with checked_workers(tmp_path, dsn, database, f"kills: {KILLS}") as workers:
         for n in range(KILLS):
             victim = await workers.start(f"victim{n}")
             await workers.create_chats(victim)
@@ -170,10 +191,12 @@ async def stop_past_the_lease(workers: Workers, victim: ChatdProcess, stops: int
             victim.send_signal(signal.SIGCONT)
 
 
-async def test_stopped_process_starts_no_tool_twice(tmp_path: Path, dsn: str) -> None:
+async def test_stopped_process_starts_no_tool_twice(
+    tmp_path: Path, dsn: str, database: Database
+) -> None:
     """Processes are stopped at random moments until their leases are over, and then go on."""
     async with (
-        checked_workers(tmp_path, dsn, f"stops: {STOPS}") as workers,
+        checked_workers(tmp_path, dsn, database, f"stops: {STOPS}") as workers,
         asyncio.TaskGroup() as g,
     ):
         for n in range(min(STOPS, STOPPED_AT_ONCE)):

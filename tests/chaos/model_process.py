@@ -15,10 +15,12 @@ from collections import deque
 from typing import Any
 
 from support.model_server import End, ModelResponse, ModelServer, Pause
+from support.request_rules import DIALECTS, violations
 from typing_extensions import override
 
 ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
 """A message: a name unlike every other, and a wish."""
+_MAX_BREACHES = 5
 WORDS = ["one", "word", "after", "the", "other", "so", "that", "it", "can", "be", "cut"]
 TOOL = "look_up"
 """The tool that clients run."""
@@ -109,6 +111,7 @@ class ChaosModel(ModelServer):
             "fault": fault,
             "text": "" if calls else "".join(pieces),
             "began": time.time(),
+            "breaches": violations(request.body, DIALECTS["openai-compatible"])[:_MAX_BREACHES],
         }
         deltas = _tool_calls(self._calls, calls) if calls else _text(pieces)
         response = self._response(deltas, fault, "tool_calls" if calls else "stop")

@@ -49,6 +49,8 @@ class ModelCall:
     text: str
     began: float
     ended: float | None = None
+    breaches: list[str] = field(default_factory=list)
+    """What the provider's API would have refused in the request."""
 
 
 @dataclass(slots=True, kw_only=True)

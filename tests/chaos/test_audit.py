@@ -68,6 +68,10 @@ def stale_worker_answers(e: Evidence) -> None:
     e.model_calls[1].replica = "b"
 
 
+def model_is_sent_a_call_without_result(e: Evidence) -> None:
+    e.model_calls[1].breaches = ["calls_have_results: call_2"]
+
+
 def journal_has_a_gap(e: Evidence) -> None:
     del e.journal[CHAT][2]
 
@@ -223,6 +227,7 @@ CASES: dict[str, list[Break]] = {
     "messages_are_answered_or_explained": [answer_is_missing],
     "messages_are_answered_once": [message_is_answered_twice, answer_is_stored_for_two_messages],
     "answers_are_what_the_model_sent": [answer_lacks_a_part, interrupted_answer_is_no_beginning],
+    "requests_are_as_the_provider_wants": [model_is_sent_a_call_without_result],
     "answers_come_from_the_lease": [stale_worker_answers],
     "journals_have_no_gap_and_match_the_row": [
         journal_has_a_gap,

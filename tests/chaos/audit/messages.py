@@ -141,6 +141,14 @@ def answers_are_what_the_model_sent(evidence: Evidence) -> Findings:
 
 
 @rule
+def requests_are_as_the_provider_wants(evidence: Evidence) -> Findings:
+    """Find requests to the model that its API would refuse, such as a call without its result."""
+    for call in evidence.model_calls:
+        if call.breaches:
+            yield {"model_call": call.number, "asked": call.asked, "breaches": call.breaches}
+
+
+@rule
 def answers_come_from_the_lease(evidence: Evidence) -> Findings:
     """Find answers of calls that another replica made than the one that had the lease."""
     calls = {call.number: call for call in evidence.model_calls}
