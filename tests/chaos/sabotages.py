@@ -80,10 +80,10 @@ _ALL = (
         edits=(
             Edit(
                 file="chatd/worker/model_call.py",
-                old="                        case PartDelta(part):\n",
-                new="                        case PartDelta(part) if part.get('text') == ' cut':\n"
-                "                            pass\n"
-                "                        case PartDelta(part):\n",
+                old="                    elif is_storable_fragment(delta.part):\n",
+                new="                    elif delta.part.get('text') == ' cut':\n"
+                "                        pass\n"
+                "                    elif is_storable_fragment(delta.part):\n",
             ),
         ),
         found_by=frozenset({"answers_are_what_the_model_sent"}),
