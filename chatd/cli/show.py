@@ -9,7 +9,7 @@ from cyclopts import App
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
 from chatd.cli.formatting import plain_text
 from chatd.cli.output import Json, echo, one_line, print_json, to_json
-from chatd.cli.tool_calls import action_text, outcome, record_text, value_text
+from chatd.cli.tool_calls import action_text, outcome, record_text, rest_lines, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,6 +100,8 @@ def _print_content(
             kind = outcome(part["result"], is_error=part.get("is_error", False))
             echo(one_line(f"<- {part.get('tool_name') or 'tool'}{_OUTCOMES[kind]}"))
             echo(textwrap.indent(value_text(part["result"]), "   "))
+            for line in rest_lines(part):
+                echo(one_line(f"   {line}"))
 
 
 _TOOL_PARTS = frozenset({"tool-call", "tool-result", "native-tool-call", "native-tool-result"})

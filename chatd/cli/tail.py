@@ -77,13 +77,11 @@ def _event_line(event: "ChatEvent") -> str:
 def _summary(event: "ChatEvent") -> str:
     """Return the content of an event in a few words."""
     from chatd.client import (
-        ActionRequired,
         MessagePart,
         MessageStored,
         QueueChanged,
         Snapshot,
         StatusChanged,
-        ToolCallsChanged,
         TurnFailed,
     )
 
@@ -105,10 +103,28 @@ def _summary(event: "ChatEvent") -> str:
             return f"{event.data['queue_length']} queued"
         case TurnFailed():
             return event.data["last_error"]
+        case _:
+            return _tool_summary(event)
+
+
+def _tool_summary(event: "ChatEvent") -> str:
+    """Return the content of an event about tools in a few words, and of every other one as JSON."""
+    from chatd.client import ActionAnswered, ActionRequired, NoticesGiven, ToolCallsChanged
+
+    match event:
+        case ActionAnswered():
+            answered = (
+                f"{call['tool_name']} {call['decision']}" for call in event.data["answered"]
+            )
+            return ", ".join(answered) + f"; {len(event.data['open'])} open"
+        case NoticesGiven():
+            return "; ".join(f"{one['server']}: {one['message']}" for one in event.data["notices"])
         case ToolCallsChanged():
             return _calls_text(event.data)
         case ActionRequired():
-            names = ", ".join(call["tool_name"] for call in event.data["calls"])
+            names = ", ".join(
+                f"{call['tool_name']} ({call['kind']})" for call in event.data["calls"]
+            )
             return f"{names}, until {event.data['deadline'][:19]}"
         case _:
             return to_json(event.data)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatd.client import Action, Part, RunningCall, ToolCallRecord
-    from chatd.client.types import QuestionKind
+    from chatd.client.types import NativeToolResultPart, QuestionKind, ToolResultPart
 
 CALL_STYLES = {"ok": "green", "failed": "red", "unknown": "yellow", "running": "cyan"}
 """Colours of a call by what came of it."""
@@ -102,6 +102,19 @@ def record_text(call: "ToolCallRecord") -> str:
         tries = call["tries"]
         facts += [call["policy"], "1 try" if tries == 1 else f"{tries} tries"]
     return ", ".join([*facts, format_duration(call["seconds"], decimals=2)])
+
+
+def rest_lines(part: "ToolResultPart | NativeToolResultPart") -> list[str]:
+    """Return what a result has besides its text: images, and a length that was cut."""
+    if part["type"] != "tool-result":
+        return []
+    lines = [
+        f"[{file.get('name') or 'an image'}, {file['media_type']}, {file['size']} bytes]"
+        for file in part.get("files", ())
+    ]
+    if length := part.get("output_bytes"):
+        lines.append(f"[cut from {length} bytes; the model may read more with read_tool_result]")
+    return lines
 
 
 def action_text(action: "Action") -> str:

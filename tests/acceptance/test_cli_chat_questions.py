@@ -99,3 +99,29 @@ async def test_lines_of_a_pipe_answer_questions(dsn: str) -> None:
         denied = "The user did not allow this call: never again"
         assert denied in await results_of_all_calls(chatd, chat["id"])
         await eventually(lambda: len(endpoint.requests) == 2)
+
+
+async def test_question_of_the_model_is_answered_by_number(dsn: str) -> None:
+    asks = '{"question": "Which colour?", "options": ["blue", "red"]}'
+    rounds = [("ask_user_question", asks)], [("ask_user_question", '{"question": "Sure?"}')]
+    sections = {"tools": {"builtin": ["ask_user_question"]}}
+    async with running_daemon(dsn, provider_of_rounds(*rounds), **sections) as chatd:
+        url = str(chatd.api.http.base_url)
+        with terminal(url, "chat") as screen:
+            await screen.wait_for_text("new chat | ")
+            screen.type_keys("go\r")
+            await screen.wait_for_text("? Which colour?\n  1 blue\n  2 red\n")
+            screen.type_keys("3\r")
+            await screen.wait_for_text("Type the number of one of the choices.")
+            screen.type_keys("2\r")
+            await screen.wait_for_text("[ask_user_question: answered]")
+            await screen.wait_for_text("? Sure?")
+            screen.type_keys("/decline\r")
+            await screen.wait_for_text("[ask_user_question: declined]")
+            [chat] = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+            await chatd.api.wait_for_status(chat["id"], "waiting")
+            screen.type_keys("/quit\r")
+            assert await screen.wait_for_exit() == 0
+        first, second = await results_of_all_calls(chatd, chat["id"])
+        assert first == {"answer": "red"}
+        assert "declined" in second

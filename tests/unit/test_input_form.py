@@ -87,3 +87,18 @@ def test_value_of_another_type_is_json() -> None:
     assert asked.take("nan") == "Type a number."
     assert asked.take("2.5") is None
     assert asked.content == {"list": [1], "size": 2.5}
+
+
+def test_several_choices_are_typed_as_numbers() -> None:
+    several = {"type": "array", "items": {"type": "string", "enum": ["tea", "coffee", "milk"]}}
+    asked = form({"answer": several}, "answer")
+    assert asked.lines()[1:] == [
+        "1 tea",
+        "2 coffee",
+        "3 milk",
+        "Type one or more numbers   /decline: no answer",
+    ]
+    for wrong in ("", "tea", "0", "4", "1 x"):
+        assert asked.take(wrong) == "Type numbers of choices, such as: 1 2"
+    assert asked.take("3, 1 3") is None
+    assert asked.content == {"answer": ["tea", "milk"]}

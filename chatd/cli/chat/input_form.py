@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MAX_OPTIONS = 20
@@ -68,7 +68,9 @@ class InputForm:
         words = {"boolean": "y or n", "integer": "a number", "number": "a number"}
         kind = _type_of(field)
         hint = words.get(kind, "")
-        if choices:
+        if choices and kind == "array":
+            hint = "one or more numbers"
+        elif choices:
             hint = (
                 "a number or an answer" if kind == "string" and "enum" not in field else "a number"
             )
@@ -78,13 +80,26 @@ class InputForm:
 
 
 def _choices(field: Mapping[str, Any]) -> list[Any]:
-    """Return the values that a field may have, or examples of them."""
+    """Return the values that a field may have, or examples of them: of a list, those of its items."""
+    items = field.get("items")
+    if _type_of(field) == "array" and isinstance(items, dict):
+        return _choices({**items, "type": "string"})
     values = field.get("enum") or field.get("examples") or []
     named = field.get("oneOf") or field.get("anyOf") or []
     if isinstance(named, list):
         titled = [one for one in named if isinstance(one, dict) and "const" in one]
         values = [one["const"] for one in titled] or values
     return values[:_MAX_OPTIONS] if isinstance(values, list) else []
+
+
+def _several(line: str, choices: Sequence[Any]) -> list[Any]:
+    """Return the choices of which a line has the numbers."""
+    numbers = line.replace(",", " ").split()
+    if not numbers or not all(
+        number.isdecimal() and 1 <= int(number) <= len(choices) for number in numbers
+    ):
+        raise ValueError("Type numbers of choices, such as: 1 2")
+    return [choices[number - 1] for number in sorted({int(number) for number in numbers})]
 
 
 def _type_of(field: Mapping[str, Any]) -> str:
@@ -106,6 +121,8 @@ def _number(line: str, *, whole: bool) -> float:
 def _value(line: str, field: Mapping[str, Any]) -> Any:
     """Return the value that a line stands for. Raises ``ValueError`` with words for a person."""
     choices = _choices(field)
+    if choices and _type_of(field) == "array":
+        return _several(line, choices)
     if line.isdecimal() and 1 <= int(line) <= len(choices):
         return choices[int(line) - 1]
     kind = _type_of(field)

@@ -31,6 +31,7 @@ from chatd.client import (
     Message,
     MessagePart,
     MessageStored,
+    NoticesGiven,
     PreviewReset,
     QueueChanged,
     Snapshot,
@@ -88,6 +89,9 @@ class TranscriptRenderer:
                 yield f"queued ({event.data['queue_length']})"
             case ActionRequired() | ActionAnswered():
                 yield from action_notices(event)
+            case NoticesGiven():
+                for notice in event.data["notices"]:
+                    yield f"{notice['server']}: {notice['message']}"
             case ChatDeleted():
                 yield "the chat was deleted"
 
