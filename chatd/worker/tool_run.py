@@ -21,8 +21,11 @@ from chatd.worker.tool_progress import CallProgress, LiveParts
 from chatd.worker.turn_limits import ToolLimits
 from chatd.worker.writer import Writer
 
-STOP_SECONDS: Final = 1.0
-"""Time that all tools of a message together have to end when they are cancelled. Then they are left."""
+STOP_SECONDS: Final = 0.5
+"""Time that all tools of a message together have to end when they are cancelled. Then they are left.
+
+An interrupt is answered within a second, and its results have to be stored, too.
+"""
 BATCH_SECONDS: Final = 0.1
 """Time within which results are stored by one statement. The last result of a message never waits."""
 

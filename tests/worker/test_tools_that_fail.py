@@ -17,7 +17,7 @@ from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import CANCELLED, OUTCOME_UNKNOWN
 from chatd.store.database import Database
 from chatd.tools.registry import ToolRegistry
-from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+from chatd.tools.tool import Tool, ToolOutcome, ToolProgress, ToolRequest
 
 
 async def never(_: ToolCallRequest) -> bytes:
@@ -25,15 +25,20 @@ async def never(_: ToolCallRequest) -> bytes:
     raise AssertionError
 
 
-def offer(chatd: InProcessDaemon, **functions: Callable[[ToolRequest], Awaitable[Any]]) -> None:
-    """Have the daemon offer tools that are functions of a test."""
+def offer(
+    chatd: InProcessDaemon,
+    *,
+    seconds: float = 0.05,
+    **functions: Callable[[ToolRequest], Awaitable[Any]],
+) -> None:
+    """Have the daemon offer tools that are functions of a test, each with ``seconds`` for a call."""
     registry = ToolRegistry(
         Tool(
             name=name,
             description="",
             parameters={"type": "object"},
             policy=CallPolicy.AT_MOST_ONCE,
-            timeout_seconds=0.05,
+            timeout_seconds=seconds,
             run=function,
         )
         for name, function in functions.items()
@@ -63,7 +68,8 @@ async def test_tool_that_ignores_its_cancellation_delays_no_chat(
 ) -> None:
     go, started = anyio.Event(), anyio.Event()
 
-    async def stubborn(_: ToolRequest) -> ToolOutcome:
+    async def stubborn(request: ToolRequest) -> ToolOutcome:
+        request.on_progress(ToolProgress(text="half"))
         started.set()
         with anyio.CancelScope(shield=True):
             await go.wait()
@@ -71,15 +77,19 @@ async def test_tool_that_ignores_its_cancellation_delays_no_chat(
 
     provider = calling_provider([tool_call_delta("stubborn", "c1")])
     async with running_daemon(dsn, provider) as chatd:
-        offer(chatd, stubborn=stubborn)
+        offer(chatd, seconds=60.0 if interrupted else 0.05, stubborn=stubborn)
         chat = await chatd.api.create("go")
         await started.wait()
+        began = anyio.current_time()
         if interrupted:
             await chatd.api.interrupt(chat["id"])
         await chatd.api.wait_for_status(chat["id"], "waiting")
         [result] = await results_of_all_calls(chatd, chat["id"])
-        expected = CANCELLED["other"] if interrupted else "Stopped after 0.05 s."
-        assert result.startswith(expected)
+        if interrupted:
+            assert anyio.current_time() - began < 1.0
+            assert result == f"{CANCELLED['other']} Output so far:\nhalf"
+        else:
+            assert result == "Stopped after 0.05 s. It may have had effects. Output so far:\nhalf"
         go.set()
         await eventually(lambda: not chatd.daemon.chat_tasks.leases)
         assert await results_of_all_calls(chatd, chat["id"]) == [result]
