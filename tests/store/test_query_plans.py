@@ -216,6 +216,12 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("turns", "history"): {"chat_id": chat_id},
         ("files", "file"): {**caller, "file_id": chat_id},
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
+        ("tool_outputs", "read"): {
+            "chat_id": chat_id,
+            "tool_call_id": "c1",
+            "offset": 0,
+            "length": 1,
+        },
         ("turns", "commit_step"): {**step, "calls": []},
         ("tool_calls", "close_calls"): {
             **fence,
@@ -223,6 +229,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             "results": [],
             "start_ids": [],
             "settled_part": 0,
+            **file_parameters([]),
         },
         ("turns", "finish"): {**step, **finished},
         ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},

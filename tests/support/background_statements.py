@@ -30,6 +30,7 @@ NAMESAKES: Final = frozenset(
         ("claims", "send_and_claim"),
         ("messages", "clear"),
         ("queue", "remove"),
+        ("reads", "tool_calls"),
         ("stream_reads", "snapshot"),
     }
 )

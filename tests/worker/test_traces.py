@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -20,7 +21,7 @@ from support.providers import (
     text_delta,
     tool_call_delta,
 )
-from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
+from support.tool_endpoint import ToolCallRequest, ToolEndpoint, response, tool_endpoint, tools
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
@@ -233,26 +234,29 @@ async def test_client_tools_span_is_below_the_next_turn(dsn: str, recorded: Reco
         assert wait.start_time < submitted.start_time < wait.end_time
 
 
+def slow_look(endpoint: ToolEndpoint) -> dict[str, Any]:
+    """Return the settings of tools, of which ``look`` has little time."""
+    sections = tools(endpoint)
+    sections["http_tools"]["look"]["timeout_seconds"] = 0.2
+    return sections
+
+
 async def test_call_of_a_server_tool_is_a_span_of_its_turn(
     dsn: str, recorded: RecordedSpans
 ) -> None:
     async def answer(request: ToolCallRequest) -> bytes:
-        if request.json.get("note") == "never":
+        if request.target == "/look":
             await asyncio.sleep(3600)
-        return response(MARK, status=404 if request.target == "/look" else 200)
+        return response(MARK)
 
     calls = [
         tool_call_delta("pay", "done", json.dumps({"note": MARK})),
-        tool_call_delta("look", "error", index=1),
-        tool_call_delta("pay", "timeout", json.dumps({"note": "never"}), index=2),
+        tool_call_delta("pay", "error", json.dumps({"note": [MARK]}), index=1),
+        tool_call_delta("look", "timeout", index=2),
     ]
     async with (
         tool_endpoint(answer) as endpoint,
-        running_daemon(
-            dsn,
-            calling_provider(calls),
-            **tools(endpoint, tools={"timeout_seconds": 0.5}),
-        ) as chatd,
+        running_daemon(dsn, calling_provider(calls), **slow_look(endpoint)) as chatd,
     ):
         chat = await chatd.api.create(MARK)
         await chatd.api.wait_for_status(chat["id"], "waiting")
