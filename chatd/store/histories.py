@@ -1,22 +1,39 @@
 """Histories as the model is shown them, and those that this process still knows from the last turn.
 
-A known history costs a turn 5 us, and one that is read a statement. The benchmarks ``histories`` and
-``turns`` watch it.
+A known history costs a turn 5 us, however long it is, and one that is read a statement. The
+benchmarks ``histories`` and ``turns`` watch it.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from chatd.domain.message import Message
+from chatd.domain.message import Message, unknown_word
 from chatd.domain.tool_call import ToolCall
 
 _MESSAGE_BYTES: Final = 1000
 """Memory that a message takes besides its content, about."""
 _HISTORY_BYTES: Final = 500
 """Memory that a history takes besides its messages, about: also one without any."""
+
+
+class _Summary(NamedTuple):
+    """Facts of all messages of a history, so that a turn looks at new ones only."""
+
+    size: int
+    """Bytes of memory that they take, about."""
+    unknown_word: str | None
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> "_Summary":
+        size = sum([message.size for message in messages]) + _MESSAGE_BYTES * len(messages)
+        return cls(size, unknown_word(messages))
+
+    def followed_by(self, messages: Sequence[Message]) -> "_Summary":
+        more = self.of(messages)
+        return _Summary(self.size + more.size, self.unknown_word or more.unknown_word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +47,16 @@ class ChatHistory:
     messages: tuple[Message, ...] = ()
     tools: Sequence[Mapping[str, Any]] = ()
     ledger: tuple[ToolCall, ...] = ()
+    _known_summary: _Summary | None = field(default=None, compare=False, repr=False)
 
     def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
         """Return the history with further messages."""
-        return ChatHistory((*self.messages, *messages), self.tools, self.ledger)
+        summary = self._summary.followed_by(messages)
+        return ChatHistory((*self.messages, *messages), self.tools, self.ledger, summary)
+
+    @property
+    def _summary(self) -> _Summary:
+        return self._known_summary or _Summary.of(self.messages)
 
     def before(self, message_id: int) -> "ChatHistory":
         """Return the history of the messages before this one."""
@@ -41,15 +64,17 @@ class ChatHistory:
 
     def with_ledger(self, calls: tuple[ToolCall, ...]) -> "ChatHistory":
         """Return the history with these open calls."""
-        return ChatHistory(self.messages, self.tools, calls)
+        return ChatHistory(self.messages, self.tools, calls, self._summary)
+
+    @property
+    def unknown_word(self) -> str | None:
+        """A role or part type that this version does not know. None: it knows all of them."""
+        return self._summary.unknown_word
 
     @property
     def size(self) -> int:
         """Bytes of memory that the history takes, about."""
-        tools = len(str(self.tools)) if self.tools else 0
-        return (
-            _HISTORY_BYTES + tools + sum(message.size + _MESSAGE_BYTES for message in self.messages)
-        )
+        return _HISTORY_BYTES + (len(str(self.tools)) if self.tools else 0) + self._summary.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from chatd.domain.message import (
     NewMessage,
     Role,
     interrupted_message,
-    unknown_word,
 )
 from chatd.domain.notice import Notice
 from chatd.domain.outcomes import TurnOutcome
@@ -168,7 +167,7 @@ class Turn:
         self.stats.steps += 1
         if self.stats.steps == 1:
             self.stats.record_client_tools(history.messages)
-        if word := unknown_word(history.messages) or unknown_ledger_word(history.ledger):
+        if word := history.unknown_word or unknown_ledger_word(history.ledger):
             await self.fail(unknown_word_failure(word))
             return False
         self._use_tools(tools_for(history, self._services, self._config, self._lease))

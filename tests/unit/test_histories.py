@@ -1,5 +1,6 @@
 """Known histories: the one of the right version, and no more bytes than the bound."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -64,3 +65,15 @@ def test_histories_without_messages_are_bounded_too() -> None:
     assert 0 < known.size <= 10_000
     assert known.take(UUID(int=0), 1) is None
     assert known.take(UUID(int=99), 1) == ChatHistory()
+
+
+def test_history_that_grows_is_summed_up_like_one_that_was_read() -> None:
+    first, second = history(4000).messages[0], history(6000).messages[0]
+    odd = replace(second, role=Role.read("oracle"))
+    grown = ChatHistory((first,)).with_messages([second]).with_ledger(())
+    assert grown == ChatHistory((first, second))
+    assert grown.size == ChatHistory((first, second)).size
+    assert grown.unknown_word is None
+    assert grown.with_messages([odd]).with_messages([first]).unknown_word == "oracle"
+    assert ChatHistory((odd, first)).unknown_word == "oracle"
+    assert ChatHistory((odd,)).before(odd.id).unknown_word is None

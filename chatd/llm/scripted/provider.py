@@ -89,13 +89,13 @@ class ScriptedProvider:
 
     def _select_script(self, request: ModelRequest) -> tuple[Script, ScriptContext]:
         """Return the script and its context, by reading the history from its end."""
-        text, call, turn = "", 1, 0
+        text, call = "", 1
         for message in reversed(request.messages):
             if message.role is Role.USER:
-                turn += 1
-                text = text if turn > 1 else text_of(message.content)
-            elif message.role is Role.ASSISTANT and not turn:
-                call += 1
+                text = text_of(message.content)
+                break
+            call += message.role is Role.ASSISTANT
+        turn = [message.role for message in request.messages].count(Role.USER)
         script = self._script
         if "[[" in text:
             marker = _MARKER.search(text)
