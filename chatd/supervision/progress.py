@@ -70,14 +70,22 @@ class Stage:
         "_progress",
         "_progress_at",
         "_scope",
+        "_timed_out",
         "_timer",
+        "_within",
         "name",
         "seconds",
         "started_at",
     )
 
     def __init__(
-        self, progress: "Progress", name: str, seconds: float, *, elapsed_seconds: float
+        self,
+        progress: "Progress",
+        name: str,
+        seconds: float,
+        *,
+        elapsed_seconds: float,
+        within: tuple[str, float] | None,
     ) -> None:
         self.name = name
         self.seconds = seconds
@@ -86,12 +94,18 @@ class Stage:
         self._scope = anyio.CancelScope()
         self._timer: asyncio.TimerHandle | None = None
         self.started_at = self._now()
+        self._within = within
+        self._timed_out = (name, seconds)
+        """The stage whose deadline it is that has passed, if one has."""
         self._progress_at = self.started_at - elapsed_seconds
 
     @property
     def deadline(self) -> float:
         """The moment at which the body is cancelled, on the clock of the event loop."""
-        return self._progress_at + self.seconds
+        deadline = self._progress_at + self.seconds
+        return (
+            deadline if self._within is None else min(deadline, self.started_at + self._within[1])
+        )
 
     def mark(self, step: str) -> None:
         """Record progress, and restart the deadline of this stage. The timer finds out when it fires."""
@@ -116,13 +130,15 @@ class Stage:
         finally:
             self._progress.leave(self)
         if self._scope.cancelled_caught:
-            raise StageTimeout(self.name, self.seconds)
+            raise StageTimeout(*self._timed_out)
         return handled
 
     def _cancel_or_wait(self) -> None:
         """Cancel the body if its time is over, else look again when it is."""
         if self._now() >= self.deadline:
-            self._scope.cancel(f"{self.name} timed out")
+            if self._within is not None and self._now() >= self.started_at + self._within[1]:
+                self._timed_out = self._within
+            self._scope.cancel(f"{self._timed_out[0]} timed out")
         else:
             self._timer = asyncio.get_running_loop().call_at(self.deadline, self._cancel_or_wait)
 
@@ -159,12 +175,20 @@ class Progress:
         self.revision += 1
         return now
 
-    def stage(self, name: str, seconds: float, *, elapsed_seconds: float = 0.0) -> Stage:
+    def stage(
+        self,
+        name: str,
+        seconds: float,
+        *,
+        elapsed_seconds: float = 0.0,
+        within: tuple[str, float] | None = None,
+    ) -> Stage:
         """Return a stage that gives its body ``seconds``, from its begin or from the last ``Stage.mark``.
 
-        It began ``elapsed_seconds`` ago, in another task.
+        It began ``elapsed_seconds`` ago, in another task. ``within`` is a stage around the same body, as a
+        name and the seconds that no mark extends: it costs no scope of its own.
         """
-        return Stage(self, name, seconds, elapsed_seconds=elapsed_seconds)
+        return Stage(self, name, seconds, elapsed_seconds=elapsed_seconds, within=within)
 
     def enter(self, stage: Stage) -> None:
         """Note that the task entered a stage."""

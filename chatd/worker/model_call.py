@@ -155,10 +155,11 @@ class ModelCall:
         await self._lease.wait_until_held()
         progress, limits = self._lease.progress, self._limits
         finished: Finished | None = None
-        with (
-            progress.stage("model call", limits.model_call_timeout_seconds),
-            progress.stage("model stream", limits.stream_idle_timeout_seconds) as stream,
-        ):
+        with progress.stage(
+            "model stream",
+            limits.stream_idle_timeout_seconds,
+            within=("model call", limits.model_call_timeout_seconds),
+        ) as stream:
             self._lease.ensure_valid()
             request = replace(request, on_bytes=lambda: stream.mark("streaming"))
             async with self._provider.stream(request) as deltas:
@@ -169,10 +170,10 @@ class ModelCall:
                     elif is_storable_fragment(delta.part):
                         self._publish(delta.part)
                     else:
-                        self._publish(self._storable(delta.part))
+                        self._publish(self._cleaned(delta.part))
         return finished
 
-    def _storable(self, part: Part) -> Part:
+    def _cleaned(self, part: Part) -> Part:
         if part.get("type") == "file":
             return self._file_reference(part)
         part = replace_unstorable_json(part)

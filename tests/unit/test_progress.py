@@ -26,6 +26,25 @@ async def test_stage_past_its_deadline_raises_its_name() -> None:
 
 
 @on_virtual_time
+@pytest.mark.parametrize(("pause", "ended"), [(9, ("attempt", 35, 35)), (11, ("silence", 10, 10))])
+async def test_stage_within_another_ends_with_the_first_that_is_over(
+    pause: float, ended: tuple[str, float, float]
+) -> None:
+    progress = Progress()
+
+    async def stream() -> None:
+        with progress.stage("silence", 10, within=("attempt", 35)) as silence:
+            while True:
+                await anyio.sleep(pause)
+                silence.mark("delta")
+
+    with pytest.raises(StageTimeout) as caught:
+        await stream()
+    assert (caught.value.stage, caught.value.seconds, anyio.current_time()) == ended
+    assert progress.snapshot().stage is None
+
+
+@on_virtual_time
 async def test_stage_left_in_time_does_nothing() -> None:
     progress = Progress()
     with progress.stage("tool", 30):
