@@ -83,7 +83,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         )
     if rule.changes_description:
         yield StreamEvent(StreamEventType.CHAT, _select(data, "title", "labels", "archived"))
-    if rule.keeps_status or (rule.keeps_asking and entry.status is Status.REQUIRES_ACTION):
+    if rule.keeps_status or (entry.status is Status.REQUIRES_ACTION and rule.keeps_asking):
         return
     if entry.status is Status.ERROR:
         yield StreamEvent(StreamEventType.ERROR, _select(data, "last_error", "last_error_detail"))
