@@ -5,6 +5,7 @@ one wrapper of ``send`` for all of them. It acts on the head of the response, an
 it. The benchmarks ``turns``, ``parts`` and ``memory`` watch it.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from starlette.middleware.cors import CORSMiddleware
@@ -108,7 +109,7 @@ class RequestPipeline:
     def _begin_response(self, scope: Scope, exchange: Exchange, message: Message) -> None:
         """Do everything that is due when a response begins, and complete its head."""
         exchange.has_begun = True
-        self._admission.answered(exchange.unanswered)
+        self._admission.answered(exchange.task)
         if is_stream(message):
             exchange.release_slots()
         add_headers(scope, message, closes_connection=self._admission.closes_connections)
@@ -132,17 +133,19 @@ class RequestPipeline:
         """Serve a request, and answer the errors of all steps that follow."""
         exchange: Exchange = scope[EXCHANGE]
         try:
-            with exchange.unanswered as unanswered:
+            try:
                 await self._take_steps(scope, receive, send)
-            if unanswered.cancelled_caught:
-                self._admission.check()
+            except asyncio.CancelledError:
+                if not exchange.has_begun:
+                    self._admission.check_cancelled(exchange.task)
+                raise
         except Exception as error:
             if exchange.has_begun:
                 raise
             response = await problems.respond_to(scope, error)
             await response(scope, receive, send)
         finally:
-            self._admission.answered(exchange.unanswered)
+            self._admission.answered(exchange.task)
             exchange.release_slots()
 
     async def _take_steps(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,7 +154,7 @@ class RequestPipeline:
         # Before authentication, which may need the database.
         if not is_public:
             self._admission.check()
-        self._admission.started(exchange.unanswered)
+        self._admission.started(exchange.task)
         # Before anything is done for a request, its body read included.
         if not is_public:
             await self._authentication.identify(scope)

@@ -5,10 +5,10 @@ would keep all of it in memory, two thirds of what an idle stream takes. The ben
 ``parts`` watch it.
 """
 
+import asyncio
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
-import anyio
 from opentelemetry.trace import Span
 from starlette.types import Scope, Send
 
@@ -31,15 +31,15 @@ class StreamResponse(Protocol):
 class Exchange:
     """A request under way: what its response still needs, and what is let go when it begins or ends."""
 
-    __slots__ = ("has_begun", "is_complete", "slots", "span", "started_at", "stream", "unanswered")
+    __slots__ = ("has_begun", "is_complete", "slots", "span", "started_at", "stream", "task")
 
     def __init__(self, span: Span) -> None:
         self.started_at = perf_counter()
         self.span = span
         self.slots: list[Slot] = []
         """Slots of its owner that the request has, until its response ends, or begins if it is a stream."""
-        self.unanswered = anyio.CancelScope()
-        """Scope in which the request runs until its response begins."""
+        self.task = cast("asyncio.Task[None]", asyncio.current_task())
+        """The task of the request, which the server made for it."""
         self.has_begun = False
         self.is_complete = False
         self.stream: StreamResponse | None = None
