@@ -90,6 +90,7 @@ class HubWorkload:
                     Role.ASSISTANT,
                     text=running.text,
                     settled_part=settled_part,
+                    notices=[{"server": "time", "message": "it is not available"}],
                 )
             case "tools":
                 entry = database.apply(
