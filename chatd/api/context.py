@@ -19,6 +19,7 @@ from chatd.domain.errors import FileNotFoundInChat, ModelNotFound
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
+from chatd.store.records import TransitionResult
 from chatd.store.store import Store
 from chatd.telemetry.metrics import Metrics
 
@@ -99,6 +100,13 @@ class ApiContext:
             return self.present.chat(chat)
         actions = await self.store.tool_calls.actions(chat.id, owner_id=chat.owner_id)
         return self.present.chat(chat, actions)
+
+    async def present_answered(self, result: TransitionResult) -> resources.Chat:
+        """Return a chat whose calls were answered, as a response, and count the answers."""
+        if result.entry is not None and not result.replayed:
+            for call in result.entry.data.get("answered", ()):
+                self.metrics.turns.answers.add(call["decision"])
+        return await self.present_chat(result.chat)
 
     async def ensure_model_names(self, *model_ids: UUID | None) -> None:
         """Load the names of models that only other replicas are configured with."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from chatd.domain.answer import Decision
 from chatd.domain.failure import FailureKind
 from chatd.domain.outcomes import ToolOutcomeKind, TurnOutcome
 from chatd.domain.tool_call import Executor
@@ -73,6 +74,11 @@ class TurnMetrics:
             "Tool calls, by who runs the tool and what came of the call. Those of the client are asked.",
             executor=tuple(Executor),
             outcome=tuple(ToolOutcomeKind),
+        )
+        self.answers = Counter(
+            "chatd_action_answers_total",
+            "Answers of people and clients to tool calls that chats waited for, by decision.",
+            decision=tuple(each for each in Decision if each is not Decision.EXPIRED),
         )
         self.tool_seconds = Histogram(
             "chatd_tool_seconds", "Duration of calls of the server's tools.", tool=None

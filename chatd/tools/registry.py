@@ -5,7 +5,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.permission import ChatPermissions, ConfiguredPermissions, Permission, decide
-from chatd.domain.question import Question
+from chatd.domain.question import MAY_RUN, Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
@@ -79,6 +79,12 @@ class ToolRegistry:
             configured=self.permissions,
             chat=chat,
         )
+
+    def approval(self, name: str) -> Question:
+        """Return the question whether a call may run."""
+        tool = self._by_name.get(name)
+        note = tool.note if tool else None
+        return MAY_RUN if note is None else Question(kind=QuestionKind.APPROVAL, message=note)
 
     def question(self, name: str, args: str) -> Question | BadArguments | None:
         """Return the question of a call that a person answers. None: it is to be run."""

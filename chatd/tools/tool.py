@@ -74,6 +74,8 @@ class Tool:
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
     question: Callable[[Mapping[str, Any]], Question] | None = None
     """Function that returns the question about a call that a person answers. Then ``run`` is not called."""
+    note: str | None = None
+    """Words for a person who is asked about a call."""
     permission: Permission | None = None
     """The permission that its section of the configuration has. None: it has none."""
     read_only: bool = False

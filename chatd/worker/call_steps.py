@@ -148,6 +148,7 @@ class CallSteps:
             server=self._config.tools.policies,
             parallel=self._config.tool_limits.parallel,
             permission=self._permission,
+            approval=self._config.tools.approval,
             question=self._config.tools.question,
         )
 

@@ -84,6 +84,10 @@ def _allow(_: str) -> Permission:
     return Permission.ALLOW
 
 
+def _may_run(_: str) -> Question:
+    return MAY_RUN
+
+
 def _run(*_: str) -> None:
     """Return the question of a call that is not answered, but run."""
 
@@ -98,6 +102,8 @@ class ToolNames:
     """Calls of server tools that one message starts at once. Further ones are ready."""
     permission: Callable[[str], Permission] = _allow
     """The permission to run a tool of the server in this chat."""
+    approval: Callable[[str], Question] = _may_run
+    """The question whether a tool may run."""
     question: Callable[[str, str], Question | Exception | None] = _run
     """The question of a call, by the name of its tool and its arguments, if a person answers it. An
     exception: the arguments do not fit."""
@@ -185,7 +191,7 @@ def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
     if isinstance(question, Exception):
         return replace(new, state=CallState.CLOSED, error=bad_arguments(str(question)))
     if question is None and permission is Permission.ASK:
-        question = MAY_RUN
+        question = tools.approval(name)
     state = CallState.READY if question is None else CallState.ASKED
     return replace(new, policy=tools.server[name], state=state, question=question)
 

@@ -197,6 +197,32 @@ async def test_tool_calls_by_executor_and_client_time(dsn: str) -> None:
         assert 0 < client_seconds < 30
 
 
+async def test_answers_and_denials_are_counted(dsn: str) -> None:
+    turns = [[tool_call_delta("look", "a"), tool_call_delta("pay", "b", index=1)]]
+
+    async def act(_: ModelRequest) -> AsyncIterator[Delta]:
+        for call in turns.pop(0) if turns else [text_delta("well")]:
+            yield call
+        yield finished()
+
+    rules = {"tools": {"rules": {"look": "ask", "pay": "deny"}}}
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(dsn, FunctionProvider(act), **tools(endpoint, **rules)) as chatd,
+    ):
+        meter = await MetricsObserver.start(chatd)
+        chat = await chatd.api.create("go")
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        body = {"answers": [{"tool_call_id": "a", "decision": "allow"}]}
+        for _ in range(2):
+            await chatd.api.http.post(f"/api/v1/chats/{chat['id']}/actions", json=body)
+        await meter.wait_for_increase("chatd_turns_total", outcome="finished")
+        for outcome in ("asked", "denied", "done"):
+            labels = {"executor": "server", "outcome": outcome}
+            assert await meter.increase("chatd_tool_calls_total", **labels) == 1
+        assert await meter.increase("chatd_action_answers_total", decision="allow") == 1
+
+
 async def test_client_tool_timeout_is_counted(dsn: str) -> None:
     calls = [[tool_call_delta("weather", "a")]]
 

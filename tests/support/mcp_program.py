@@ -30,6 +30,10 @@ NAMES = (
     "fail",
     "exit",
 )
+ANNOTATIONS: dict[str, Any] = {
+    "echo": {"annotations": {"readOnlyHint": True, "destructiveHint": True}},
+    "fail": {"annotations": {"destructiveHint": True}},
+}
 PAGE = 1000
 
 
@@ -57,7 +61,9 @@ def end(args: dict[str, Any]) -> NoReturn:
 def tools() -> list[dict[str, Any]]:
     if FAULT == "many tools":
         return [{"name": f"tool{n:05}", "inputSchema": ANY_OBJECT} for n in range(10_000)]
-    listed: list[dict[str, Any]] = [{"name": name, "inputSchema": ANY_OBJECT} for name in NAMES]
+    listed: list[dict[str, Any]] = [
+        {"name": name, "inputSchema": ANY_OBJECT, **ANNOTATIONS.get(name, {})} for name in NAMES
+    ]
     if FOLDER is not None:
         listed.append({"name": "steps", "inputSchema": ANY_OBJECT})
     if FAULT == "large schema":

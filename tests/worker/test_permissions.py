@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from support.client_tools import calling_provider, results_in
 from support.in_process import running_daemon
+from support.mcp_servers import program_settings
 from support.providers import tool_call_delta
 from support.requests import assert_problem
 from support.tool_endpoint import tool_endpoint, tools
 
 PAY = tool_call_delta("pay", "c1")
-READ_ONLY_LOOK = {"read_only": True}
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,38 @@ async def test_unfit_rules_are_refused(dsn: str) -> None:
             body = {"tool_rules": rules}
             response = await chatd.api.http.post("/api/v1/chats", json=body)
             assert_problem(response, 422, "invalid_request", "tool_rules")
+
+
+@pytest.mark.parametrize(
+    ("settings", "runs"),
+    [({}, False), ({"trust_hints": True}, True), ({"read_only": ["ec*"]}, True)],
+)
+async def test_hint_of_a_server_loosens_nothing_unless_it_is_trusted(
+    dsn: str, settings: dict[str, Any], runs: bool
+) -> None:
+    provider = calling_provider(
+        [tool_call_delta("srv__echo", "c1"), tool_call_delta("srv__fail", "c2", index=1)]
+    )
+    mcp = {"srv": program_settings(tools=["echo", "fail"], **settings)}
+    async with running_daemon(dsn, provider, mcp=mcp) as chatd:
+        chat = await chatd.api.create("go", permission_mode="read_only")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        denied = "This server does not allow srv__{} here."
+        assert results_in(provider.requests[1]) == [
+            ("c1", "{}", False) if runs else ("c1", denied.format("echo"), True),
+            ("c2", denied.format("fail"), True),
+        ]
+
+
+async def test_person_who_is_asked_reads_what_the_server_says(dsn: str) -> None:
+    provider = calling_provider(
+        [tool_call_delta("srv__echo", "c1"), tool_call_delta("srv__fail", "c2", index=1)]
+    )
+    mcp = {"srv": program_settings(tools=["echo", "fail"], permission="ask", trust_hints=True)}
+    async with running_daemon(dsn, provider, mcp=mcp) as chatd:
+        chat = await chatd.api.create("go")
+        waiting = await chatd.api.wait_for_status(chat["id"], "requires_action")
+        assert [(call["kind"], call["message"]) for call in waiting["actions"]] == [
+            ("approval", "Its MCP server calls it read-only."),
+            ("approval", "Its MCP server calls it destructive."),
+        ]

@@ -46,7 +46,7 @@ async def answer_actions(
     result = await context.store.tool_calls.answer(
         chat_id, owner_id=caller.owner_id, actor=caller.actor, answers=answers, key=key
     )
-    return await context.present_chat(result.chat)
+    return await context.present_answered(result)
 
 
 async def _check_arguments(

@@ -40,4 +40,4 @@ async def submit_tool_results(
         results=[result.to_domain() for result in body.results],
         key=key,
     )
-    return await context.present_chat(result.chat)
+    return await context.present_answered(result)

@@ -22,14 +22,24 @@ _MAX_SHOWN_NAME: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolHints:
+    """A server's own words on what its tool does. Nobody has checked them."""
+
+    read_only: bool = False
+    destructive: bool = False
+
+
+NO_HINTS: Final = ToolHints()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedTool:
     """A tool as its server describes it. ``parameters`` is unchecked."""
 
     name: str
     description: str
     parameters: Any
-    hints_read_only: bool = False
-    """Its server says that it changes nothing."""
+    hints: ToolHints = NO_HINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,8 @@ class McpTool:
     parameters: Mapping[str, Any]
     idempotent: bool
     read_only: bool = False
+    note: str | None = None
+    """Words for a person who is asked about a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +131,15 @@ def _offered(config: McpServerConfig, name: str, tool: ListedTool) -> McpTool:
         parameters=replace_unstorable_json({"type": "object", **tool.parameters}),
         idempotent=matches(tool.name, config.idempotent),
         read_only=matches(tool.name, config.read_only)
-        or (config.trust_hints and tool.hints_read_only),
+        or (config.trust_hints and tool.hints.read_only),
+        note=_note(tool.hints),
     )
+
+
+def _note(hints: ToolHints) -> str | None:
+    if hints.read_only:
+        return "Its MCP server calls it read-only."
+    return "Its MCP server calls it destructive." if hints.destructive else None
 
 
 def _named(tools: Sequence[str]) -> str:

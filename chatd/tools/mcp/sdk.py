@@ -17,6 +17,7 @@ from mcp_types import (
     CallToolRequestParams,
     Implementation,
     PaginatedRequestParams,
+    ToolAnnotations,
 )
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,7 +33,7 @@ from chatd.tools.mcp.config import (
 from chatd.tools.mcp.connection import ConnectionLost, ListedTools
 from chatd.tools.mcp.http import bounded_client
 from chatd.tools.mcp.link import Link
-from chatd.tools.mcp.listing import ListedTool
+from chatd.tools.mcp.listing import NO_HINTS, ListedTool, ToolHints
 from chatd.tools.mcp.results import to_result
 from chatd.tools.mcp.stdio import stdio_transport
 from chatd.tools.tool import ReportProgress, ToolOutcome, ToolProgress
@@ -79,7 +80,7 @@ class SdkConnection:
                     name=tool.name,
                     description=tool.description or "",
                     parameters=tool.input_schema,
-                    hints_read_only=bool(tool.annotations and tool.annotations.read_only_hint),
+                    hints=_hints(tool.annotations),
                 )
                 for tool in page.tools
             ]
@@ -145,6 +146,15 @@ async def open_sdk_connection(config: McpServerConfig, link: Link) -> AsyncItera
                 )
                 async with Client(http, client_info=info, cache=None) as client:
                     yield SdkConnection(client.session, link)
+
+
+def _hints(annotations: ToolAnnotations | None) -> ToolHints:
+    if annotations is None:
+        return NO_HINTS
+    return ToolHints(
+        read_only=annotations.read_only_hint is True,
+        destructive=annotations.destructive_hint is True,
+    )
 
 
 def _unreadable(error: ValidationError) -> str:

@@ -41,6 +41,7 @@ def server_tool(
         run=run,
         permission=server.config.permission,
         read_only=tool.read_only,
+        note=tool.note,
         checks_arguments=True,
     )
 
