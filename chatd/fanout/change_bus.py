@@ -52,6 +52,7 @@ class ChangeBus:
 
         Hints tell of the last one: a chat that is claimed already is announced to no claimer.
         """
+        self._hub.begun_turns.note(entries, owner_id)
         for entry in entries:
             self._hub.publish(entry)
         last = entries[-1]

@@ -10,6 +10,7 @@ from uuid import UUID
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
+from chatd.fanout.begun_turns import BegunTurns
 from chatd.fanout.topic import Preview, Subscription, Topic
 
 
@@ -23,6 +24,8 @@ class ChatHub:
         self._subscriber_buffer = subscriber_buffer
         self._topics: dict[UUID, Topic] = {}
         self._stale_chat_ids: set[UUID] = set()
+        self.begun_turns = BegunTurns()
+        """Of the chats that this process works on."""
         self.on_stale: Callable[[], None] = lambda: None
         """Called when some topic must be read from the database."""
         self.on_drain: Callable[[], None] = lambda: None
@@ -108,6 +111,7 @@ class ChatHub:
 
         The preview of a later epoch, which may have begun here as well, stays.
         """
+        self.begun_turns.forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is not None and topic.preview is not None and topic.preview.epoch <= epoch:
             topic.preview = None
@@ -115,6 +119,7 @@ class ChatHub:
 
     def mark_deleted(self, chat_id: UUID) -> None:
         """End the streams of a chat that was deleted."""
+        self.begun_turns.forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is not None:
             topic.deleted = True
@@ -122,6 +127,7 @@ class ChatHub:
 
     def cut(self, chat_id: UUID) -> None:
         """End the streams of a chat whose data cannot be read."""
+        self.begun_turns.forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is not None:
             topic.disconnect_all(unreadable=True)
@@ -130,6 +136,8 @@ class ChatHub:
 
     def handle_hint(self, chat_id: UUID, version: int | None) -> None:
         """Handle a hint that a chat reached ``version``, or that live parts were stored (None)."""
+        if version is not None:
+            self.begun_turns.forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is None or not topic.subscriptions:
             return
@@ -148,6 +156,7 @@ class ChatHub:
 
     def mark_all_stale(self) -> None:
         """Have every subscribed topic read once."""
+        self.begun_turns.forget_all()
         for topic in self._topics.values():
             if topic.subscriptions:
                 self._stale_chat_ids.add(topic.chat_id)
