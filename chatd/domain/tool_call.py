@@ -5,7 +5,7 @@ worker of the chat knows which calls were started and have no result.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -128,6 +128,13 @@ class ToolResult:
     """The whole output, if ``result`` does not have all of it."""
     files: Sequence[File] = ()
     """Images of the result."""
+
+    def without_files(self) -> "ToolResult":
+        """Return the result without its images, in words if it is a text."""
+        if not self.files:
+            return self
+        text = f"{self.result}\n(Its images were not kept.)"
+        return replace(self, files=(), result=text if isinstance(self.result, str) else self.result)
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the result in the shape that ``chat_close_calls`` reads, without unstorable text."""

@@ -37,6 +37,9 @@ def _files_of(values: Sequence[NewMessage | ToolResult]) -> Iterable[File]:
 
 _NO_PARAMETER: Final = {"is_parameter": False}
 _MESSAGES: Final = {"encode": message_rows}
+_WITHOUT_FILES: Final = {
+    "encode": lambda results: _each_to_json([each.without_files() for each in results])
+}
 _TO_JSON: Final = {"encode": _each_to_json}
 _JSON: Final = {"encode": replace_unstorable_json}
 _NOTICES: Final = {"encode": notices_json}
@@ -218,17 +221,12 @@ class Fail(WorkerCommand):
     closes_all_calls = True
     constants: ClassVar[Mapping[str, object]] = {"words": TURN_FAILED}
     transition = Transition.FAIL
-    stores_files = True
     query = _TURNS["fail"]
 
     last_error: str
     last_error_detail: Mapping[str, Any] = field(metadata=_JSON)
     settled_part: int
-    results: Sequence[ToolResult] = field(default=(), metadata=_TO_JSON)
-
-    @property
-    def files(self) -> Iterable[File]:
-        return _files_of(self.results)
+    results: Sequence[ToolResult] = field(default=(), metadata=_WITHOUT_FILES)
 
     def is_applied(self, chat: Chat) -> bool:
         # The commit of the turn's end may have succeeded although its response was lost.

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from support.factories import WORKER, chat_with_status, insert_tool_calls
+from support.files import whole_png
 from support.sweeps import DAY, delete_expired
 
 from chatd.domain.chat import Chat, Status
+from chatd.domain.files import new_file
 from chatd.domain.tool_call import CutOutput, ToolResult
 from chatd.store.commands import CloseCalls, Fail, FinishInterrupt
 from chatd.store.database import Database
@@ -71,6 +73,18 @@ async def test_turn_that_ends_early_stores_the_outputs_that_are_there(
     after = await apply(database, chat, command)
     assert BYTES < after.stored_bytes - before < BYTES + 1000
     assert len(await database.fetch("SELECT FROM chat_tool_outputs")) == 1
+
+
+async def test_failed_turn_keeps_results_without_their_images(database: Database) -> None:
+    chat = await chat_with_status(database, Status.RUNNING)
+    await insert_tool_calls(database, chat.id, "c1", state="started")
+    image = new_file(whole_png(), media_type="image/png")
+    result = ToolResult(tool_call_id="c1", result="[image 1]", files=[image])
+    await apply(database, chat, Fail(step=0, settled_part=0, results=[result], **FAILURE))
+    [row] = await database.fetch("SELECT answer FROM chat_tool_calls")
+    assert row["answer"]["result"] == "[image 1]\n(Its images were not kept.)"
+    assert "files" not in row["answer"]
+    assert not await database.fetch("SELECT FROM chat_files")
 
 
 async def test_latest_call_of_an_id_is_read_and_no_other_chats(database: Database) -> None:

@@ -398,7 +398,8 @@ FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 
 -- name: fail
 -- End a turn that cannot succeed and keep the reason. Queued messages stay in the queue. Open tool
--- calls are closed: with their `:results`, else with `:words`.
+-- calls are closed: with their `:results`, else with `:words`. No file is touched, since a turn may
+-- fail because files cannot be read.
 WITH locked AS MATERIALIZED (
     SELECT id FROM chats
     WHERE id = :chat_id AND worker_id = :worker_id AND epoch = :epoch
@@ -424,16 +425,9 @@ WITH locked AS MATERIALIZED (
         stored_bytes = c.stored_bytes
             + (SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
             + chat_new_output_bytes(c.id, :results)
-            + chat_new_file_bytes(c.id, :file_ids, :file_data)
     WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
       AND c.committed_steps = :step AND c.status = 'running'
     RETURNING c.*
-), stored_files AS (
-    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
-    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
-    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
-                    :file_data::bytea[]) AS f (id, media_type, name, data)
-    ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content)
     SELECT updated.id, chat_message_id(updated.version, 1), updated.version, 'tool', content
