@@ -44,10 +44,11 @@ ReadOutput = Callable[[str, int, int], Awaitable[OutputSpan | None]]
 
 def has_cut_result(history: Iterable[Message]) -> bool:
     """Return whether a result of a tool was cut, and more of it kept."""
-    return any(
-        message.role is Role.TOOL and any("output_bytes" in part for part in message.content)
-        for message in history
-    )
+    tool = Role.TOOL  # each step asks this of each message
+    for message in history:
+        if message.role is tool and any("output_bytes" in part for part in message.content):
+            return True
+    return False
 
 
 def reading_tool(read: ReadOutput) -> Tool:

@@ -43,10 +43,11 @@ class ResultImages:
 
 
 def _newest_first(messages: Sequence[Message]) -> Sequence[dict[str, Any]]:
+    tool = Role.TOOL
     return [
         file
         for message in reversed(messages)
-        if message.role is Role.TOOL
+        if message.role is tool
         for part in reversed(message.content)
         for file in reversed(part.get("files") or ())
     ]
