@@ -66,8 +66,8 @@ class ConnectionPool:
         """Connections in use or being opened."""
         self._waiting: deque[anyio.Event] = deque()
         """Callers without a slot. The event of each is set when it has been given one."""
-        self._returned: anyio.Event | None = None
-        """Set when a slot becomes free, if callers that have one wait for a connection."""
+        self._takers: deque[asyncio.Future[Connection | None]] = deque()
+        """Callers with a slot that wait for a connection, in their order. None: the pool is closed."""
         self._opening_since = -inf
         self._refused_at = 0.0
         self._closed = False
@@ -119,6 +119,8 @@ class ConnectionPool:
         self._closed = True
         while self._waiting:
             self._waiting.popleft().set()
+        while self._takers:
+            self._takers.popleft().set_result(None)
         if self._in_use:
             await self._all_returned.wait()
         while self._idle:
@@ -161,20 +163,45 @@ class ConnectionPool:
             return connection
 
     async def _wait_for_idle(self) -> "Connection | None":
-        """Return an idle connection, of those that others are about to give back. None: open one.
+        """Return an idle connection, or one that others give back soon. None: open one.
 
         One caller opens one at a time, so that a moment's burst does not leave many behind.
         """
-        while (connection := self._take_idle()) is None and self._has_others():
-            self._returned = self._returned or anyio.Event()
-            with anyio.move_on_after(self._open_after_seconds):
-                await self._returned.wait()
-                continue
-            for _ in range(_TICKS_OF_LATE_LOOP):
-                await asyncio.sleep(0)
-            if not self._idle and monotonic() - self._opening_since > _SLOW_OPEN_SECONDS:
-                break
-        return connection
+        connection = self._take_idle()
+        if connection is not None or not self._has_others():
+            return connection
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._takers.append(turn)
+        try:
+            while not turn.done() and self._has_others():
+                await asyncio.wait([turn], timeout=self._open_after_seconds)
+                for _ in range(0 if turn.done() else _TICKS_OF_LATE_LOOP):
+                    await asyncio.sleep(0)
+                if monotonic() - self._opening_since > _SLOW_OPEN_SECONDS:
+                    break
+        except BaseException:
+            if turn.done() and (connection := turn.result()) is not None:
+                self._in_use.discard(connection)
+                self._pass_on(connection)
+            raise
+        finally:
+            if not turn.done():
+                self._takers.remove(turn)
+        if turn.done() and (connection := turn.result()) is not None:
+            return connection
+        if self._closed:
+            raise asyncpg.InterfaceError("pool is closed")
+        return None
+
+    def _pass_on(self, connection: Connection) -> None:
+        """Have the caller use a free connection that has waited longest, or keep it."""
+        if self._takers and not self._closed:
+            self._in_use.add(connection)
+            self._takers.popleft().set_result(connection)
+        else:
+            self._idle.append((connection, monotonic()))
+            if self._closed and not self._in_use:
+                self._all_returned.set()
 
     async def _open(self) -> Connection:
         self._opening_since = monotonic()
@@ -202,8 +229,8 @@ class ConnectionPool:
         """Have a connection used by others. False: it is of no use, so ``discard`` it."""
         if connection.is_closed() or connection in self._expired:
             return False
-        self._idle.append((connection, monotonic()))
         self._ended(connection)
+        self._pass_on(connection)
         if self._idle and monotonic() - self._idle[0][1] > _IDLE_SECONDS:
             self._idle.popleft()[0].terminate()
         return True
@@ -244,9 +271,6 @@ class ConnectionPool:
 
     def _give_slot(self) -> None:
         self._slots_taken -= 1
-        if self._returned is not None:
-            self._returned.set()
-            self._returned = None
         while self._waiting and self._has_free_slot():
             self._slots_taken += 1
             self._waiting.popleft().set()

@@ -155,6 +155,32 @@ async def test_connection_that_comes_back_is_used_before_one_is_opened(dsn: str)
         assert pool.open_count == 1
 
 
+async def test_connection_that_comes_back_is_given_to_who_waits_longest(dsn: str) -> None:
+    async with pool_of(dsn, 10) as (database, pool):
+        pool._open_after_seconds = 30.0
+        statements = 0
+
+        async def use_again_and_again() -> None:
+            nonlocal statements
+            while not other.done():
+                await database.fetch("SELECT 1")
+                statements += 1
+                assert statements < 50
+
+        await database.fetch("SELECT 1")
+        first = asyncio.create_task(use_again_and_again())
+        other = asyncio.create_task(database.fetch("SELECT 2"))
+        await asyncio.wait([first, other])
+        assert statements <= 2
+        cancelled = [asyncio.create_task(database.fetch("SELECT 3")) for _ in range(9)]
+        await asyncio.sleep(0)
+        for task in cancelled[::2]:
+            task.cancel()
+        await asyncio.wait(cancelled)
+        assert (pool.in_use_count, pool._slots_taken, len(pool._takers)) == (0, 0, 0)
+        await first
+
+
 async def test_slow_statement_keeps_no_other_waiting(dsn: str) -> None:
     async with pool_of(dsn, 2) as (database, pool), asyncio.TaskGroup() as group:
         pool._open_after_seconds = 0.01
