@@ -22,7 +22,7 @@ async def test_calls_are_allowed_denied_and_always_allowed_in_a_terminal(dsn: st
         with terminal(str(chatd.api.http.base_url), "chat") as screen:
             await screen.wait_for_text("new chat | ")
             screen.type_keys("go\r")
-            await screen.wait_for_text("? pay\n  note: rent")
+            await screen.wait_for_text("* pay\n  note: rent\n? May pay run?")
             await screen.wait_for_text("y: yes   n [REASON]: no   always, never: also later calls")
             screen.type_keys("perhaps\r")
             await screen.wait_for_text("Answer the question first.")
@@ -59,7 +59,7 @@ async def test_another_answer_came_first(dsn: str) -> None:
         chat = await chatd.api.create("go")
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         with terminal(str(chatd.api.http.base_url), "chat", chat["id"]) as screen:
-            await screen.wait_for_text("? pay\n  note: rent")
+            await screen.wait_for_text("* pay\n  note: rent\n? May pay run?")
             answer = {"tool_call_id": "c0", "decision": "deny", "reason": "not today"}
             path = f"/api/v1/chats/{chat['id']}/actions"
             assert (await chatd.api.http.post(path, json={"answers": [answer]})).is_success
@@ -84,7 +84,7 @@ async def test_lines_of_a_pipe_answer_questions(dsn: str) -> None:
         url = str(chatd.api.http.base_url)
         piped = await run_command(url, "chat", stdin="go\ny\nn\nnever again\n")
         assert piped.exit_code == 1
-        assert piped.stderr.count("? pay\n  note: rent") == 3
+        assert piped.stderr.count("* pay\n  note: rent\n? May pay run?") == 3
         [chat] = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
         assert f"chatd: the chat waits for an answer: chatd chat {chat['id']}" in piped.stderr
         shown = await run_command(url, "show", chat["id"])
@@ -94,11 +94,22 @@ async def test_lines_of_a_pipe_answer_questions(dsn: str) -> None:
         document = json.loads((await run_command(url, "show", chat["id"], "--json")).stdout)
         assert [action["kind"] for action in document["chat"]["actions"]] == ["approval"]
         rest = await run_command(url, "chat", chat["id"], stdin="yes\n")
+        assert "* pay\n  note: rent\n? May pay run?" in rest.stderr
         assert (rest.exit_code, rest.stdout) == (0, "done\n")
         assert len(endpoint.requests) == 2
         denied = "The user did not allow this call: never again"
         assert denied in await results_of_all_calls(chatd, chat["id"])
         await eventually(lambda: len(endpoint.requests) == 2)
+
+
+async def test_two_questions_at_once_are_answered_by_two_lines(dsn: str) -> None:
+    async with (
+        tool_endpoint() as endpoint,
+        running_daemon(dsn, provider_of_rounds([PAY, PAY]), **tools(endpoint, **ASKED)) as chatd,
+    ):
+        piped = await run_command(str(chatd.api.http.base_url), "chat", stdin="go\ny\nn no\n")
+        assert (piped.exit_code, piped.stdout) == (0, "done\n"), piped.stderr
+        assert len(endpoint.requests) == 1
 
 
 async def test_question_of_the_model_is_answered_by_number(dsn: str) -> None:

@@ -108,6 +108,14 @@ async def test_line_typed_for_one_question_does_not_answer_the_next() -> None:
     assert asked.client.sent == [("allow", "b", False)]
 
 
+async def test_questions_are_answered_before_the_events_of_the_answers_arrive() -> None:
+    asked = Asked(approval("a"), approval("b"), approval("c"))
+    for _ in range(3):
+        assert await asked.type("y") == (True, None)
+    assert [call_id for _, call_id, _ in asked.client.sent] == ["a", "b", "c"]
+    assert asked.questions.current is None
+
+
 async def test_input_is_answered_field_by_field_or_declined() -> None:
     schema = {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}}, "required": ["a"]}
     question = approval("q", kind="input", message="Which?", schema=schema)

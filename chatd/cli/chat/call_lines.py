@@ -52,9 +52,9 @@ def running_call_lines(
 
 
 def question_lines(question: Sequence[str]) -> Iterator[Text]:
-    """Yield a question to the person, its first line in colour. People decide by it, so nothing is cut."""
-    for number, line in enumerate(question):
-        yield Text(visible(line), style="dim" if number else "bold magenta")
+    """Yield a question to the person, its main line in colour. People decide by it, so nothing is cut."""
+    for line in question:
+        yield Text(visible(line), style="bold magenta" if line.startswith("? ") else "dim")
 
 
 def _call_line(kind: str, name: str | None, args: str) -> Text:

@@ -36,7 +36,8 @@ class Questions:
     def __init__(self, client: Client, transcript: Transcript) -> None:
         self._client = client
         self._transcript = transcript
-        self._answered: tuple[str, str] | None = None
+        self._answered: set[tuple[str, str]] = set()
+        """Answered questions that the transcript may still have."""
         self._shown: tuple[str, str] | None = None
         """The question that the person sees, to which a typed line belongs."""
         self._asks_reason = False
@@ -54,7 +55,7 @@ class Questions:
         return [
             action
             for action in (required["calls"] if required else ())
-            if action["kind"] != "result" and _identity(action) != self._answered
+            if action["kind"] != "result" and _identity(action) not in self._answered
         ]
 
     def lines(self) -> list[str]:
@@ -63,16 +64,18 @@ class Questions:
         self._shown = None if action is None else _identity(action)
         if action is None:
             return []
-        if action["kind"] == "input":
-            title, *more = self._input_form(action).lines()
-        else:
-            title, more = action["tool_name"], args_lines(action["args"])
-            more += [action["message"]] if action["message"] else []
-            more.append("Why not? Enter: without a reason" if self._asks_reason else _APPROVAL_HELP)
         until = f"until {local_time(action['expires_at'])}"
         if (others := len(self._open) - 1) > 0:
             until += f"   {others} more after this"
-        return [f"? {title}", *(f"  {line}" for line in (*more, until))]
+        if action["kind"] == "input":
+            title, *more = self._input_form(action).lines()
+            return [f"? {title}", *(f"  {line}" for line in (*more, until))]
+        name, details = action["tool_name"], args_lines(action["args"])
+        details += [action["message"]] if action["message"] else []
+        hint = "Why not? Enter: without a reason" if self._asks_reason else _APPROVAL_HELP
+        # The name is next to the prompt, too: long arguments may scroll its first line away.
+        call = [f"* {name}", *(f"  {line}" for line in details)]
+        return [*call, f"? May {name} run?   {until}", f"  {hint}"]
 
     async def answer(self, chat_id: str, line: str) -> tuple[bool, str | None]:
         """Take a line that was typed for the current question.
@@ -147,15 +150,20 @@ class Questions:
         except Conflict as error:
             if error.code not in {"already_answered", *_LATE_CODES}:
                 raise
-            self._answered = _identity(action)
+            self._mark_answered(action)
             return True, _standing(error)
         except InvalidRequest as error:
             if error.code not in _LATE_CODES:
                 return False, str(error)
-            self._answered = _identity(action)
+            self._mark_answered(action)
             return True, "The chat no longer waits for this."
-        self._answered = _identity(action)
+        self._mark_answered(action)
         return True, None
+
+    def _mark_answered(self, action: Action) -> None:
+        required = self._transcript.action_required
+        asked = {_identity(call) for call in required["calls"]} if required else set()
+        self._answered = (self._answered & asked) | {_identity(action)}
 
     def _input_form(self, action: Action) -> InputForm:
         if self._form is None or self._form_of != _identity(action):
