@@ -211,6 +211,27 @@ async def test_result_that_comes_with_the_next_answer_belongs_to_its_call() -> N
     assert chat.bodies[2]["messages"][3]["content"][0]["type"] == "web_search_tool_result"
 
 
+@pytest.mark.parametrize(
+    "parts", [("call", "user", "result"), ("result", "call"), ("call", "result", "result")]
+)
+async def test_result_that_answers_no_call_is_left_out(parts: tuple[str, ...]) -> None:
+    searched = Exchange("anthropic", claude(server_tool_use(), search_result(), claude_text("Hm.")))
+    await searched.run()
+    call, result, text = searched.history[1].content
+    history, answer = [QUESTION], [text]
+    for part in (*parts, "user"):
+        if part == "user":
+            history += [message(2, Role.ASSISTANT, *answer, finish_reason="stop"), FOLLOW_UP]
+            answer = [text]
+        else:
+            answer.append(call if part == "call" else result)
+    provider = CapturingProvider("anthropic", name="fake")
+    body = await provider.body(history, native_tools=ALL["anthropic"])
+    await provider.aclose()
+    assert violations(body, DIALECTS["anthropic"]) == []
+    assert "web_search_tool_result" not in json.dumps(body["messages"])
+
+
 async def test_answer_that_was_paused_goes_on() -> None:
     chat = Exchange(
         "anthropic",

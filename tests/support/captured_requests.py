@@ -1,7 +1,7 @@
 """The bodies of requests as they would go out, without a network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx2
@@ -18,6 +18,7 @@ from chatd.llm.vendors.openai import connect_compatible, connect_openai
 from chatd.llm.vendors.wire.http import NormalizerFactory, NormalizingClient
 from support.files import read_files
 from support.provider_cases import MODELS
+from support.request_rules import DIALECTS, violations
 
 
 class _Endpoint(ProviderEndpoint):
@@ -98,3 +99,26 @@ class CapturingProvider:
 def rules_of(kind: str) -> HistoryRules:
     """Return the facts of a kind about histories."""
     return PROVIDER_KINDS[kind].history
+
+
+_TOOL = ToolSpec(name="any", description="", parameters={"type": "object"})
+
+
+async def request_breaches(
+    histories: Iterable[Sequence[Message]],
+    *,
+    kinds: Sequence[str] = ("openai", "anthropic", "openai-compatible"),
+    provider: str = "p",
+) -> list[str]:
+    """Return the rules of the APIs that requests for these histories break.
+
+    ``provider`` is the name of the provider that the answers came from.
+    """
+    breaches = []
+    for kind in kinds:
+        capturing = CapturingProvider(kind, name=provider)
+        for history in histories:
+            body = await capturing.body(history, tools=(_TOOL,))
+            breaches += [f"{kind}: {breach}" for breach in violations(body, DIALECTS[kind])]
+        await capturing.aclose()
+    return breaches

@@ -90,6 +90,7 @@ class LedgerWorld:
         try:
             await self._run_until_idle()
             await self.observe()
+            assert self.problems == []
             await check_all(self.database)
         finally:
             if not keep:
@@ -97,6 +98,7 @@ class LedgerWorld:
 
     async def _run_until_idle(self) -> None:
         for _ in range(MOST_CLAIMS):
+            assert self.problems == []
             chat = await self._row()
             match chat["status"]:
                 case "pending":
@@ -256,7 +258,6 @@ class LedgerWorld:
 
     async def observe(self) -> None:
         """Check the ledger: what was closed stays as it was, and nothing was started too often."""
-        assert self.problems == []
         for row in await self._rows():
             key = (row["message_id"], row["tool_call_id"])
             is_closed = row["state"] == "closed"

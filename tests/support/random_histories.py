@@ -11,6 +11,7 @@ from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior, Status
 from chatd.domain.message import (
+    PAUSED,
     Message,
     NewMessage,
     Part,
@@ -23,49 +24,11 @@ from chatd.domain.message import (
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition, target_status
 from chatd.worker.next_step import CallModel, Finish, OpenCalls, ToolNames, errors_of, next_step
-from chatd.worker.tool_call_ids import ToolCallIds
 from support.files import file_part
 from support.provider_cases import message
-
-PROVIDERS = {
-    "acme": "openai",
-    "other-organisation": "openai",
-    "claude": "anthropic",
-    "local": "openai-compatible",
-    "le-chat": "mistral",
-}
-"""Kinds by the configured names of the providers between which a chat is switched."""
+from support.random_answers import PROVIDERS, TEXTS, RandomModel
 
 _MODEL_ID = UUID(int=1)
-_TEXTS = (
-    *("Hi.", " ", "\n\n", "", "\u00a0", "a" * 300, "\u2028é"),
-    *("<think>no</think>", "<system>x</system>"),
-)
-_NAMES = ("weather", "", "functions.weather", "wetter öffnen", "x" * 90, "search/web", "9lives")
-_IDS = (
-    "call_1",
-    "call_1",
-    "functions.weather:0",
-    "",
-    "x" * 180,
-    "a|b",
-    "é",
-    "0123456789",
-    "call-1 ",
-)
-_ARGS = (
-    "{}",
-    "",
-    "{",
-    '{"q": "x"}',
-    "[1]",
-    '"x"',
-    "null",
-    '{"n": NaN}',
-    "nonsense",
-    "[" * 5_000,
-    " ",
-)
 _RESULTS: tuple[Any, ...] = (
     None,
     "",
@@ -101,7 +64,7 @@ _FINISH_REASONS = ("stop", "stop", "stop", "length", "content_filter", "odd", "r
 _TOOLS = ToolNames(client={"weather"})
 
 
-class RandomChat:
+class RandomChat(RandomModel):
     """A chat that random transitions lead through. ``history`` is what a worker would be given."""
 
     def __init__(self, seed: int, *, allows: Callable[[str, Part], bool]) -> None:
@@ -241,6 +204,8 @@ class RandomChat:
             self._move(self._random.choice((Transition.FAIL, Transition.RELEASE)))
             return
         deltas, reason = self.deltas(), self._random.choice(_FINISH_REASONS)
+        if PROVIDERS[self.provider] == "anthropic" and self._random.random() < 0.1:
+            reason = PAUSED
         if reason == "length":
             deltas = deltas[: self._random.randint(0, len(deltas))]
         content = fold(deltas)
@@ -267,7 +232,7 @@ class RandomChat:
     # What a model and a user write
 
     def _text(self, *texts: str) -> Part:
-        return {"type": "text", "text": self._random.choice(texts or _TEXTS)}
+        return {"type": "text", "text": self._random.choice(texts or TEXTS)}
 
     def user_content(self, provider: str) -> tuple[Part, ...]:
         """Return what the API lets through: some text or a file, and files that the provider takes."""
@@ -281,41 +246,3 @@ class RandomChat:
     def _file(self) -> Part:
         media_type, data = self._random.choice(_FILES)
         return file_part(media_type, data)
-
-    def deltas(self) -> list[Part]:
-        """Return a response in pieces: parts in any order, the state of the provider at the end."""
-        choose, number, ids = self._random.choice, self._number, ToolCallIds()
-        kinds = [
-            choose(("text", "reasoning", "tool-call")) for _ in range(choose((0, 1, 2, 2, 3, 5)))
-        ]
-        pieces: list[Part] = []
-        states: list[Part] = []
-        for index, kind in enumerate(kinds):
-            where = {"index": index, "type": kind}
-            if kind == "tool-call":
-                call = {"tool_name": choose(_NAMES), "tool_call_id": choose(_IDS), "args": ""}
-                pieces.append(ids.with_unique_id({**where, **call}))
-                args = choose(_ARGS)
-                pieces += [{**where, "args": args[:2]}, {**where, "args": args[2:]}]
-            else:
-                pieces += [{**where, "text": choose(_TEXTS)} for _ in range(2)]
-            key = f"{number}r" if "reasoning" in kinds[:index] else f"{number}"
-            if (state := self._state(kind, key, index)) and choose((True, True, False)):
-                states.append({**where, "provider": {"name": self.provider, **state}})
-        return pieces + states
-
-    def _state(self, kind: str, key: str, index: int) -> dict[str, Any]:
-        signature = self._random.choice(("signed", "signed", ""))
-        match PROVIDERS[self.provider], kind:
-            case "openai", "reasoning":
-                item = f"rs_{key.rstrip('r')}.{index // 2}"
-                return {"id": item, **({"signature": signature} if signature else {})}
-            case "openai", _:
-                return {"id": f"{'msg' if kind == 'text' else 'fc'}_{key}.{index}"}
-            case "anthropic", "reasoning":
-                redacted = {"id": "redacted_thinking"} if self._random.random() < 0.2 else {}
-                return {**redacted, "signature": signature} if signature else {}
-            case "openai-compatible", "reasoning":
-                return {"id": "reasoning_content"}
-            case _:
-                return {}

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from structlog.testing import capture_logs
-from support.captured_requests import CapturingProvider
-from support.ledger_plans import PLANS, Effect, Fault, Kind, Plan, PlannedAnswer, PlannedCall
+from support.captured_requests import request_breaches
+from support.ledger_plans import PLANS, Act, Effect, Fault, Kind, Plan, PlannedAnswer, PlannedCall
 from support.ledger_world import LedgerWorld
-from support.request_rules import DIALECTS, violations
 from support.trials import trials
 
-from chatd.llm.provider import ToolSpec
 from chatd.store.database import Database
 
 ONCE, AGAIN = PlannedCall(Kind.ONCE), PlannedCall(Kind.IDEMPOTENT)
@@ -38,9 +36,6 @@ ALWAYS_DYING = Plan(
     answers=[PlannedAnswer([AGAIN, ONCE])],
     faults=dict.fromkeys(range(6), Fault.DIES_AFTER),
 )
-
-TOOL = ToolSpec(name="pay", description="", parameters={"type": "object"})
-KINDS = ("openai", "anthropic", "openai-compatible")
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +61,38 @@ def _results_are_stored_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 async def check_requests(world: LedgerWorld) -> None:
     """Check that the APIs of the providers take every history that the model was shown."""
     histories = {tuple(m.id for m in r.messages): r.messages for r in world.provider.requests}
-    for kind in KINDS:
-        provider = CapturingProvider(kind, name="p")
-        for history in histories.values():
-            body = await provider.body(history, tools=(TOOL,))
-            assert violations(body, DIALECTS[kind]) == []
-        await provider.aclose()
+    assert await request_breaches([*histories.values()]) == []
+
+
+def run_plan(loop: asyncio.Runner, database: Database, plan: Plan) -> LedgerWorld:
+    world = LedgerWorld(database, plan)
+
+    async def run() -> None:
+        async with asyncio.timeout(60):
+            await world.run()
+            await check_requests(world)
+
+    with capture_logs():
+        loop.run(run())
+    return world
+
+
+@pytest.mark.parametrize("act", Act)
+def test_whatever_people_do_each_call_is_answered(
+    loop: asyncio.Runner, ledger_database: Database, act: Act
+) -> None:
+    plan = Plan(answers=[PlannedAnswer([PlannedCall(kind) for kind in Kind])], acts=[act])
+    assert run_plan(loop, ledger_database, plan).faults[act] == 1
+
+
+@pytest.mark.parametrize("statement", [0, 1, 2])
+@pytest.mark.parametrize("fault", Fault)
+def test_whatever_goes_wrong_each_call_is_answered(
+    loop: asyncio.Runner, ledger_database: Database, fault: Fault, statement: int
+) -> None:
+    calls = [ONCE, AGAIN, PlannedCall(Kind.ONCE, Effect.LATER), AGAIN, PlannedCall(Kind.ASKED)]
+    plan = Plan(answers=[PlannedAnswer(calls)], faults={statement: fault})
+    assert run_plan(loop, ledger_database, plan).faults[fault] == 1
 
 
 @settings(
@@ -83,14 +104,6 @@ async def check_requests(world: LedgerWorld) -> None:
 @example(plan=INTERRUPTED_BETWEEN_RESULTS)
 @example(plan=ALWAYS_DYING)
 def test_ledger_holds(loop: asyncio.Runner, ledger_database: Database, plan: Plan) -> None:
-    world = LedgerWorld(ledger_database, plan)
-
-    async def run() -> None:
-        async with asyncio.timeout(60):
-            await world.run()
-            await check_requests(world)
-
-    with capture_logs():
-        loop.run(run())
+    world = run_plan(loop, ledger_database, plan)
     for fault in world.faults:  # `pytest --hypothesis-show-statistics` says how often there was one
         event(fault)

@@ -31,6 +31,8 @@ class AnswerParts:
         self._native_tools = native_tools
         self._item_ids: set[str] = set()
         self._native_calls: set[str] = set()
+        self._unanswered: set[str] = set()
+        """Native calls whose results may come with the next answer: since the user last said something."""
 
     def select(self, message: Message, *, current: bool) -> list[Part]:
         """Return the parts that go back. The ``current`` answers are those of the last user message."""
@@ -67,18 +69,30 @@ class AnswerParts:
             part.get("provider") and part["tool_name"] in self._native_tools for part in native
         ):
             return False
-        calls = [part for part in native if part["type"] == "native-tool-call"]
-        results = _ids(part for part in native if part["type"] == "native-tool-result")
-        return (
-            all(not call.get("args") or is_json_object(call["args"]) for call in calls)
-            and len(_ids(calls)) == len(calls)
-            and not self._native_calls & _ids(calls)
-            and results <= self._native_calls | _ids(calls)
-        )
+        seen, unanswered = set(self._native_calls), set(self._unanswered)
+        for part in native:
+            id_ = part["provider"]["id"]
+            if part["type"] == "native-tool-call":
+                if id_ in seen or (part.get("args") and not is_json_object(part["args"])):
+                    return False
+                seen.add(id_)
+                unanswered.add(id_)
+            elif id_ not in unanswered:
+                return False
+            else:
+                unanswered.remove(id_)
+        return True
+
+    def end_turn(self) -> None:
+        """Record that the user says something: what has no result by then never gets one."""
+        self._unanswered.clear()
 
     def _record(self, parts: Sequence[Part]) -> None:
+        calls = _ids(part for part in parts if part["type"] == "native-tool-call")
         self._item_ids |= _ids(parts)
-        self._native_calls |= _ids(part for part in parts if part["type"] == "native-tool-call")
+        self._native_calls |= calls
+        self._unanswered |= calls
+        self._unanswered -= _ids(part for part in parts if part["type"] == "native-tool-result")
 
 
 def _without_foreign_state(part: Part, *, provider: str) -> Part:

@@ -140,6 +140,7 @@ class _HistoryBuilder:
 
     def _add_user_parts(self, parts: list[Part]) -> None:
         self._close_calls()
+        self._answer_parts.end_turn()
         parts = [*self._unshown, *parts]
         self._unshown.clear()
         last = self._turns[-1] if self._turns else None
