@@ -13,9 +13,11 @@ choice between speed and durability, and ``default_toast_compression`` changes n
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+import anyio
 import asyncpg
 
 from chatd.store.database_errors import refuses_startup_parameter
@@ -47,6 +49,15 @@ PINNED_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 _SERVER_SHARE: Final = 0.9
 """Part of the time limit of a statement after which the server gives it up. The rest is for its answer, so
 that a slow statement is not taken for an unavailable server."""
+
+_CLOSE_TIMEOUT_SECONDS: Final = 1.0
+"""Time for closing a connection in order. It includes the cancellation of its statement."""
+
+
+async def close_connection(connection: Connection) -> None:
+    """Close a connection in order, or drop it when that takes too long."""
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await connection.close(timeout=_CLOSE_TIMEOUT_SECONDS)
 
 
 class Connector:

@@ -14,7 +14,6 @@ turn of the loop for each use.) The benchmark ``turns`` watches it.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -24,12 +23,10 @@ import anyio
 import asyncpg
 import structlog
 
-from chatd.store.connector import Connection
+from chatd.store.connector import Connection, close_connection
 
 _log = structlog.get_logger()
 
-_CLOSE_TIMEOUT_SECONDS: Final = 1.0
-"""Time for closing a connection in order. It includes the cancellation of its statement."""
 _IDLE_SECONDS: Final = 300.0
 """Time after which a connection that was not needed is closed."""
 _GROW_AFTER_SECONDS: Final = 5.0
@@ -124,7 +121,7 @@ class ConnectionPool:
         if self._in_use:
             await self._all_returned.wait()
         while self._idle:
-            await _close(self._idle.pop()[0])
+            await close_connection(self._idle.pop()[0])
 
     def terminate(self) -> None:
         """Drop all connections at once."""
@@ -238,7 +235,7 @@ class ConnectionPool:
     async def discard(self, connection: Connection) -> None:
         """Close a connection, and free its slot."""
         try:
-            await _close(connection)
+            await close_connection(connection)
         finally:
             self._ended(connection)
 
@@ -320,9 +317,3 @@ class PooledConnection:
         reusable = error is None or isinstance(error, asyncpg.PostgresError)
         if not (reusable and self._pool.give_back(self._connection)):
             await self._pool.discard(self._connection)
-
-
-async def _close(connection: Connection) -> None:
-    """Close a connection in order, or drop it when that takes too long."""
-    with anyio.CancelScope(shield=True), suppress(Exception):
-        await connection.close(timeout=_CLOSE_TIMEOUT_SECONDS)
