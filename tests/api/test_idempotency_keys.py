@@ -113,6 +113,14 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         await twice(f"{path}/tool-results", {"results": [{"tool_call_id": "a", "result": 1}]})
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await chatd.api.texts(chat["id"], "tool") == [""]
+        await twice(f"{path}/messages", {"content": "[[call]]"})
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
+        await twice(f"{path}/actions", {"answers": [{"tool_call_id": "a", "result": 1}]})
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        await twice(f"{path}/fork", {})
+        last = (await chatd.api.messages(chat["id"]))[-1]["id"]
+        await twice(f"{path}/messages/{last}/regenerate", {})
+        await chatd.api.wait_for_status(chat["id"], "requires_action")
         await twice(f"{path}/interrupt")
         await twice(f"{path}/clear")
         assert await chatd.api.messages(chat["id"]) == []

@@ -92,6 +92,8 @@ async def require_action(chatd: InProcessDaemon) -> list[SseEvent]:
         await eventually(lambda: any(e.event == "action_required" for e in viewer.events))
         (late,) = await available_events(chatd, chat_id)
         assert late.data["action_required"]["calls"][0]["tool_call_id"] == "call_1"
+        await chatd.api.submit_tool_results(chat_id, {"call_1": "nothing"})
+        await eventually(lambda: any(e.event == "action_answered" for e in viewer.events))
         await chatd.api.interrupt(chat_id)
         return [*viewer.events, late]
 

@@ -60,6 +60,8 @@ def other_value(key: Key, value: Any) -> Any:
     annotation = sections()[key.section][0].model_fields[key.field].annotation
     if get_origin(annotation) is Literal:
         return next(choice for choice in get_args(annotation) if choice != value)
+    if key.field == "builtin":
+        return ["ask_user_question"]
     if key.field == "rules":
         return {"x": "ask"}
     if key.field == "native_tools":

@@ -23,6 +23,9 @@ MAX_REASON_LENGTH = 4000
 """A reason that a person gives. The model reads it."""
 
 
+ArgumentName = Annotated[str, StringConstraints(max_length=1000), Sanitized]
+
+
 class Action(BaseModel):
     """A tool call that a chat waits for: a question to a person, or a tool that the client runs."""
 
@@ -51,7 +54,7 @@ class ToolApproval(RequestModel):
     reason: Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH), Sanitized] | None = (
         Field(default=None, description="For the model, if the call is denied.", examples=[None])
     )
-    args: dict[Annotated[str, Sanitized], JsonValue] | None = Field(
+    args: dict[ArgumentName, JsonValue] | None = Field(
         default=None,
         description="Arguments to run it with, instead of the model's.",
         max_length=MAX_JSON_VALUES,
