@@ -85,7 +85,7 @@ def test_whatever_people_do_each_call_is_answered(
     assert run_plan(loop, ledger_database, plan).faults[act] == 1
 
 
-@pytest.mark.parametrize("statement", [0, 1, 2])
+@pytest.mark.parametrize("statement", [0, 1])
 @pytest.mark.parametrize("fault", Fault)
 def test_whatever_goes_wrong_each_call_is_answered(
     loop: asyncio.Runner, ledger_database: Database, fault: Fault, statement: int
@@ -96,7 +96,7 @@ def test_whatever_goes_wrong_each_call_is_answered(
 
 
 @settings(
-    max_examples=trials(30),
+    max_examples=trials(20),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(plan=PLANS)
