@@ -35,7 +35,8 @@ class WorkerLease:
 
     async def wait_until_held(self) -> None:
         """Wait until the heartbeat has its connection and has renewed the lease by it."""
-        await self._held.wait()
+        if not self._held.is_set():  # a set event makes the caller wait for the loop
+            await self._held.wait()
 
     def renewed(self, sent_at: float) -> None:
         """Record a renewal that was sent at ``sent_at``."""
