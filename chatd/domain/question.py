@@ -62,7 +62,7 @@ MAY_RUN: Final = Question(kind=QuestionKind.APPROVAL)
 def action(
     call: Mapping[str, Any],
     question: Mapping[str, Any],
-    expires_at: datetime | str | None,
+    expires_at: datetime | None,
 ) -> dict[str, Any]:
     """Return the fields of a call that is asked, as clients see them. ``call`` is its part of a message."""
     return {

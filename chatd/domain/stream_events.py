@@ -9,6 +9,7 @@ resumes on a newer process has the same history, and lacks only events of new ty
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -79,7 +80,10 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     if entry.transition in {Transition.RECORD_RETRY, Transition.DEFER}:
         yield StreamEvent(
             StreamEventType.RETRY,
-            _select(data, "attempt", "delay_seconds", "next_attempt_at", "failure"),
+            {
+                **_select(data, "attempt", "delay_seconds", "failure"),
+                "next_attempt_at": _moment(data["next_attempt_at"]),
+            },
         )
     if rule.changes_description:
         yield StreamEvent(StreamEventType.CHAT, _select(data, "title", "labels", "archived"))
@@ -129,7 +133,7 @@ def _tool_call_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         answers = {
             "answered": entry.data["answered"],
             "open": entry.data.get("open", []),
-            "deadline": entry.data.get("deadline"),
+            "deadline": _moment(entry.data["deadline"]) if "deadline" in entry.data else None,
         }
         yield StreamEvent(StreamEventType.ACTION_ANSWERED, answers)
 
@@ -147,7 +151,16 @@ def _action_required(entry: JournalEntry) -> Mapping[str, Any]:
         if part["type"] == "tool-call"
     }
     calls = [
-        action(calls_by_id.get(call["tool_call_id"], call), call["question"], call["expires_at"])
+        action(
+            calls_by_id.get(call["tool_call_id"], call),
+            call["question"],
+            _moment(call["expires_at"]),
+        )
         for call in entry.data["calls"]
     ]
-    return {"calls": calls, "deadline": entry.data["deadline"]}
+    return {"calls": calls, "deadline": _moment(entry.data["deadline"])}
+
+
+def _moment(text: str) -> datetime:
+    """Return a moment of the journal, so that it is spelled like those of chats."""
+    return datetime.fromisoformat(text).astimezone(UTC)

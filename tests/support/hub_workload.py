@@ -102,7 +102,7 @@ class HubWorkload:
                     Status.RUNNING,
                     attempt=1,
                     delay_seconds=0,
-                    next_attempt_at=None,
+                    next_attempt_at="2026-01-01T00:05:00Z",
                     failure={},
                     settled_part=settled_part,
                 )
@@ -151,7 +151,7 @@ class HubWorkload:
             case _:
                 transition, status, roles = Transition.RELEASE, Status.PENDING, ()
         data = {
-            Transition.REQUIRE_ACTION: {"calls": [], "deadline": "soon"},
+            Transition.REQUIRE_ACTION: {"calls": [], "deadline": "2026-01-01T00:05:00Z"},
             Transition.FAIL: {"last_error": "no", "last_error_detail": None},
             Transition.RELEASE: {"reason": "test"},
         }.get(transition, {})

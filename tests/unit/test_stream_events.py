@@ -72,11 +72,13 @@ CALLS: Mapping[str, Any] = {
             "tool_call_id": "c1",
             "tool_name": "weather",
             "question": {"kind": "result"},
-            "expires_at": "2026-01-01T00:05:00Z",
+            "expires_at": "2026-01-01T02:05:00+02:00",
         }
     ],
     "deadline": "2026-01-01T00:05:00Z",
 }
+IN_FIVE_MINUTES = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
+"""The moment of ``CALLS``. PostgreSQL writes JSON in its own time zone."""
 
 ANSWERED = {"tool_call_id": "c1", "tool_name": "weather", "decision": "result"}
 CLOSED = {"tool_call_id": "c1", "tool_name": "search", "is_error": False}
@@ -183,11 +185,23 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         [M, StreamEventType.ACTION_ANSWERED, S],
     ),
     "answer_action while others are asked": (
-        entry_of(Transition.ANSWER_ACTION, A, answered=[ANSWERED], open=["c2"], deadline="later"),
+        entry_of(
+            Transition.ANSWER_ACTION,
+            A,
+            answered=[ANSWERED],
+            open=["c2"],
+            deadline=CALLS["deadline"],
+        ),
         [StreamEventType.ACTION_ANSWERED],
     ),
     "expire_action while others are asked": (
-        entry_of(Transition.EXPIRE_ACTION, A, answered=[ANSWERED], open=["c2"], deadline="later"),
+        entry_of(
+            Transition.EXPIRE_ACTION,
+            A,
+            answered=[ANSWERED],
+            open=["c2"],
+            deadline=CALLS["deadline"],
+        ),
         [StreamEventType.ACTION_ANSWERED],
     ),
     "submit_tool_results": (entry_of(Transition.SUBMIT_TOOL_RESULTS, P, TOOL), [M, S]),
@@ -280,7 +294,10 @@ def test_events_of_an_entry(name: str) -> None:
         assert data[ERROR] == FAILURE
     if StreamEventType.RETRY in data:
         assert data[StreamEventType.RETRY] == {
-            k: v for k, v in RETRY.items() if k != "settled_part"
+            "attempt": 2,
+            "delay_seconds": 1.5,
+            "next_attempt_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "failure": {"kind": "provider_error"},
         }
     if TOOL_CALLS in data:
         assert data[TOOL_CALLS] == {
@@ -307,11 +324,11 @@ def test_action_required_takes_arguments_from_the_message() -> None:
         "tool_name": call["tool_name"],
         **dict.fromkeys(("message", "schema")),
         **call["question"],
-        "expires_at": call["expires_at"],
+        "expires_at": IN_FIVE_MINUTES,
     }
-    assert action == {"calls": [{**shown, "args": args}], "deadline": CALLS["deadline"]}
+    assert action == {"calls": [{**shown, "args": args}], "deadline": IN_FIVE_MINUTES}
     action = data_by_type(replace(entry, messages=()))[StreamEventType.ACTION_REQUIRED]
-    assert action == {"calls": [{**shown, "args": None}], "deadline": CALLS["deadline"]}
+    assert action == {"calls": [{**shown, "args": None}], "deadline": IN_FIVE_MINUTES}
 
 
 @pytest.mark.parametrize(
