@@ -46,6 +46,12 @@ def _blocks(body: Body, kind: str = "") -> Iterator[tuple[int, Body]]:
         yield from ((number, block) for block in blocks if kind in ("", block["type"]))
 
 
+def _last_kind(message: Body) -> str:
+    """Return the type of the last block of a message. Empty: it has none."""
+    kinds = ["", *(block["type"] for _, block in _blocks({"messages": [message]}))]
+    return kinds[-1]
+
+
 def _ids(message: Body, kind: str, key: str) -> list[str]:
     content = message["content"] if isinstance(message["content"], list) else []
     return [block[key] for block in content if block["type"] == kind]
@@ -74,7 +80,7 @@ def roles_are_user_and_assistant_in_turn(body: Body) -> Iterator[str]:
 def the_last_message_is_the_users(body: Body) -> Iterator[str]:
     """Or an answer that was paused within a native tool: laravel/ai#493."""
     last = body["messages"][-1] if body["messages"] else {"role": "user"}
-    if last["role"] != "user" and last["content"][-1]["type"] not in _NATIVE_BLOCKS:
+    if last["role"] != "user" and _last_kind(last) not in _NATIVE_BLOCKS:
         yield "it is not"
 
 
@@ -123,7 +129,7 @@ def every_call_is_answered_once_in_the_next_message(body: Body) -> Iterator[str]
         before = message
 
 
-@MESSAGES.rule("laravel/ai#493; vellum-ai/vellum-assistant#40897: as the provider sent it")
+@MESSAGES.rule("laravel/ai#493; vellum-ai/vellum-assistant#40897; anthropics/claude-code#95406")
 def every_native_call_has_its_result(body: Body) -> Iterator[str]:
     """In the same answer or a later one, or none yet while only results of other tools follow."""
     open_calls: dict[str, str] = {}
@@ -216,8 +222,7 @@ def thinking_has_its_signature(body: Body) -> Iterator[str]:
 @MESSAGES.rule("tailcallhq/forgecode#2107; router-for-me/CLIProxyAPI#5321")
 def no_answer_ends_with_thinking(body: Body) -> Iterator[str]:
     for number, message in enumerate(body["messages"]):
-        blocks = [block["type"] for _, block in _blocks({"messages": [message]})]
-        if blocks and blocks[-1] in {"thinking", "redacted_thinking"}:
+        if _last_kind(message) in {"thinking", "redacted_thinking"}:
             yield f"messages.{number}"
 
 
@@ -227,7 +232,7 @@ def a_tool_loop_begins_with_thinking_if_it_is_enabled(body: Body) -> Iterator[st
         return
     *_, answer, results = body["messages"]
     if _ids(results, "tool_result", "tool_use_id"):
-        first = answer["content"][0]["type"]
+        first = next((block["type"] for _, block in _blocks({"messages": [answer]})), "nothing")
         if first not in {"thinking", "redacted_thinking"}:
             yield f"the last answer begins with {first}"
 

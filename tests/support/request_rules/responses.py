@@ -153,12 +153,12 @@ def native_items_are_as_they_came(body: Body) -> Iterator[str]:
         if not (item.get("id") and item.get("status") and item.get("action", {}).get("type")):
             yield f"{item}"
         if "web_search" not in offered:
-            yield f"{item['id']}: the tool is not offered"
+            yield f"{_kind(item)}: the tool is not offered"
     for item in _items(body, "code_interpreter_call"):
         if not (item.get("id") and item.get("status") and item.get("container_id")):
             yield f"{item}"
         if "code_interpreter" not in offered:
-            yield f"{item['id']}: the tool is not offered"
+            yield f"{_kind(item)}: the tool is not offered"
 
 
 @RESPONSES.rule(f"{_API}; openclaw/openclaw#875: 'maximum length 64'")
@@ -210,7 +210,7 @@ def files_have_a_type_that_is_taken(body: Body) -> Iterator[str]:
 
 @RESPONSES.rule(_API)
 def the_last_item_is_not_the_assistants(body: Body) -> Iterator[str]:
-    last = body["input"][-1]
+    last = body["input"][-1] if body["input"] else {"role": "user"}
     if _kind(last) != "function_call_output" and last.get("role") != "user":
         yield _kind(last)
 

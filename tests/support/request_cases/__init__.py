@@ -1,0 +1,1 @@
+"""Requests for the rules of the providers: examples of the documentation, and what each rule rejects."""
