@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from chatd.domain.message import NATIVE_PART_TYPES, Part
+from chatd.llm.native_tools import is_error_result, shown_result
 from chatd.worker.tool_call_ids import ToolCallIds
 
 PROVIDERS = {
@@ -97,7 +98,7 @@ class RandomModel:
             elif kind in NATIVE_PART_TYPES:
                 if kind == "native-tool-call" or not native:
                     native = self._native_call(index)
-                pieces.append({**native, **where})
+                pieces.append({**where, **self._native_part(kind, native)})
             else:
                 pieces += [{**where, "text": choose(TEXTS)} for _ in range(2)]
             key = f"{number}r" if "reasoning" in kinds[:index] else f"{number}"
@@ -116,18 +117,36 @@ class RandomModel:
         args = self._random.choice((_NATIVE_ARGS[name], _NATIVE_ARGS[name], "", "{"))
         return {"tool_name": name, "tool_call_id": f"{name}_{number}", "args": args}
 
+    def _native_part(self, kind: str, native: Part) -> Part:
+        """Return the whole of a native part, as the decoder of a stream builds it."""
+        if kind == "native-tool-call":
+            return native
+        content = self._native_content(native["tool_name"])
+        return {
+            "tool_name": native["tool_name"],
+            "tool_call_id": native["tool_call_id"],
+            "result": shown_result(content),
+            "is_error": is_error_result(content),
+        }
+
+    def _native_content(self, tool_name: str) -> Any:
+        if PROVIDERS[self.provider] == "openai":
+            return {"status": "completed"}
+        return _NATIVE_CONTENT[tool_name]
+
     def _native_state(self, kind: str, native: Part, key: str) -> dict[str, Any]:
         name = native["tool_name"]
         is_result = kind == "native-tool-result"
+        content = {"content": self._native_content(name)} if is_result else {}
         match PROVIDERS[self.provider]:
             case "openai":
                 id_ = f"ws_{key}.{native['tool_call_id'].partition('.')[2]}"
-                return {"id": id_, **({"content": {"status": "completed"}} if is_result else {})}
+                return {"id": id_, **content}
             case "anthropic":
                 details = {"anthropic_tool_name": "bash_code_execution"}
                 return {
                     "id": native["tool_call_id"].replace(".", "-"),
-                    **({"content": _NATIVE_CONTENT[name]} if is_result else {}),
+                    **content,
                     **({"details": details} if name == "code_execution" else {}),
                 }
             case _:
