@@ -9,7 +9,7 @@ from chatd.daemon import Daemon
 from chatd.daemon import supervision_tree as tree
 from chatd.daemon.supervision_tree import supervision_tree
 from chatd.settings import Settings
-from chatd.store import pool
+from chatd.store import connector
 
 DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
@@ -76,5 +76,5 @@ async def test_actors_for_operators_have_budgets_of_their_own_and_never_end_the_
 
 def test_last_requests_are_answered_before_the_server_drops_them() -> None:
     """Their statements take a while to end, and a process may have to wait for the processor."""
-    answered = server._LAST_REQUESTS_SECONDS + pool._CLOSE_TIMEOUT_SECONDS + 1
+    answered = server._LAST_REQUESTS_SECONDS + connector._CLOSE_TIMEOUT_SECONDS + 1
     assert answered < server._STOP_TIMEOUT_SECONDS < tree._HTTP_SHUTDOWN_SECONDS

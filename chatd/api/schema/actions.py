@@ -1,9 +1,18 @@
 """Calls that a chat in ``requires_action`` waits for, and the answers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from chatd.api.schema.tools import ToolResultInput
 from chatd.api.schema.types import (
@@ -46,8 +55,17 @@ class Action(BaseModel):
     expires_at: datetime = Field(examples=["2026-03-01T09:35:00.120000Z"])
 
 
+def _never(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a schema that says which values do not go together."""
+    return {"not": {"properties": properties, "required": list(properties)}}
+
+
 class ToolApproval(RequestModel):
     """The answer to an `approval`: whether the call may run."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_never(decision={"const": "deny"}, args={"type": "object"})
+    )
 
     tool_call_id: ToolCallId = Field(examples=["call_1"])
     decision: Literal["allow", "deny"] = Field(examples=["allow"])
@@ -86,6 +104,12 @@ class ToolApproval(RequestModel):
 class ToolInput(RequestModel):
     """The answer of a person to an `input`."""
 
+    model_config = ConfigDict(
+        json_schema_extra=_never(
+            input={"enum": ["decline", "cancel"]}, content={"not": {"type": "null"}}
+        )
+    )
+
     tool_call_id: ToolCallId = Field(examples=["call_1"])
     input: Literal["accept", "decline", "cancel"] = Field(
         description="`accept`: see `content`; `decline`: no answer; `cancel`: closed without a decision.",
@@ -109,10 +133,26 @@ class ToolInput(RequestModel):
         )
 
 
+def _kind_of_answer(answer: Any) -> str:
+    """Return which answer is meant, so that a mistake is told of this one only."""
+    fields = answer if isinstance(answer, Mapping) else vars(answer)
+    if "decision" in fields:
+        return "approval"
+    return "input" if "input" in fields else "result"
+
+
+ToolAnswer = Annotated[
+    Annotated[ToolApproval, Tag("approval")]
+    | Annotated[ToolResultInput, Tag("result")]
+    | Annotated[ToolInput, Tag("input")],
+    Discriminator(_kind_of_answer),
+]
+
+
 class AnswerActions(RequestModel):
     """Answers to some or all of the calls that a chat waits for, each once."""
 
-    answers: Annotated[list[ToolApproval | ToolResultInput | ToolInput], FewItems] = Field(
+    answers: Annotated[list[ToolAnswer], FewItems] = Field(
         min_length=1,
         max_length=MAX_ITEMS,
         examples=[[{"tool_call_id": "call_1", "decision": "allow"}]],
