@@ -227,6 +227,23 @@ async def test_search_that_cannot_go_back_leaves_its_text(cut: bool) -> None:
     assert later.bodies[0]["messages"][1]["content"] == [{"type": "text", "text": "Sunny."}]
 
 
+@pytest.mark.parametrize(
+    "item", [openai_search(action=None), openai_code(container_id="")], ids=["search", "code"]
+)
+async def test_item_of_openai_that_lacks_what_it_did_leaves_its_text(
+    item: list[dict[str, Any]],
+) -> None:
+    """Reasoning would lead to nothing, since the item itself cannot go back."""
+    answer = openai_answer(openai_reasoning(), item, openai_text("Sunny."))
+    chat = Exchange("openai", answer, openai_answer(openai_text("Rain.", "msg_2")))
+    await chat.run(FOLLOW_UP)
+    assert [part["type"] for part in chat.history[1].content] == [
+        *("reasoning", "native-tool-call", "native-tool-result", "text")
+    ]
+    _, text, _ = chat.bodies[1]["input"]
+    assert text == {"role": "assistant", "content": "Sunny."}
+
+
 @pytest.mark.parametrize("kind", ["openai", "anthropic", "openai-compatible", "mistral"])
 async def test_search_of_another_provider_leaves_its_text(kind: str) -> None:
     """It has another name, also where it has the same kind."""

@@ -110,10 +110,14 @@ def _item(
     ]
 
 
-def openai_search(id_: str = "ws_1") -> list[dict[str, Any]]:
+SEARCH = {"type": "search", "query": "weather Graz"}
+
+
+def openai_search(
+    id_: str = "ws_1", action: dict[str, Any] | None = SEARCH
+) -> list[dict[str, Any]]:
     item = {"id": id_, "type": "web_search_call"}
-    begun = {**item, "status": "in_progress", "action": {"type": "search"}}
-    action = {"type": "search", "query": "weather Graz"}
+    begun = {**item, "status": "in_progress", "action": action and {"type": "search"}}
     name = "response.web_search_call"
     states = [{"type": f"{name}.{state}"} for state in ("in_progress", "searching", "completed")]
     return _item(begun, {**item, "status": "completed", "action": action}, *states)
@@ -124,8 +128,8 @@ def openai_reasoning(id_: str = "rs_1") -> list[dict[str, Any]]:
     return _item(item, {**item, "encrypted_content": "sealed"})
 
 
-def openai_code(id_: str = "ci_1") -> list[dict[str, Any]]:
-    item = {"id": id_, "type": "code_interpreter_call", "container_id": "cntr_1"}
+def openai_code(id_: str = "ci_1", container_id: str = "cntr_1") -> list[dict[str, Any]]:
+    item = {"id": id_, "type": "code_interpreter_call", "container_id": container_id}
     name = "response.code_interpreter_call"
     return _item(
         {**item, "status": "in_progress", "code": "", "outputs": []},

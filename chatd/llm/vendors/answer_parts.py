@@ -73,7 +73,7 @@ class AnswerParts:
         for part in native:
             id_ = part["provider"]["id"]
             if part["type"] == "native-tool-call":
-                if id_ in seen or (part.get("args") and not is_json_object(part["args"])):
+                if id_ in seen or not self._takes_native_call(part):
                     return False
                 seen.add(id_)
                 unanswered.add(id_)
@@ -82,6 +82,11 @@ class AnswerParts:
             else:
                 unanswered.remove(id_)
         return True
+
+    def _takes_native_call(self, part: Part) -> bool:
+        args = part.get("args") or "{}"
+        needed = self._rules.native_call_fields.get(part["tool_name"])
+        return is_json_object(args) and (needed is None or bool(json.loads(args).get(needed)))
 
     def end_turn(self) -> None:
         """Record that the user says something: what has no result by then never gets one."""

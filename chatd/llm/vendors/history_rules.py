@@ -40,6 +40,8 @@ class HistoryRules:
     tool_call_id_pattern: str
     tool_call_id_length: int
     file_types: Mapping[str, int] = field(default_factory=dict)
+    native_call_fields: Mapping[str, str] = field(default_factory=dict)
+    """The argument without which a call of a native tool cannot go back, by the name of the tool."""
     tool_result_files: bool = False
     """Results of tools may hold images. If not, the user shows them in a message after the results."""
 
@@ -88,6 +90,7 @@ RESPONSES = HistoryRules(
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document": 50 * _MB,
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": 50 * _MB,
     },
+    native_call_fields={"web_search": "type", "code_execution": "container_id"},
 )
 """OpenAI's Responses API."""
 
