@@ -201,6 +201,20 @@ async def test_answer_that_was_paused_goes_on() -> None:
     assert kinds == ["server_tool_use", "web_search_tool_result", "text"]
 
 
+@pytest.mark.parametrize(
+    "before", [(), (claude_thinking("Hm."),), (claude_text("Hm."), claude_thinking("Hm."))]
+)
+async def test_user_who_speaks_instead_of_the_result_ends_the_call(
+    before: tuple[list[dict[str, Any]], ...],
+) -> None:
+    """Without the call, the answer has no thinking at its end, and may have nothing."""
+    paused = claude(*before, server_tool_use(), reason="pause_turn")
+    chat = Exchange("anthropic", paused, claude(claude_text("Rain.")))
+    await chat.run(FOLLOW_UP)
+    blocks = [b["type"] for m in chat.bodies[1]["messages"] for b in m["content"]]
+    assert set(blocks) == {"text"}
+
+
 async def test_search_that_failed_is_an_error() -> None:
     error = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
     answer = claude(server_tool_use(), search_result(content=error), claude_text("Hm."))

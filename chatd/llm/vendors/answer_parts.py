@@ -88,6 +88,11 @@ class AnswerParts:
         needed = self._rules.native_call_fields.get(part["tool_name"])
         return is_json_object(args) and (needed is None or bool(json.loads(args).get(needed)))
 
+    def drop_unanswered(self, parts: list[Part]) -> None:
+        """Take the native calls at the end of an answer away that get no result, and their reasoning."""
+        while parts and (parts[-1]["type"] == "reasoning" or _ids(parts[-1:]) & self._unanswered):
+            parts.pop()
+
     def end_turn(self) -> None:
         """Record that the user says something: what has no result by then never gets one."""
         self._unanswered.clear()

@@ -140,6 +140,10 @@ class _HistoryBuilder:
 
     def _add_user_parts(self, parts: list[Part]) -> None:
         self._close_calls()
+        if self._turns and isinstance(answer := self._turns[-1], AnswerTurn):
+            self._answer_parts.drop_unanswered(answer.parts)
+            if not answer.parts:
+                self._turns.pop()
         self._answer_parts.end_turn()
         parts = [*self._unshown, *parts]
         self._unshown.clear()
