@@ -134,7 +134,7 @@ class ToolInput(RequestModel):
 
 
 def _kind_of_answer(answer: Any) -> str:
-    """Return which answer is meant, so that a mistake is told of this one only."""
+    """Return which answer is meant, so that a mistake names this one only."""
     fields = answer if isinstance(answer, Mapping) else vars(answer)
     if "decision" in fields:
         return "approval"
