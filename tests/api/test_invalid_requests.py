@@ -18,10 +18,11 @@ from support.requests import (
     request_operation,
 )
 
-CREATE, SEND, CHANGE = (
+CREATE, SEND, CHANGE, ANSWER = (
     ("post", "/api/v1/chats"),
     ("post", "/api/v1/chats/{chat_id}/messages"),
     ("patch", "/api/v1/chats/{chat_id}"),
+    ("post", "/api/v1/chats/{chat_id}/actions"),
 )
 
 FAULTS: list[tuple[tuple[str, str], Any, str]] = [
@@ -70,6 +71,17 @@ FAULTS: list[tuple[tuple[str, str], Any, str]] = [
     (CHANGE, {"status": "waiting"}, "body.status"),
     (CHANGE, {"archived": "perhaps"}, "body.archived"),
     (CHANGE, {"title": "a" * 501}, "body.title"),
+    (ANSWER, {"answers": []}, "body.answers"),
+    *(
+        (ANSWER, {"answers": [{"tool_call_id": "a", **answer}]}, f"body.answers.0.{where}")
+        for answer, where in (
+            ({}, "result.result"),
+            ({"decision": "perhaps"}, "approval.decision"),
+            ({"decision": "deny", "args": {}}, "approval"),
+            ({"decision": "allow", "content": 1}, "approval.content"),
+            ({"input": "decline", "content": 1}, "input"),
+        )
+    ),
 ]
 
 
