@@ -34,7 +34,7 @@ def entry(
 
 
 def retry_entry(version: int, **data: Any) -> JournalEntry:
-    retry = {"attempt": 1, "delay_seconds": 0, "next_attempt_at": None}
+    retry = {"attempt": 1, "delay_seconds": 0, "next_attempt_at": "2026-01-01T00:05:00Z"}
     return entry(version, transition=Transition.RECORD_RETRY, **retry, **data)
 
 
