@@ -24,6 +24,9 @@ MAX_ITEMS: Final = 32
 """Items of one statement, which holds the locks of all of them to its end. More would bring little more."""
 MAX_TEXT_LENGTH: Final = 65_536
 """Characters of content of an item that goes with others, which wait for it."""
+_ENOUGH_ITEMS: Final = 8
+"""Items for which a statement waits. Waiting for more saves PostgreSQL little, and while all that there is
+waits for one statement, this process has nothing to do."""
 _QUIET_TICKS: Final = 2
 """Ticks of the loop without another item before a statement is sent. A request takes one from its bytes to
 its item, so those that were read together have all come by then."""
@@ -151,9 +154,9 @@ class GroupCommit(Generic[ItemT]):
                 slow.cancel()
 
     async def _wait_for_quiet(self) -> None:
-        """Wait while items come, up to those of one statement."""
+        """Wait while items come, up to ``_ENOUGH_ITEMS``."""
         count, quiet_ticks = len(self._waiting), 0
-        while 0 < count < MAX_ITEMS and quiet_ticks < _QUIET_TICKS:
+        while 0 < count < _ENOUGH_ITEMS and quiet_ticks < _QUIET_TICKS:
             await asyncio.sleep(0)
             before, count = count, len(self._waiting)
             quiet_ticks = quiet_ticks + 1 if count == before else 0

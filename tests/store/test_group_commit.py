@@ -13,7 +13,7 @@ from support.postgres_proxy import PostgresProxy, postgres_proxy
 
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable
 from chatd.store.database import Database
-from chatd.store.group_commit import MAX_ITEMS, GroupCommit
+from chatd.store.group_commit import _ENOUGH_ITEMS, MAX_ITEMS, GroupCommit
 
 NOTED = "CREATE TABLE noted (n bigserial, chat_id uuid, value bigint)"
 TIME_OUT = """
@@ -100,12 +100,12 @@ async def test_first_item_waits_for_no_timer(notes: Notes) -> None:
 
 async def test_items_of_successive_ticks_go_together(notes: Notes) -> None:
     tasks = []
-    for number in range(MAX_ITEMS + 1):
+    for number in range(_ENOUGH_ITEMS + 3):
         tasks += notes.run(note(number))
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # every other tick is without an item
-    assert await results(tasks) == [1] * (MAX_ITEMS + 1)
-    assert [len(each) for each in notes.sent] == [MAX_ITEMS, 1], "no more than one statement takes"
+    assert await results(tasks) == [1] * (_ENOUGH_ITEMS + 3)
+    assert [len(each) for each in notes.sent] == [_ENOUGH_ITEMS, 3], "it waits for no more"
 
 
 async def test_what_comes_meanwhile_goes_together(notes: Notes) -> None:
