@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import structlog
 from support.eventually import eventually
 from support.mcp_servers import config, living, program, running, running_program
 
@@ -14,6 +15,8 @@ from chatd.tools.mcp import intake
 from chatd.tools.mcp.availability import ServerState
 from chatd.tools.mcp.config import StdioEndpoint
 from chatd.tools.mcp.server import McpServer
+from chatd.tools.mcp.servers import McpServers
+from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import ToolProgress
 
 CLOCK = 1000.0
@@ -113,6 +116,16 @@ async def test_list_of_ten_thousand_tools_is_cut_in_words() -> None:
             "mcp.srv.tools, or raise max_tools"
         )
     ]
+
+
+async def test_log_says_once_what_a_server_offers_in_vain() -> None:
+    servers = McpServers([config(program("many tools"))])
+    async with running(servers.servers[0]):
+        with structlog.testing.capture_logs() as logged:
+            for own in (ToolRegistry(), ToolRegistry()):
+                assert len((await servers.snapshot(own)).tools) == 64
+    [line] = [line for line in logged if line["event"] == "mcp.notice"]
+    assert line["notice"].startswith("MCP server srv has at least 10000 tools")
 
 
 async def test_pages_without_end_are_read_up_to_a_bound() -> None:
