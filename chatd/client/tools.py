@@ -1,6 +1,5 @@
 """Tools that a client runs for its chats, and posts the results of."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -210,5 +209,4 @@ def _key(chat_id: str, expires_at: str) -> str:
     Every client makes the same, also after a restart. So results that arrive late, when the chat already
     waits for other calls, are not taken for theirs, although models use the ids of their calls again.
     """
-    seconds, _, fraction = re.sub(r"Z$|\+00:00$", "", expires_at).partition(".")
-    return f"tool-results-{chat_id}-{re.sub(r'[^0-9]', '', seconds)}.{fraction:0<6}"
+    return f"tool-results-{chat_id}-{expires_at}"

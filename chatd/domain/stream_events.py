@@ -9,7 +9,6 @@ resumes on a newer process has the same history, and lacks only events of new ty
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from chatd.domain.chat import Chat, Status
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, Role
+from chatd.domain.moment import parse_moment
 from chatd.domain.question import action
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.transitions import Transition
@@ -82,7 +82,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
             StreamEventType.RETRY,
             {
                 **_select(data, "attempt", "delay_seconds", "failure"),
-                "next_attempt_at": _moment(data["next_attempt_at"]),
+                "next_attempt_at": parse_moment(data["next_attempt_at"]),
             },
         )
     if rule.changes_description:
@@ -133,7 +133,7 @@ def _tool_call_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         answers = {
             "answered": entry.data["answered"],
             "open": entry.data.get("open", []),
-            "deadline": _moment(entry.data["deadline"]) if "deadline" in entry.data else None,
+            "deadline": parse_moment(entry.data["deadline"]) if "deadline" in entry.data else None,
         }
         yield StreamEvent(StreamEventType.ACTION_ANSWERED, answers)
 
@@ -154,13 +154,8 @@ def _action_required(entry: JournalEntry) -> Mapping[str, Any]:
         action(
             calls_by_id.get(call["tool_call_id"], call),
             call["question"],
-            _moment(call["expires_at"]),
+            parse_moment(call["expires_at"]),
         )
         for call in entry.data["calls"]
     ]
-    return {"calls": calls, "deadline": _moment(entry.data["deadline"])}
-
-
-def _moment(text: str) -> datetime:
-    """Return a moment of the journal, so that it is spelled like those of chats."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    return {"calls": calls, "deadline": parse_moment(entry.data["deadline"])}

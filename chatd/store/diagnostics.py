@@ -1,11 +1,12 @@
 """Row of the query ``explain`` as a value of the domain."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from chatd.domain.chat import Status
 from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.domain.moment import parse_moment
 from chatd.store.records import Row, tool_call_record
 
 
@@ -78,4 +79,4 @@ def _activity(report: Mapping[str, Any] | None) -> Activity | None:
 
 
 def _timestamp(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    return parse_moment(text) if text else None

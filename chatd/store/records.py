@@ -5,7 +5,7 @@ A chat costs some 8 us, and a message 4. The benchmark ``turns`` watches it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from chatd.domain.message import (
     Role,
     Visibility,
 )
+from chatd.domain.moment import parse_moment
 from chatd.domain.permission import NO_CHAT_PERMISSIONS, ChatPermissions
 from chatd.domain.question import Question
 from chatd.domain.request_actor import RequestActor
@@ -106,9 +107,7 @@ def _are_names(value: object) -> bool:
 
 def timestamp(value: datetime | str) -> datetime:
     """Return a moment of a row, or of an object of ``to_jsonb``."""
-    if isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(value).astimezone(UTC)  # JSON has the server's time zone
+    return value if isinstance(value, datetime) else parse_moment(value)
 
 
 _parsed_uuid = lru_cache(256)(UUID)

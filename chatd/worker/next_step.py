@@ -132,8 +132,9 @@ def _continue(
     ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], tools: ToolNames, epoch: int
 ) -> RunCalls | AwaitAnswers:
     """Return how calls that are in the ledger go on: those that the server runs come first."""
-    run, unknown = [], []
+    run: list[ToolCall] = []
     start: list[ToolCall] = []
+    unknown: list[ToolCall] = []
     denied_now: list[ToolCall] = []
     for call in ledger:
         if call.state is CallState.READY:

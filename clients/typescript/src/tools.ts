@@ -288,6 +288,5 @@ function errorResult(id: string, text: string): ToolResultInput {
  * for other calls, are not taken for theirs, although models use the ids of their calls again.
  */
 function resultsKey(chatId: string, expiresAt: string): string {
-  const [seconds = "", fraction = ""] = expiresAt.replace(/Z$|\+00:00$/, "").split(".");
-  return `tool-results-${chatId}-${seconds.replace(/\D/g, "")}.${fraction.padEnd(6, "0")}`;
+  return `tool-results-${chatId}-${expiresAt}`;
 }
