@@ -67,6 +67,29 @@ async def test_result_placeholder_holds_what_the_tools_returned() -> None:
     assert spoken(await hear(provider, asked("go"))) == "<>"
 
 
+@pytest.mark.parametrize(
+    ("placeholder", "rendered"),
+    [
+        ("{result:a}", '{"id": "x"}'),
+        ("{result:a:id}", "x"),
+        ("{result:b:list.1.n}", "2"),
+        ("{result:b:list.9}", "null"),
+        ("{result:a:id.deeper}", "null"),
+        ("{result:none}", "null"),
+    ],
+)
+async def test_result_placeholder_names_an_earlier_call(placeholder: str, rendered: str) -> None:
+    provider = ScriptedProvider(script=script({"text": placeholder}))
+    results = [
+        {"type": "tool-result", "tool_call_id": "a", "result": "old"},
+        {"type": "tool-result", "tool_call_id": "a", "result": '{"id": "x"}'},
+        {"type": "tool-result", "tool_call_id": "b", "result": {"list": [1, {"n": 2}]}},
+    ]
+    tools = [replace(message(n, Role.TOOL, ""), content=(r,)) for n, r in enumerate(results, 2)]
+    request = ModelRequest(model="m1", messages=(message(1, Role.USER, "go"), *tools))
+    assert spoken(await hear(provider, request)) == rendered
+
+
 async def test_placeholders_hold_the_model_and_the_message() -> None:
     provider = ScriptedProvider(script=script({"text": "{model}: {message}!", "chunks": 3}))
     assert await say(provider, "one", "m1: one!", "{attempt} two") == "m1: {attempt} two!"

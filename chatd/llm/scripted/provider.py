@@ -10,6 +10,8 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -109,6 +111,7 @@ class ScriptedProvider:
             call=call,
             turn=turn,
             result=_tool_results(request),
+            result_of=partial(_result_of, request),
         )
 
     def _count_attempt(self, request: ModelRequest) -> int:
@@ -130,6 +133,15 @@ def _tool_results(request: ModelRequest) -> str:
         return ""
     results = [part["result"] for part in last.content if part["type"] == "tool-result"]
     return "\n".join(one if isinstance(one, str) else json.dumps(one) for one in results)
+
+
+def _result_of(request: ModelRequest, call_id: str) -> Any:
+    """Return the latest result of the calls with this id. None: there is none."""
+    for message in reversed(request.messages):
+        for part in message.content if message.role is Role.TOOL else ():
+            if part["type"] == "tool-result" and part.get("tool_call_id") == call_id:
+                return part["result"]
+    return None
 
 
 async def _play(script: Script, context: ScriptContext) -> AsyncGenerator[Delta]:

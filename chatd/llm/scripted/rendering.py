@@ -2,20 +2,29 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from chatd.domain.chat import Usage
 from chatd.llm.errors import InvalidProviderResponse, ProviderError
 from chatd.llm.provider import Finished, PartDelta
 from chatd.llm.scripted.script import Error, Finish, Step, ToolCall
 
-_PLACEHOLDER = re.compile(r"\{(message|model|attempt|call|turn|index|result)\}")
+_PLACEHOLDER = re.compile(
+    r"\{(?:(?P<field>message|model|attempt|call|turn|index|result)"
+    r"|result:(?P<call_id>[\w-]+)(?::(?P<keys>[\w.-]+))?)\}"
+)
 _TRANSPORT_ERRORS: dict[str, type[Exception]] = {
     "reset": ConnectionResetError,
     "refused": ConnectionRefusedError,
     "timeout": TimeoutError,
     "garbled": InvalidProviderResponse,
 }
+
+
+def _no_result(_: str) -> None:
+    """Return the result of a call in a chat without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,8 @@ class ScriptContext:
     call: int
     turn: int
     result: str = ""
+    result_of: Callable[[str], Any] = _no_result
+    """Function that returns the result of an earlier call of the chat, by its id. None: there is none."""
 
     def matches(self, step: Step) -> bool:
         """Return whether the step is played at this position."""
@@ -41,9 +52,27 @@ class ScriptContext:
         """Replace the placeholders. Inserted text is not expanded again."""
         if "{" not in template:
             return template
-        return _PLACEHOLDER.sub(
-            lambda match: str(index if match[1] == "index" else getattr(self, match[1])), template
-        )
+        return _PLACEHOLDER.sub(lambda match: self._value(match, index), template)
+
+    def _value(self, match: re.Match[str], index: int) -> str:
+        if match["call_id"] is None:
+            return str(index if match["field"] == "index" else getattr(self, match["field"]))
+        value = self.result_of(match["call_id"])
+        for key in match["keys"].split(".") if match["keys"] else ():
+            value = _item(value, key)
+        return value if isinstance(value, str) else json.dumps(value)
+
+
+def _item(value: Any, key: str) -> Any:
+    """Return an item of a JSON value, which may be the text of one. None: there is none of this key."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list):
+        return value[int(key)] if key.isdecimal() and int(key) < len(value) else None
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def part_type(step: Step) -> str | None:

@@ -81,7 +81,9 @@ class Step(_Strict):
 
     text: str | None = None
     """Text of the response. Placeholders: ``{message}`` (the user's last one), ``{model}``, ``{attempt}``,
-    ``{call}``, ``{turn}``, ``{index}``, ``{result}`` (of the tools that were called last)."""
+    ``{call}``, ``{turn}``, ``{index}``, ``{result}`` (of the tools that were called last),
+    ``{result:ID}`` (of the call with this id) and ``{result:ID:KEY}`` (an item of it, if it is JSON;
+    KEY may be several with dots between them). Arguments of tool calls may have them, too."""
     reasoning: str | None = None
     tool_call: ToolCall | None = None
     wait_seconds: float | None = Field(default=None, ge=0)
