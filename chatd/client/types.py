@@ -155,12 +155,13 @@ CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
 """
 
 
-CallState: TypeAlias = Literal["asked", "ready", "started", "closed"]
+CallState: TypeAlias = Literal["asked", "ready", "started", "parked", "closed"]
 """State of a tool call.
 
 * ``asked``: a person or the client is to answer its question.
 * ``ready``: it may start.
 * ``started``: it runs, or did when its worker died.
+* ``parked``: it waits for other chats.
 * ``closed``: it has its result.
 """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from chatd.domain.agents import Wait
 from chatd.domain.files import File
 from chatd.domain.message import Part
 from chatd.domain.question import Question
@@ -22,12 +23,14 @@ class CallState(StoredWord):
     * `asked`: a person or the client is to answer its question.
     * `ready`: it may start.
     * `started`: it runs, or did when its worker died.
+    * `parked`: it waits for other chats.
     * `closed`: it has its result.
     """
 
     ASKED = "asked"
     READY = "ready"
     STARTED = "started"
+    PARKED = "parked"
     CLOSED = "closed"
 
 
@@ -87,6 +90,8 @@ class NewToolCall:
     """The result of a call that is closed at once."""
     question: Question | None = None
     """The question about it. Only a call that is asked has one."""
+    wait: Wait | None = None
+    """The chats that it waits for. It is parked when the server runs no call, and none is asked."""
 
     @property
     def id(self) -> str:
@@ -106,6 +111,16 @@ class NewToolCall:
             "error": self.error,
             "question": self.question.to_json() if self.question else None,
             "args": None if self.message_id is None else self.part.get("args"),
+            **self._wait_json(),
+        }
+
+    def _wait_json(self) -> Mapping[str, Any]:
+        if self.wait is None or self.state is not CallState.PARKED:
+            return {}
+        return {
+            "waits_for": [str(chat_id) for chat_id in self.wait.chat_ids],
+            "wait_for_all": self.wait.for_all,
+            "wait_seconds": self.wait.seconds,
         }
 
 

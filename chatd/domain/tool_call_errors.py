@@ -18,6 +18,7 @@ CANCELLED_BEFORE_START: Final = "Cancelled by the user before it started."
 CANCELLED: Final[Mapping[str, str]] = {
     CallState.ASKED.value: "cancelled",
     CallState.READY.value: CANCELLED_BEFORE_START,
+    CallState.PARKED.value: "Cancelled by the user while it waited.",
     "other": "Cancelled by the user while it ran; it may have had effects.",
 }
 """Results of calls that are open when their turn is interrupted, by state. One of the server that is asked
@@ -36,6 +37,7 @@ NOT_ANSWERED: Final[Mapping[str, str]] = {
 TURN_FAILED: Final[Mapping[str, str]] = {
     CallState.ASKED.value: "The turn failed before this was answered.",
     CallState.READY.value: "The turn failed before this started.",
+    CallState.PARKED.value: "The turn failed while this waited.",
     "other": (
         "The turn failed while this ran. It may or may not have had its effect; it was not run again. "
         "Check before you repeat it."

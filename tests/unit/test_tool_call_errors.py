@@ -11,6 +11,7 @@ def test_words() -> None:
     assert errors.CANCELLED == {
         "asked": "cancelled",
         "ready": "Cancelled by the user before it started.",
+        "parked": "Cancelled by the user while it waited.",
         "other": "Cancelled by the user while it ran; it may have had effects.",
     }
     assert errors.NOT_ANSWERED == {
@@ -26,6 +27,7 @@ def test_words() -> None:
     assert errors.TURN_FAILED == {
         "asked": "The turn failed before this was answered.",
         "ready": "The turn failed before this started.",
+        "parked": "The turn failed while this waited.",
         "other": "The turn failed while this ran. It may or may not have had its effect; it was not "
         "run again. Check before you repeat it.",
     }

@@ -916,10 +916,11 @@ export interface components {
          *     * `asked`: a person or the client is to answer its question.
          *     * `ready`: it may start.
          *     * `started`: it runs, or did when its worker died.
+         *     * `parked`: it waits for other chats.
          *     * `closed`: it has its result.
          * @enum {string}
          */
-        CallState: "asked" | "ready" | "started" | "closed";
+        CallState: "asked" | "ready" | "started" | "parked" | "closed";
         /**
          * Chat
          * @description A chat.
