@@ -35,8 +35,6 @@ class Evidence:
     requests: list[Request] = field(default_factory=list)
     model_calls: list[ModelCall] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
-    tools_stopped: list[tuple[float, float]] = field(default_factory=list)
-    """Spans of time in which the tool server was stopped."""
     pictures: list[Picture] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     faults: list[InjectedFault] = field(default_factory=list)

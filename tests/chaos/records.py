@@ -55,7 +55,11 @@ class ModelCall:
 
 @dataclass(slots=True, kw_only=True)
 class Effect:
-    """One request that the tool server got. ``end`` is None if the server was killed while it ran."""
+    """One request that the tool server got. ``end`` is None if the server was killed while it ran.
+
+    ``sent`` and ``closed`` are when the kernel had the request, and the end of a connection that the caller
+    closed before the answer. A stopped server reads both late: ``began`` and ``ended`` are its own times.
+    """
 
     number: str
     key: str
@@ -64,8 +68,10 @@ class Effect:
     asked: str
     call: int
     how: str
+    sent: float
     began: float
     ended: float | None = None
+    closed: float | None = None
     end: str | None = None
     text: str = ""
     """The whole answer, or its beginning if it is large."""

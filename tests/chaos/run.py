@@ -150,7 +150,7 @@ class Run:
                         replica.observe()
                         evidence.lives += replica.lives
                     evidence.faults = injector.injected
-            evidence.effects, evidence.tools_stopped = tools.effects(), tools.stopped
+            evidence.effects = tools.effects()
         return Report(
             seed=self._seed,
             violations=audit(evidence),

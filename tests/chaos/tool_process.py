@@ -14,10 +14,14 @@ from itertools import count
 
 from support.tool_endpoint import ToolCallRequest, ToolEndpoint, response
 
+from chaos.packet_times import packet_times
+
 LARGE_BYTES = 200_000
 SECONDS = {"slow": (0.5, 3.0), "never": (3600.0, 3600.0)}
 """Time that a call takes, by what the model wishes."""
 _QUICK_SECONDS = (0.0, 0.2)
+_BACKLOG = 1000
+"""Connections that wait while the process is stopped. Beyond that, they would be made anew, and be late."""
 
 
 class ChaosTools(ToolEndpoint):
@@ -44,6 +48,7 @@ class ChaosTools(ToolEndpoint):
             asked=request.json["asked"],
             call=request.json["call"],
             how=how,
+            sent=packet_times(request.connection).data_at,
             began=time.time(),
         )
         end, text = "cancelled", f"effect {number}."
@@ -64,7 +69,9 @@ class ChaosTools(ToolEndpoint):
             body = text + ("x" * LARGE_BYTES if how == "large" else "")
             return response(body, status=500 if how == "fails" else 200)
         finally:
-            self._write(number=number, ended=time.time(), end=end, text=text)
+            caller = packet_times(request.connection)
+            closed = None if caller.is_open else caller.packet_at
+            self._write(number=number, ended=time.time(), closed=closed, end=end, text=text)
 
     async def _stream(self, pieces: list[str], request: ToolCallRequest) -> bytes:
         """Send a body of text in pieces, so that it is shown while it comes. Return the last one."""
@@ -78,7 +85,7 @@ class ChaosTools(ToolEndpoint):
 
 async def main(seed: int, port: int, log: str) -> None:
     tools = ChaosTools(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), seed)
-    server = await asyncio.start_server(tools.serve, "127.0.0.1", port)
+    server = await asyncio.start_server(tools.serve, "127.0.0.1", port, backlog=_BACKLOG)
     print(json.dumps({"listening": True}), flush=True)
     orders = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,8 +23,6 @@ class Tools:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.port = free_port()
-        self.stopped: list[tuple[float, float]] = []
-        """Spans of time in which the process was stopped, so that its log is late."""
         self._log = folder / "effects.jsonl"
         self._seed = seed
         self._changes = asyncio.Lock()
@@ -62,11 +59,9 @@ class Tools:
         """Stop the process for ``seconds``."""
         async with self._changes:
             assert self._process is not None
-            began = time.time()
             self._process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(seconds)
             self._process.send_signal(signal.SIGCONT)
-            self.stopped.append((began, time.time()))
 
     async def delay(self, seconds: float, calls: int) -> None:
         """Have coming calls take longer."""
@@ -99,8 +94,8 @@ class Tools:
                 found[fields["number"]] = Effect(**fields)
             else:
                 effect = found[fields["number"]]
-                effect.ended, effect.end = fields["ended"], fields["end"]
-                effect.text = fields["text"]
+                effect.ended, effect.closed = fields["ended"], fields["closed"]
+                effect.end, effect.text = fields["end"], fields["text"]
         return list(found.values())
 
 

@@ -4,9 +4,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
+from chaos.audit import audit
 from chaos.evidence import Evidence
 from chaos.records import Effect, ModelCall, Request
-from chaos.whole_evidence import START, entry, message
+from chaos.whole_evidence import START, entry, message, whole_evidence
 
 TOOL_CHAT = "00000000-0000-4000-8000-000000000050"
 ARGS = '{"call": 50, "how": "quick"}'
@@ -23,6 +24,7 @@ def effect(number: int, call_id: str, tool: str, began: float) -> Effect:
         asked="m50",
         call=50,
         how="quick",
+        sent=START.timestamp() + began,
         began=START.timestamp() + began,
         ended=START.timestamp() + began + 0.1,
         end="answered",
@@ -118,3 +120,13 @@ def add_tool_chat(evidence: Evidence) -> Evidence:
         )
     )
     return evidence
+
+
+def evidence_with_tools() -> Evidence:
+    """Return evidence of a chat with tools and one without, in which nothing is wrong."""
+    return add_tool_chat(whole_evidence())
+
+
+def found(evidence: Evidence) -> set[str]:
+    """Return the names of the rules that find something."""
+    return {violation.rule for violation in audit(evidence)}

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ class ToolCallRequest:
     body: bytes
     write: Callable[[bytes], None]
     """Function that sends bytes before those that the answer returns."""
+    connection: socket.socket
+    """The connection, which can be asked for its state until the answer, also when the caller closed it."""
 
     @property
     def key(self) -> str:
@@ -54,6 +58,7 @@ class ToolEndpoint:
         return [request.key for request in self.requests]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 first, *lines = head.decode().split("\r\n")[:-2]
@@ -63,7 +68,7 @@ class ToolEndpoint:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 method, target, _ = first.split(" ")
-                request = ToolCallRequest(method, target, headers, body, writer.write)
+                request = ToolCallRequest(method, target, headers, body, writer.write, connection)
                 self.requests.append(request)
                 self.arrived.set()
                 answering = asyncio.ensure_future((self.answer or _done)(request))
@@ -75,6 +80,7 @@ class ToolEndpoint:
                 await asyncio.wait([closing])
                 if answering not in done:
                     answering.cancel()
+                    await asyncio.wait([answering])
                     self.closed += 1
                     return
                 writer.write(answering.result())
@@ -85,6 +91,7 @@ class ToolEndpoint:
             return
         finally:
             writer.close()
+            connection.close()
 
 
 async def _done(request: ToolCallRequest) -> bytes:

@@ -7,7 +7,16 @@ those that the run itself made.
 import json
 from collections.abc import Iterable
 
-from chaos.audit import approvals, chats, messages, processes, subscribers, tools, workers
+from chaos.audit import (
+    approvals,
+    chats,
+    messages,
+    processes,
+    subscribers,
+    tool_times,
+    tools,
+    workers,
+)
 from chaos.audit.rules import RULES, Violation
 from chaos.evidence import Evidence
 
@@ -21,6 +30,7 @@ __all__ = [
     "messages",
     "processes",
     "subscribers",
+    "tool_times",
     "tools",
     "workers",
 ]

@@ -1,4 +1,4 @@
-"""Rules of tools: how often they run, what becomes of their results, and that they end with their turn."""
+"""Rules of tools: how often they run and what becomes of their results."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,14 +8,8 @@ from chaos.audit.rules import Findings, excerpt, rule
 from chaos.evidence import FINAL_STATUSES, Evidence, Row
 from chaos.model_process import POLICIES
 from chaos.records import Effect
-from chaos.tools import TIMEOUT_SECONDS
 from chatd.domain.tool_call import MAX_TRIES
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
-
-_SLACK_SECONDS = 1.5
-"""Time that the tool server may take to notice that a connection was closed, on a busy machine."""
-_STOPS_TOOLS = frozenset({"finish_interrupt", "fail", "release", "finish_turn", "require_action"})
-"""Transitions before which a worker has stopped the tools of its turn, or awaited them."""
 
 
 def rows_by_key(evidence: Evidence) -> dict[str, Row]:
@@ -151,50 +145,3 @@ def unknown_outcomes_have_a_lost_worker(evidence: Evidence) -> Findings:
                 for entry in evidence.journal[chat_id]
             ):
                 yield call_described(row, journal=excerpt(evidence, chat_id))
-
-
-def _log_was_late(evidence: Evidence, effect: Effect, until: float) -> bool:
-    """Return whether the tool server, or the replica that called it, was stopped meanwhile."""
-    spans = list(evidence.tools_stopped)
-    for life in evidence.lives:
-        if life.replica == effect.replica:
-            stops = [at for at, name in life.signals if name == "SIGSTOP"]
-            goes = [at for at, name in life.signals if name == "SIGCONT"]
-            spans += [(at, min((g for g in goes if g > at), default=until)) for at in stops]
-    return any(
-        began - _SLACK_SECONDS <= until and effect.began <= ended + _SLACK_SECONDS
-        for began, ended in spans
-    )
-
-
-@rule
-def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
-    """Find effects that began or went on after the worker had stored the end of their turn."""
-    replicas = {life.worker_id: life.replica for life in evidence.lives}
-    ends: dict[str, list[Row]] = {
-        chat_id: [row for row in rows if row["transition"] in _STOPS_TOOLS]
-        for chat_id, rows in evidence.journal.items()
-    }
-    for call, effect in effects_of_calls(evidence):
-        chat_id = call["chat_id"]
-        for row in ends[chat_id]:
-            until = row["created_at"].timestamp() + _SLACK_SECONDS
-            if (
-                row["epoch"] >= call["epoch"]
-                and replicas.get(row["worker_id"]) == effect.replica
-                and call["completed_at"] is not None
-                and call["started_at"] < row["created_at"]
-                and max(effect.began, effect.ended or effect.began) > until
-                and not _log_was_late(evidence, effect, until)
-            ):
-                yield call_described(call, effect=effect, journal=excerpt(evidence, chat_id))
-                break
-
-
-@rule
-def tools_end_in_time(evidence: Evidence) -> Findings:
-    """Find effects that ran for longer than a call may."""
-    for effect in evidence.effects:
-        until = effect.began + TIMEOUT_SECONDS + _SLACK_SECONDS
-        if (effect.ended or effect.began) > until and not _log_was_late(evidence, effect, until):
-            yield {"effect": effect, "seconds": (effect.ended or effect.began) - effect.began}
