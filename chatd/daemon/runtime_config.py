@@ -24,7 +24,7 @@ from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.config import TurnConfig
 from chatd.worker.retry import RetryPolicy
-from chatd.worker.turn_limits import ToolLimits, TurnLimits
+from chatd.worker.turn_limits import AgentLimits, ToolLimits, TurnLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,7 @@ def _turn_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> T
         catalog=catalog,
         tools=tools,
         tool_limits=ToolLimits(**keywords_for(ToolLimits, settings.tools)),
+        agents=AgentLimits(**keywords_for(AgentLimits, settings.agents)),
         limits=TurnLimits(**keywords_for(TurnLimits, turn)),
         retry=RetryPolicy(**keywords_for(RetryPolicy, turn)),
     )
@@ -122,7 +123,7 @@ def _api_config(settings: Settings, catalog: Catalog, tools: ToolRegistry) -> Ap
             server_tools={
                 ToolKind.HTTP: frozenset(settings.http_tools),
                 ToolKind.MCP: frozenset(settings.mcp),
-                ToolKind.BUILTIN: frozenset(settings.tools.builtin),
+                ToolKind.BUILTIN: settings.builtin_tools,
             },
             **keywords_for(RequestLimits, limits, settings.turn),
         ),

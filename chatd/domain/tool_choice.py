@@ -1,6 +1,6 @@
 """The choice of a chat among the server's tools."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -35,5 +35,23 @@ ASK_USER_TOOL: Final = "ask_user_question"
 """Name of the built-in tool that asks a person, if the configuration has it."""
 RESERVED_TOOL_NAMES: Final = frozenset({READ_RESULT_TOOL})
 """Names of built-in tools that no other tool may have."""
+
+AGENTS: Final = "agents"
+"""Name by which a chat chooses all tools of agents, which are built-in."""
+SPAWN_AGENT: Final = "spawn_agent"
+WAIT_AGENT: Final = "wait_agent"
+MESSAGE_AGENT: Final = "message_agent"
+INTERRUPT_AGENT: Final = "interrupt_agent"
+LIST_AGENTS: Final = "list_agents"
+AGENT_TOOLS: Final = frozenset(
+    {SPAWN_AGENT, WAIT_AGENT, MESSAGE_AGENT, INTERRUPT_AGENT, LIST_AGENTS}
+)
+
+
+def taken_names(builtin: Iterable[str]) -> frozenset[str]:
+    """Return the names of tools that chatd has itself, with these built-in ones."""
+    names = RESERVED_TOOL_NAMES.union(builtin)
+    return names - {AGENTS} | AGENT_TOOLS if AGENTS in names else names
+
 
 NO_CHOICE: Final = ToolChoice({})

@@ -6,7 +6,8 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from chatd.domain.tool_choice import RESERVED_TOOL_NAMES
+from chatd.domain.tool_choice import AGENTS, taken_names
+from chatd.settings.agents import AgentsSettings
 from chatd.settings.mcp import McpName, McpServerSettings
 from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.sections import (
@@ -41,6 +42,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     tools: Reloadable[ToolsSettings] = Field(default_factory=ToolsSettings)
     http_tools: Reloadable[dict[ToolName, HttpToolSettings]] = Field(default_factory=dict)
     mcp: Reloadable[dict[McpName, McpServerSettings]] = Field(default_factory=dict)
+    agents: Reloadable[AgentsSettings] = Field(default_factory=AgentsSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -84,9 +86,13 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
             )
             yield ("stream", "event_retention_days"), reason
 
+    @property
+    def builtin_tools(self) -> frozenset[str]:
+        """The built-in tools by which a chat chooses. Those of agents have one name together."""
+        return frozenset(self.tools.builtin) | ({AGENTS} if self.agents.enabled else set())
+
     def _tool_violations(self) -> Iterator[tuple[KeyPath, str]]:
-        taken = RESERVED_TOOL_NAMES.union(self.tools.builtin)
-        for name in sorted(taken & self.http_tools.keys()):
+        for name in sorted(taken_names(self.builtin_tools) & self.http_tools.keys()):
             yield ("http_tools", name), "chatd itself has a tool of this name"
 
     def _model_violations(self) -> Iterator[tuple[KeyPath, str]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from chatd.llm.catalog import Catalog
 from chatd.tools.registry import ToolRegistry
 from chatd.worker.retry import RetryPolicy
-from chatd.worker.turn_limits import ToolLimits, TurnLimits
+from chatd.worker.turn_limits import NO_AGENTS, AgentLimits, ToolLimits, TurnLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +17,4 @@ class TurnConfig:
     retry: RetryPolicy
     tools: ToolRegistry
     tool_limits: ToolLimits
+    agents: AgentLimits = NO_AGENTS

@@ -1,6 +1,7 @@
-"""Limits of a turn, and of the tools that it runs."""
+"""Limits of a turn, of the tools that it runs, and of the chats that it starts."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +41,35 @@ class ToolLimits:
         A result takes a third of the window at most, at three bytes for a token.
         """
         return self.output_bytes if window is None else min(self.output_bytes, window)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLimits:
+    """Limits of the chats that models start."""
+
+    enabled: bool
+    """Models are offered the tools for it."""
+    default: bool
+    """True if chats have them that choose nothing of their kind."""
+    max_depth: int
+    """Generations below a chat that a person started."""
+    max_children: int
+    """Agents of one chat."""
+    max_family: int
+    """Chats of a family."""
+    max_wait_seconds: float
+    """Time of one wait."""
+    max_answer_characters: int
+    """Characters of an agent's answer that its parent is shown."""
+
+
+NO_AGENTS: Final = AgentLimits(
+    enabled=False,
+    default=False,
+    max_depth=1,
+    max_children=1,
+    max_family=2,
+    max_wait_seconds=1.0,
+    max_answer_characters=1,
+)
+"""Limits where no chat starts others."""

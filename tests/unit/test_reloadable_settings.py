@@ -54,7 +54,7 @@ def test_equal_settings_have_no_changed_keys(tree: Settings) -> None:
 
 
 def test_reloadable_marks_on_sections_and_keys() -> None:
-    whole = {"limits", "log", "providers", "models", "turn", "tools", "http_tools", "mcp"}
+    whole = {"limits", "log", "providers", "models", "turn", "tools", "http_tools", "mcp", "agents"}
     single = {
         ("http", "max_body_bytes"),
         ("http", "sse_keepalive_seconds"),

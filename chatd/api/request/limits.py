@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from chatd.api.errors.problems import MAX_NAMED_MISTAKES, FieldProblem, HttpProblem
 from chatd.api.schema.tools import ServerTools, Tool
 from chatd.domain.message import Content, Part
-from chatd.domain.tool_choice import RESERVED_TOOL_NAMES, ToolKind
+from chatd.domain.tool_choice import ToolKind, taken_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,7 @@ class RequestLimits:
         if self.max_tools and len(tools) > self.max_tools:
             message = f"at most {self.max_tools} tools (turn.max_tools)"
             raise _refused("too_many_tools", "body.tools", message)
-        taken = RESERVED_TOOL_NAMES.union(
-            *(self.server_tools[kind] for kind in (ToolKind.HTTP, ToolKind.BUILTIN))
-        )
+        taken = self.server_tools[ToolKind.HTTP] | taken_names(self.server_tools[ToolKind.BUILTIN])
         for number, tool in enumerate(tools):
             if tool.name in taken:
                 message = f"{tool.name} is a tool of this server; give yours another name"

@@ -1,0 +1,87 @@
+"""The words about agents that models read: tools, refusals, and states. They are an interface."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chatd.domain.chat import Status
+
+DELETED: Final = "deleted"
+
+AGENT_STATES: Final[Mapping[str, str]] = {
+    Status.WAITING.value: "idle",
+    Status.ERROR.value: "failed",
+    Status.PENDING.value: "working",
+    Status.RUNNING.value: "working",
+    Status.INTERRUPTING.value: "stopping",
+    Status.REQUIRES_ACTION.value: "waiting for people",
+    "parked": "waiting for agents of its own",
+    DELETED: "deleted",
+}
+"""States of agents, by the status of their chats. One that is deleted, or never was, has no status."""
+
+SPAWN: Final = (
+    "Start an agent: another chat with a model, which works on its own while you go on. It knows nothing "
+    "of this conversation, so the prompt has to say all that it needs. Start several with calls side by "
+    "side to have them work at the same time. The result has the id of the agent, for wait_agent."
+)
+PROMPT: Final = "The task, with all that the agent has to know, and what its answer is to contain."
+NAME: Final = "A few words by which people recognize the agent."
+MODEL: Final = "The model that answers. Default: the one of this chat. Models: {models}."
+TOOLS: Final = "The tools that the agent gets. Default: those of this chat. Choices: {tools}."
+NO_TOOLS: Final = "The tools that the agent gets. This chat has none to give, so leave it out."
+
+WAIT: Final = (
+    "Wait for agents, and read their answers. The conversation stands still meanwhile. An agent that "
+    "failed says why. When the time is over, the states so far are the result, and you may wait again."
+)
+IDS: Final = "Ids of agents that this chat has started."
+UNTIL: Final = '"all": until each of them is idle or has failed (default); "any": until one is.'
+SECONDS: Final = "The time to wait. Default, and most: {seconds:g}."
+
+MESSAGE: Final = (
+    "Send a message to an agent, which answers it. One that is at work answers it after that. Wait for it "
+    "with wait_agent."
+)
+TEXT: Final = "The message."
+INTERRUPT: Final = (
+    "Stop what an agent does, and what its own agents do. It keeps what it has said so far."
+)
+LIST: Final = "List the agents that this chat has started, with their states."
+ID: Final = "The id of an agent that this chat has started."
+
+UNAVAILABLE: Final = "The agents cannot be reached at the moment."
+
+
+def no_agent(name: str) -> str:
+    """Return the result of a call about an agent that this chat has not started, or that was deleted."""
+    return f"This chat has no agent {name}."
+
+
+def no_model(name: str, names: str) -> str:
+    """Return the result of a call that names a model that is not configured."""
+    return f"There is no model {name}. Models: {names}."
+
+
+def no_tools(missing: str, choices: str) -> str:
+    """Return the result of a call that gives tools that the chat does not have."""
+    return f"This chat has no tools {missing} to give. It has: {choices or 'none'}."
+
+
+def too_deep(max_depth: int) -> str:
+    """Return the result of a call of an agent that may not start others."""
+    generations = "one generation" if max_depth == 1 else f"{max_depth} generations"
+    return f"This agent cannot start others: this server allows {generations} of agents."
+
+
+def too_many_children(max_children: int) -> str:
+    """Return the result of a call in a chat that has started as many agents as it may."""
+    return (
+        f"This chat has {max_children} agents, and cannot start more. Send one of them a message."
+    )
+
+
+def family_too_large(max_family: int) -> str:
+    """Return the result of a call in a family that has as many chats as it may."""
+    return (
+        f"No more agents can be started: this chat, those above it and all agents are {max_family}."
+    )
