@@ -187,6 +187,8 @@ def public_delta(delta: Part) -> Part | None:
 
 
 _PROVIDER_DELTA_KEYS: Final = frozenset({"index", "type", PROVIDER_DATA})
+_FRAGMENT_KEYS: Final = 3
+"""Number of the keys of a delta that is nothing but text: ``index``, ``type`` and ``text``."""
 _CONCATENATED_KEYS = frozenset({"text", "args"})
 """Keys whose deltas are joined. Every other key keeps the value of its latest delta."""
 
@@ -196,6 +198,10 @@ def fold(deltas: Iterable[Part]) -> Content:
     joined: dict[int, dict[str, Any]] = {}
     for delta in deltas:
         part = joined.setdefault(delta["index"], {})
+        if len(delta) == _FRAGMENT_KEYS and "text" in delta and "text" in part:  # most deltas
+            part["type"] = delta["type"]
+            part["text"].append(delta["text"])
+            continue
         for key, value in delta.items():
             if key in _CONCATENATED_KEYS:
                 part.setdefault(key, []).append(value)

@@ -66,7 +66,7 @@ def is_storable_fragment(delta: Mapping[str, Any]) -> bool:
         and isinstance(delta["index"], int)
         and delta["type"] in ("text", "reasoning")
         and "\0" not in text
-        and _is_unicode(text)
+        and (text.isascii() or _is_unicode(text))
     )
 
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Part, public_delta
+from chatd.domain.message import PROVIDER_DATA, Part, public_delta
 from chatd.domain.stream_events import StreamEvent, StreamEventType
 from chatd.fanout.wakeup import Wakeup
 
@@ -59,7 +59,8 @@ class Preview:
         first = max(part_number, self.base)
         events: list[StreamEvent] = []
         for number, part in enumerate(self.parts_after(first), first + 1):
-            delta = public_delta(part)
+            # A call for each live part would be a tenth of what it costs here.
+            delta = public_delta(part) if PROVIDER_DATA in part else part
             if delta is not None:
                 position = _new(Cursor, (version, epoch, number, events_sent))
                 fields = (StreamEventType.MESSAGE_PART, delta, position, to_json(delta))
@@ -92,11 +93,11 @@ class Subscription:
         "_entries",
         "_max_entries",
         "_pending_bytes",
-        "_woken",
         "disconnected",
         "overflowed",
         "topic",
         "unreadable",
+        "woken",
     )
 
     def __init__(self, topic: "Topic", *, max_entries: int) -> None:
@@ -104,7 +105,8 @@ class Subscription:
         self._max_entries = max_entries
         self._entries: list[JournalEntry] = []
         self._pending_bytes = 0
-        self._woken = Wakeup()
+        self.woken = Wakeup()
+        """Set when there may be something new."""
         self.disconnected = False
         self.overflowed = False
         """True when the subscription was closed because too much was pending."""
@@ -132,26 +134,26 @@ class Subscription:
         if too_large or len(self._entries) > self._max_entries:
             self.disconnected = self.overflowed = True
             self._entries, self._pending_bytes = [], 0
-        self._woken.set()
+        self.woken.set()
 
     def take(self) -> Sequence[JournalEntry]:
         """Return the entries that were delivered since the last call."""
-        self._woken.clear()
+        self.woken.clear()
         entries, self._entries, self._pending_bytes = self._entries, [], 0
         return entries
 
     def wake(self) -> None:
         """Have ``wait`` return."""
-        self._woken.set()
+        self.woken.set()
 
     def disconnect(self) -> None:
         """Close the subscription."""
         self.disconnected = True
-        self._woken.set()
+        self.woken.set()
 
     async def wait(self) -> None:
         """Return when there may be something new, or the subscription was closed."""
-        await self._woken.wait()
+        await self.woken.wait()
 
 
 class Topic:
@@ -255,9 +257,10 @@ class Topic:
             self.wake()
 
     def wake(self) -> None:
-        """Wake all subscribers."""
+        """Wake all subscribers who are not awake already: parts of one burst wake them once."""
         for subscription in self.subscriptions:
-            subscription.wake()
+            if not subscription.woken.is_set:
+                subscription.wake()
 
     def disconnect_all(self, *, unreadable: bool = False) -> None:
         """End the streams of all subscribers, who then resume. The first of them starts the topic anew."""

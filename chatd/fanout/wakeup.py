@@ -10,28 +10,26 @@ import asyncio
 class Wakeup:
     """A flag that one task waits for. It makes a future only while a task waits."""
 
-    __slots__ = ("_is_set", "_waiter")
+    __slots__ = ("_waiter", "is_set")
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.is_set = False
+        """True from ``set`` to ``clear``: to set it again would change nothing."""
         self._waiter: asyncio.Future[None] | None = None
-
-    def is_set(self) -> bool:
-        return self._is_set
 
     def set(self) -> None:
         """Have ``wait`` return, now or at its next call."""
-        self._is_set = True
+        self.is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def clear(self) -> None:
         """Have the next ``wait`` wait. Read what the flag announces after this, never before."""
-        self._is_set = False
+        self.is_set = False
 
     async def wait(self) -> None:
         """Return once the flag is set."""
-        if self._is_set:
+        if self.is_set:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:

@@ -109,7 +109,11 @@ class Stage:
 
     def mark(self, step: str) -> None:
         """Record progress, and restart the deadline of this stage. The timer finds out when it fires."""
-        self._progress_at = self._progress.mark(step)
+        # As ``Progress.mark`` does, without its call: this is made for every live part.
+        progress = self._progress
+        progress.last_progress = step
+        progress.progress_at = self._progress_at = self._now()
+        progress.revision += 1
 
     def __enter__(self) -> Self:
         self._progress.enter(self)
@@ -157,23 +161,24 @@ class ProgressSnapshot:
 class Progress:
     """Progress of one task. The task marks what it has done, and enters a stage for what may be slow."""
 
-    __slots__ = ("_last_progress", "_progress_at", "_stages", "now", "revision")
+    __slots__ = ("_stages", "last_progress", "now", "progress_at", "revision")
 
     def __init__(self) -> None:
         self.now: Callable[[], float] = asyncio.get_running_loop().time
         """The clock of the event loop, without a look-up of which loop that is."""
         self._stages: list[Stage] = []
-        self._last_progress: str | None = None
-        self._progress_at = self.now()
+        self.last_progress: str | None = None
+        """The last mark."""
+        self.progress_at = self.now()
+        """The moment of the last mark."""
         self.revision = 0
         """Rises with each mark, and when a stage begins or ends, so that a reader sees what is new."""
 
-    def mark(self, step: str) -> float:
-        """Record progress, and return when. This extends no deadline: ``Stage.mark`` does."""
-        self._last_progress = step
-        self._progress_at = now = self.now()
+    def mark(self, step: str) -> None:
+        """Record progress. This extends no deadline: ``Stage.mark`` does."""
+        self.last_progress = step
+        self.progress_at = self.now()
         self.revision += 1
-        return now
 
     def stage(
         self,
@@ -209,6 +214,6 @@ class Progress:
             stage=stage.name if stage else None,
             stage_age_seconds=now - stage.started_at if stage else 0.0,
             deadline_in_seconds=None if deadline is None else deadline - now,
-            last_progress=self._last_progress,
-            seconds_since_progress=now - self._progress_at,
+            last_progress=self.last_progress,
+            seconds_since_progress=now - self.progress_at,
         )

@@ -183,7 +183,8 @@ class ModelCall:
         if self.first_part_at is None:
             self.first_part_at = loop_time()
         self._hub.publish_part(self._lease.chat.id, self.preview, part)
-        self._flusher.add_bytes(len(str(part.get("text", ""))))
+        if "text" in part:
+            self._flusher.add_bytes(len(str(part["text"])))
 
     def _file_reference(self, part: Part) -> dict[str, object]:
         """Keep the bytes of a file until the answer is stored, and return what stands for it."""

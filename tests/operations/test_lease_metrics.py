@@ -108,7 +108,7 @@ async def test_stalled_chat_is_counted_until_it_progresses(dsn: str) -> None:
         await eventually(lambda: blocked.called)
         assert (await meter.current()).sum_of("chatd_chats_without_progress") == 0
         [hand] = chatd.daemon.chat_tasks.leases
-        hand.progress._progress_at -= 500
+        hand.progress.progress_at -= 500
         hand.progress._stages[-1].started_at -= 500
         seen = await meter.current()
         assert seen.sum_of("chatd_chats_without_progress") == 1

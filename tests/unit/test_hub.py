@@ -160,13 +160,13 @@ def test_deletion_and_drain_wake_all_subscribers() -> None:
     subscribed.subscription.take()
     subscribed.hub.mark_deleted(CHAT)
     assert subscribed.subscription.topic.deleted
-    assert subscribed.subscription._woken.is_set()
+    assert subscribed.subscription.woken.is_set
     assert subscribed.hub.stale_topics(all_topics=True) == []
     subscribed.subscription.take()
-    assert not subscribed.subscription._woken.is_set()
+    assert not subscribed.subscription.woken.is_set
     subscribed.hub.drain()
     assert subscribed.hub.draining
-    assert subscribed.subscription._woken.is_set()
+    assert subscribed.subscription.woken.is_set
 
 
 async def test_entries_and_parts_wake_a_waiting_subscriber() -> None:

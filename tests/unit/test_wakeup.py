@@ -17,7 +17,7 @@ async def test_flag_that_was_set_before_is_not_waited_for() -> None:
     flag.set()
     await flag.wait()
     await flag.wait()
-    assert flag.is_set()
+    assert flag.is_set
 
 
 @on_virtual_time
@@ -50,7 +50,7 @@ async def test_flag_set_in_the_tick_of_a_cancellation_raises_nothing() -> None:
     flag.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert flag.is_set()
+    assert flag.is_set
 
 
 @on_virtual_time
@@ -96,4 +96,4 @@ async def test_timer_that_was_left_wakes_nobody() -> None:
     with IdleTimer(flag.set, seconds=1):
         pass
     await anyio.sleep(5)
-    assert not flag.is_set()
+    assert not flag.is_set

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from chatd.domain.chat import Usage
 from chatd.llm.errors import InvalidProviderResponse, ProviderError
@@ -15,6 +16,8 @@ _PLACEHOLDER = re.compile(
     r"\{(?:(?P<field>message|model|attempt|call|turn|index|result)"
     r"|result:(?P<call_id>[\w-]+)(?::(?P<keys>[\w.-]+))?)\}"
 )
+_MAX_KEPT_LENGTH: Final = 10_000
+"""Characters of a text whose deltas are kept for further turns."""
 _TRANSPORT_ERRORS: dict[str, type[Exception]] = {
     "reset": ConnectionResetError,
     "refused": ConnectionRefusedError,
@@ -84,7 +87,7 @@ def part_type(step: Step) -> str | None:
     return "tool-call" if step.tool_call is not None else None
 
 
-def step_deltas(step: Step, context: ScriptContext, *, index: int) -> list[PartDelta]:
+def step_deltas(step: Step, context: ScriptContext, *, index: int) -> Sequence[PartDelta]:
     """Return the content of the step in pieces. Empty for a step without content."""
     if step.tool_call is not None:
         return _tool_call_deltas(step.tool_call, context, index=index, chunks=step.chunks)
@@ -92,8 +95,19 @@ def step_deltas(step: Step, context: ScriptContext, *, index: int) -> list[PartD
     if template is None:
         return []
     kind = "text" if step.text is not None else "reasoning"
-    pieces = _split(context.render(template, index=index) * step.repeat, step.chunks)
+    text = context.render(template, index=index) * step.repeat
+    if text == template and len(text) <= _MAX_KEPT_LENGTH:
+        return _kept_deltas(text, kind, index, step.chunks)
+    return _text_deltas(text, kind, index, step.chunks)
+
+
+def _text_deltas(text: str, kind: str, index: int, chunks: int) -> Sequence[PartDelta]:
+    pieces = _split(text, chunks)
     return [PartDelta({"index": index, "type": kind, "text": piece}) for piece in pieces]
+
+
+_kept_deltas = lru_cache(256)(_text_deltas)
+"""The same for texts that are the same in all chats. Nobody changes a delta."""
 
 
 def _tool_call_deltas(
