@@ -34,11 +34,11 @@ _PIECE_BYTES: Final = 64 * 1024
 _EVENT_LINES: Final[Mapping[StreamEventType, bytes]] = {
     event_type: f"event: {event_type}\n".encode() for event_type in StreamEventType
 }
-_LIVE_PART: Final = b"%bdata: %%b\nid: %b\n\n" % (
-    _EVENT_LINES[StreamEventType.MESSAGE_PART],
-    ENCODED_CURSOR,
-)
-"""A live part on the wire, of its data and the numbers of its cursor."""
+_RESUMABLE_EVENTS: Final[Mapping[StreamEventType, bytes]] = {
+    event_type: b"%bdata: %%b\nid: %b\n\n" % (line, ENCODED_CURSOR)
+    for event_type, line in _EVENT_LINES.items()
+}
+"""An event on the wire, of its data and the first three numbers of its cursor."""
 
 
 async def open_stream(
@@ -147,14 +147,14 @@ def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterat
     pieces: list[bytes] = []
     size = 0
     for event in events:
-        cursor, data = event.cursor, event.json
-        if data is not None and type(cursor) is Cursor and not cursor.events_sent:
-            piece = _LIVE_PART % (
-                data,
-                *cursor[:3],
-            )  # as ``_encode_event`` does, in a tenth of the time
+        event_type, _, cursor, data = event
+        if data is None:
+            data = to_json(context.present.event(event))
+        if type(cursor) is Cursor and not cursor.events_sent:
+            # As ``_encode_event`` does, in a tenth of the time.
+            piece = _RESUMABLE_EVENTS[event_type] % (data, *cursor[:3])
         else:
-            piece = _encode_event(event, context)
+            piece = _encode_event(event_type, data, cursor)
         pieces.append(piece)
         size += len(piece)
         if size >= _PIECE_BYTES:
@@ -164,19 +164,16 @@ def _encode_events(events: Sequence[StreamEvent], context: ApiContext) -> Iterat
         yield b"".join(pieces)
 
 
-def _encode_event(event: StreamEvent, context: ApiContext) -> bytes:
+def _encode_event(event_type: StreamEventType, data: bytes, cursor: Cursor | str | None) -> bytes:
     """Return an event on the wire. JSON escapes line breaks, so its data are one line."""
-    event_type, _, cursor, data = event
-    if data is None:
-        data = to_json(context.present.event(event))
     id_line = b"" if cursor is None else f"id: {cursor}\n".encode()
     return b"%bdata: %b\n%b\n" % (_EVENT_LINES[event_type], data, id_line)
 
 
 def _model_ids(events: Sequence[StreamEvent]) -> Iterator[UUID | None]:
-    """Yield the ids of the models that the events name. Live parts name none."""
+    """Yield the ids of the models that the events name. Those that were encoded already name none."""
     for event in events:
-        if event.type is StreamEventType.MESSAGE_PART:
+        if event.json is not None:
             continue
         match event.data:
             case Message(model_config_id=model_id) | Chat(last_model_config_id=model_id):

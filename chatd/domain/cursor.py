@@ -6,6 +6,8 @@ from chatd.domain.journal import JournalEntry
 
 _MAX_DIGITS: Final = 18
 """Digits of a number that certainly fits into a bigint."""
+_new: Final = tuple.__new__
+"""Constructor of named tuples, in a third of the time that their own takes."""
 ENCODED_CURSOR: Final = b"%d.%d.%d"
 """Format of ``str`` of a cursor without ``events_sent``, of its first three numbers."""
 
@@ -41,11 +43,14 @@ class Cursor(NamedTuple):
                     return cls(version, epoch, part, sent)
         raise ValueError(f"not a cursor: {text[:80]!r}")
 
+    def within(self, events_sent: int) -> "Cursor":
+        """Return the cursor of a subscriber that was also sent the first events of the next entry."""
+        return _new(Cursor, (self.version, self.epoch, self.part, events_sent))
+
     def advanced_past(self, entry: JournalEntry) -> "Cursor":
         """Return the cursor of a subscriber that was sent all events of ``entry``."""
-        if entry.epoch != self.epoch:
-            return Cursor(entry.version, entry.epoch, 0)
-        return Cursor(entry.version, self.epoch, self.part)
+        part = self.part if entry.epoch == self.epoch else 0
+        return _new(Cursor, (entry.version, entry.epoch, part, 0))
 
 
 def _is_number(text: str) -> bool:

@@ -8,9 +8,12 @@ hidden and stored messages, changes of the queue, the end of a step, and the sta
 resumes on a newer process has the same history, and lacks only events of new types.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from chatd.domain.chat import Chat, Status
 from chatd.domain.cursor import Cursor
@@ -19,7 +22,7 @@ from chatd.domain.message import Message, Role
 from chatd.domain.moment import parse_moment
 from chatd.domain.question import action
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
-from chatd.domain.transitions import Transition
+from chatd.domain.transitions import Rule, Transition
 
 
 class StreamEventType(StrEnum):
@@ -61,23 +64,25 @@ class StreamEvent(NamedTuple):
 
 _QUEUE_KEYS = frozenset({"queued", "promoted", "removed", "head"})
 """Fields of a journal entry that tell a change of the queue."""
+_RETRY_TRANSITIONS = frozenset({Transition.RECORD_RETRY, Transition.DEFER})
 
 
 def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     """Yield the events of one journal entry, in the order in which a subscriber applies them."""
-    data, rule = entry.data, entry.transition.rule
+    data, transition = entry.data, entry.transition
+    rule = transition.rule
     if "reset_from" in data:
         yield StreamEvent(StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]})
-    if _resets_preview(entry):
+    if _resets_preview(entry, rule):
         yield StreamEvent(StreamEventType.PREVIEW_RESET, {})
     for message in entry.messages:
         yield StreamEvent(StreamEventType.MESSAGE, message)
-    if _QUEUE_KEYS & data.keys():
+    if not _QUEUE_KEYS.isdisjoint(data):
         yield StreamEvent(StreamEventType.QUEUE_UPDATE, _queue_update(data))
     yield from _tool_call_events(entry)
     if "notices" in data:
         yield StreamEvent(StreamEventType.NOTICES, _select(data, "notices"))
-    if entry.transition in {Transition.RECORD_RETRY, Transition.DEFER}:
+    if transition in _RETRY_TRANSITIONS:
         yield StreamEvent(
             StreamEventType.RETRY,
             {
@@ -91,12 +96,18 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
         return
     if entry.status is Status.ERROR:
         yield StreamEvent(StreamEventType.ERROR, _select(data, "last_error", "last_error_detail"))
-    yield StreamEvent(StreamEventType.STATUS, {"status": entry.status, "epoch": entry.epoch})
+    yield _status_event(entry.status, entry.epoch)
 
 
-def _resets_preview(entry: JournalEntry) -> bool:
+@lru_cache(1024)
+def _status_event(status: Status, epoch: int) -> StreamEvent:
+    """Return the event of a status with its JSON: most chats have few epochs, and each turn three."""
+    data = {"status": status, "epoch": epoch}
+    return StreamEvent(StreamEventType.STATUS, data, json=to_json(data))
+
+
+def _resets_preview(entry: JournalEntry, rule: Rule) -> bool:
     """Return whether no message replaces the live parts, which are void."""
-    rule = entry.transition.rule
     if entry.transition is Transition.CLOSE_CALLS or not entry.transition.is_known:
         # The live parts of tools stay until the last of them has its result.
         commits_preview = "settled_part" in entry.data
@@ -122,20 +133,21 @@ def _queue_update(data: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _tool_call_events(entry: JournalEntry) -> Iterator[StreamEvent]:
-    """Yield which calls are asked or were answered, or which of the server's have ended or were started."""
+def _tool_call_events(entry: JournalEntry) -> Sequence[StreamEvent]:
+    """Return which calls are asked or were answered, or which of the server's have ended or begun."""
     if entry.transition is Transition.REQUIRE_ACTION:
-        yield StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))
-    elif entry.transition is Transition.CLOSE_CALLS:
+        return [StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))]
+    if entry.transition is Transition.CLOSE_CALLS:
         calls = {key: entry.data.get(key, []) for key in ("closed", "started")}
-        yield StreamEvent(StreamEventType.TOOL_CALLS, calls)
-    elif "answered" in entry.data:
-        answers = {
-            "answered": entry.data["answered"],
-            "open": entry.data.get("open", []),
-            "deadline": parse_moment(entry.data["deadline"]) if "deadline" in entry.data else None,
-        }
-        yield StreamEvent(StreamEventType.ACTION_ANSWERED, answers)
+        return [StreamEvent(StreamEventType.TOOL_CALLS, calls)]
+    if "answered" not in entry.data:
+        return ()
+    answers = {
+        "answered": entry.data["answered"],
+        "open": entry.data.get("open", []),
+        "deadline": parse_moment(entry.data["deadline"]) if "deadline" in entry.data else None,
+    }
+    return [StreamEvent(StreamEventType.ACTION_ANSWERED, answers)]
 
 
 def _action_required(entry: JournalEntry) -> Mapping[str, Any]:

@@ -75,8 +75,8 @@ class ChatEventReader:
             events.append(StreamEvent(StreamEventType.PREVIEW_RESET, {}))
         for number, event in enumerate(entry_events[:-1], 1):
             if number > already_sent and not _is_hidden(event):
-                cursor = self.cursor._replace(events_sent=number) if is_known else None
-                events.append(StreamEvent(event.type, event.data, cursor))
+                cursor = self.cursor.within(number) if is_known else None
+                events.append(_at(event, cursor))
         if entry.epoch != self.cursor.epoch:
             self._settled_part = 0
         self._settled_part = entry.data.get("settled_part", self._settled_part)
@@ -85,7 +85,7 @@ class ChatEventReader:
         if len(entry_events) > already_sent:
             event = entry_events[-1]
             if not _is_hidden(event):
-                events.append(StreamEvent(event.type, event.data, self.cursor))
+                events.append(_at(event, self.cursor))
 
     def _has_more_than_stored(self, entry: JournalEntry) -> bool:
         """Return whether the subscriber was sent live parts that are in no message.
@@ -115,6 +115,11 @@ class ChatEventReader:
         if last_part > part_number and last_part > self._preview.base:
             events += self._preview.events_after(self.cursor)
             self.cursor = Cursor(version, epoch, last_part, events_sent)
+
+
+def _at(event: StreamEvent, cursor: Cursor | None) -> StreamEvent:
+    """Return the event with the cursor that resumes after it."""
+    return tuple.__new__(StreamEvent, (event.type, event.data, cursor, event.json))
 
 
 def _is_hidden(event: StreamEvent) -> bool:
