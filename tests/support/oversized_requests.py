@@ -140,16 +140,32 @@ def _places_of_members(
             yield f".{member}{name}", {**required, member: value}, shapes
 
 
+class _Built(dict[Callable[[int], bytes], bytes]):
+    """Values of one size, each built once: building them costs as much as refusing them does."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __missing__(self, shape: Callable[[int], bytes]) -> bytes:
+        self[shape] = value = shape(self._size)
+        return value
+
+
+_AROUND = 2000
+"""Bytes of a body around its place, at most."""
+
+
 def oversized_bodies(size: int) -> Iterator[OversizedRequest]:
-    """Yield requests whose bodies have ``size`` bytes, of every operation that takes a body."""
+    """Yield requests whose bodies have about ``size`` bytes, of every operation that takes a body."""
     seen: set[str] = set()
     mark = json.dumps(_MARK).encode()
+    values = _Built(size - _AROUND)
     for method, path, operation in operations():
         for content in operation.get("requestBody", {}).get("content", {}).values():
             for name, value, shapes in _places(content["schema"], seen):
                 before, after = json.dumps(value).encode().split(mark)
                 for shape, build in shapes.items():
-                    body = before + build(size - len(before) - len(after)) + after
+                    body = before + values[build] + after
                     assert len(body) <= size
                     where = f"{method} {path}: {shape} at body{name}"
                     yield OversizedRequest(where, method.upper(), path, body)
