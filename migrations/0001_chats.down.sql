@@ -27,6 +27,7 @@ DROP FUNCTION chat_active_count (text, integer);
 DROP FUNCTION chat_next_round (text);
 DROP FUNCTION chat_front_round ();
 DROP SEQUENCE chat_claimed_round;
+DROP FUNCTION chat_description (text, jsonb, boolean);
 DROP FUNCTION chat_new_file_bytes (uuid, uuid [], bytea []);
 DROP TABLE chat_files;
 DROP FUNCTION chat_bytes_refusal (text, jsonb, bigint, bigint);

@@ -62,6 +62,9 @@ CREATE TABLE workers (
 -- `lapsed_worker_id` is the last worker that lost the chat because its lease was over, and
 -- `lapsed_step` is where that was. It may come back, so this is not yet a recovery.
 --
+-- `title_by` is 'caller' if a caller gave the title. Else it has the first words of the first message
+-- ('words'), until a model writes a better one ('model').
+--
 -- The two traceparents (W3C trace context) are set while tracing is on: that of the request whose
 -- message is due for an answer, and that of the first claim for that answer.
 CREATE TABLE chats (
@@ -70,6 +73,8 @@ CREATE TABLE chats (
     parent_chat_id        uuid REFERENCES chats ON DELETE CASCADE,
     root_chat_id          uuid NOT NULL REFERENCES chats ON DELETE CASCADE,   -- a root: its own id
     title                 text NOT NULL DEFAULT '',
+    title_by              text NOT NULL DEFAULT 'words'
+                          CHECK (title_by IN ('words', 'model', 'caller')),
     status                text NOT NULL DEFAULT 'waiting',
     last_error            text,
     last_error_detail     jsonb,
@@ -179,6 +184,12 @@ CREATE TABLE chat_tools (
     chat_id  uuid PRIMARY KEY REFERENCES chats ON DELETE CASCADE,
     tools    jsonb NOT NULL CHECK (jsonb_typeof(tools) = 'array')
 );
+
+-- What a journal entry says of a chat whose title, labels or archived flag has changed.
+CREATE FUNCTION chat_description(title text, labels jsonb, archived boolean) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
+$$;
 
 -- The highest round that was claimed while chats were left in the line. It is a sequence because a
 -- sequence has no row versions: a long snapshot would make every reader pass by all of them.

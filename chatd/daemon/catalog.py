@@ -40,6 +40,7 @@ def model_configs(models: dict[str, ModelSettings]) -> list[ModelConfig]:
             max_output_tokens=model.max_output_tokens,
             settings=model.settings,
             native_tools=[_native_tool(tool) for tool in model.native_tools],
+            title_model=model.title_model,
             default=model.default,
         )
         for name, model in models.items()

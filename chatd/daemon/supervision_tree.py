@@ -47,6 +47,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("heartbeat",        worker and worker.heartbeat.run),
         _row("watchdog",         worker and worker.watchdog.run),
         _row("flusher",          worker and worker.flusher.run),
+        _row("titler",           worker and worker.titler.run, essential=False),
         *map(mcp_row, worker.mcp.servers if worker else ()),
         _row("chats",            worker and worker.chat_tasks.run, shutdown=grace),
         _row("activity",         worker and worker.activity_reporter.run),

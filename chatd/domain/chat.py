@@ -50,6 +50,19 @@ class BusyBehavior(StrEnum):
     REJECT = "reject"
 
 
+class TitleSource(StoredWord):
+    """Where the title of a chat comes from.
+
+    * `words`: the first words of its first message. The title is empty while there are none.
+    * `model`: a model wrote it.
+    * `caller`: a caller gave it. Nothing else replaces it.
+    """
+
+    WORDS = "words"
+    MODEL = "model"
+    CALLER = "caller"
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Numbers of tokens, as the model's provider counted them."""
@@ -87,6 +100,7 @@ class Chat:
     parent_chat_id: UUID | None
     root_chat_id: UUID
     title: str
+    title_by: TitleSource
     status: Status
     last_error: str | None
     last_error_detail: Mapping[str, Any] | None

@@ -21,6 +21,27 @@ class TurnOutcome(StrEnum):
     """Nothing was stored: the process was stopped at once, or its lease expired."""
 
 
+class CallPurpose(StrEnum):
+    """What a model was called for."""
+
+    ANSWER = "answer"
+    TITLE = "title"
+
+
+class TitleOutcome(StrEnum):
+    """The outcome of having a model write the title of a chat."""
+
+    STORED = "stored"
+    SUPERSEDED = "superseded"
+    """A title was given meanwhile, or the chat was deleted."""
+    UNUSABLE = "unusable"
+    """What the model wrote is no title."""
+    FAILED = "failed"
+    """The call failed, or took too long."""
+    DROPPED = "dropped"
+    """Too many chats waited, the database was unavailable, or the model is not configured any more."""
+
+
 class LossReason(StrEnum):
     """The reason why a worker lost a chat that it had leased."""
 

@@ -90,7 +90,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
                 "next_attempt_at": parse_moment(data["next_attempt_at"]),
             },
         )
-    if rule.changes_description:
+    if "title" in data:
         yield StreamEvent(StreamEventType.CHAT, _select(data, "title", "labels", "archived"))
     if rule.keeps_status or (entry.status is Status.REQUIRES_ACTION and rule.keeps_asking):
         return

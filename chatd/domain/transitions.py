@@ -32,6 +32,7 @@ class Transition(StoredWord):
     RETRY = "retry"
     CLEAR = "clear"
     DESCRIBE = "describe"
+    SET_TITLE = "set_title"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
     CLAIM = "claim"
@@ -63,6 +64,8 @@ class Actor(Enum):
     WORKER = auto()
     """The worker that holds the chat's lease. Its writes are fenced by worker and epoch."""
     REAPER = auto()
+    TITLER = auto()
+    """Any worker. It needs no lease, since no turn reads what it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,6 @@ class Rule:
     targets_when_busy: Mapping[BusyBehavior, Targets] = field(default_factory=dict)
     keeps_status: bool = False
     """The status is the same before and after, so streams send no ``status`` event."""
-    changes_description: bool = False
-    """The title, the labels or the archived flag changed."""
     commits_preview: bool = False
     """A message replaces the live parts. If the transition stores none, they are void."""
     discards_preview: bool = False
@@ -187,15 +188,10 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
-    Transition.DESCRIBE: Rule(
-        Actor.CALLER, _UNCHANGED, keeps_status=True, changes_description=True
-    ),
-    Transition.ARCHIVE: Rule(
-        Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True, changes_description=True
-    ),
-    Transition.UNARCHIVE: Rule(
-        Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True, changes_description=True
-    ),
+    Transition.DESCRIBE: Rule(Actor.CALLER, _UNCHANGED, keeps_status=True),
+    Transition.SET_TITLE: Rule(Actor.TITLER, _UNCHANGED, keeps_status=True),
+    Transition.ARCHIVE: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
+    Transition.UNARCHIVE: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
     Transition.CLAIM: Rule(Actor.CLAIMER, {_P: Target(_R)}),
     Transition.COMMIT_STEP: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True

@@ -45,6 +45,8 @@ class ModelConfig:
     """Passed to the provider unchanged, such as ``temperature``."""
     native_tools: Sequence[NativeTool] = ()
     """The tools that the provider runs itself while this model answers."""
+    title_model: str | None = None
+    """Name of the model that writes the titles of this one's chats. None: none does."""
     default: bool = False
 
     id: UUID = field(init=False)
@@ -79,6 +81,9 @@ class Catalog:
                 known = ", ".join(sorted(self._providers)) or "none"
                 problem = f"there is no provider {model.provider!r}; configured: {known}"
                 raise ProviderConfigError(f"models.{model.name}.provider", problem)
+            if model.title_model is not None and model.title_model not in self._models:
+                problem = f"there is no model {model.title_model!r}; configured: {', '.join(self._models)}"
+                raise ProviderConfigError(f"models.{model.name}.title_model", problem)
         self._default = _default_model(self._models.values())
         self._use_count = 0
         self._unused: anyio.Event | None = None

@@ -102,5 +102,8 @@ class ModelSettings(Section):
     """Tools that the provider itself runs while this model answers: web_search and code_execution (kinds
     openai and anthropic), web_fetch (anthropic). Each is a name, or a table of its kind and its options:
     max_uses, allowed_domains, blocked_domains, search_context_size, user_location."""
+    title_model: NonEmptyText | None = None
+    """Name of the model that writes titles of this one's chats, after their first turn. Not set: chats have
+    their first words as titles, or those that their callers give them."""
     default: bool = False
     """Use it for chats that name no model. At most one model is the default."""

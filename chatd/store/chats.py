@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.chat import BusyBehavior
+from chatd.domain.chat import BusyBehavior, TitleSource
 from chatd.domain.errors import ChatNotFound
 from chatd.domain.files import File
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.title import first_words
 from chatd.domain.tool_call_errors import CANCELLED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
@@ -67,6 +68,8 @@ class Chats:
     ) -> TransitionResult:
         """Create a chat: pending if it has ``content``, which is answered, else waiting.
 
+        A chat without a title gets its first words, now or when its first message is sent.
+
         Raises:
             TooManyActiveChats, ChatFull, StorageFull
         """
@@ -81,7 +84,8 @@ class Chats:
         stored_tools = replace_unstorable_json(tools)
         parameters: dict[str, object] = {
             "owner_id": owner_id,
-            "title": replace_unstorable(title),
+            "title": replace_unstorable(title) or first_words(content or ()),
+            "title_by": (TitleSource.CALLER if title else TitleSource.WORDS).value,
             "labels": replace_unstorable_json(labels or {}),
             "server_tools": replace_unstorable_json(server_tools),
             "model_config_id": model_config_id,
@@ -165,6 +169,7 @@ class Chats:
         message: dict[str, object] = {
             "owner_id": owner_id,
             "content": replace_unstorable_json(content),
+            "first_words": first_words(content),
             **file_parameters(files),
             "model_config_id": model_config_id,
             "limits": self._limits().of_owner,

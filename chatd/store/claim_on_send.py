@@ -207,6 +207,7 @@ class ClaimOnSend:
             chat_ids=[message.chat_id for message in messages],
             owner_ids=column("owner_id"),
             contents=[message.content for message in messages],
+            first_words=column("first_words"),
             model_config_ids=column("model_config_id"),
             request_traceparents=column("request_traceparent"),
             claim_traceparents=[message.claim_traceparent for message in messages],

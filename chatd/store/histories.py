@@ -6,7 +6,7 @@ benchmarks ``histories`` and ``turns`` watch it.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -107,6 +107,12 @@ class KnownHistories:
         self.size += known.size
         while self.size > self._max_bytes:
             self.size -= self._known.popitem(last=False)[1].size
+
+    def carry_over(self, chat_id: UUID, version: int) -> None:
+        """Know the history of this version for the next one, too: the transition did not change it."""
+        known = self._known.get(chat_id)
+        if known is not None and known.version == version:
+            self._known[chat_id] = replace(known, version=version + 1)
 
     def take(self, chat_id: UUID, version: int) -> ChatHistory | None:
         """Return the history of a chat at this version, and forget it. None: it is not known."""

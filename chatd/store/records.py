@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.chat import Chat, Status, TitleSource, Usage
 from chatd.domain.errors import ChatUnreadable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import (
@@ -81,6 +81,7 @@ def chat_fields(row: Row) -> dict[str, Any]:
     fields["status"] = Status.read(row["status"])
     fields["usage"] = Usage(*_usage_values(row))
     fields["permissions"] = _permissions(row)
+    fields["title_by"] = TitleSource.read(row["title_by"])
     return fields
 
 

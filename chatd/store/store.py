@@ -25,6 +25,7 @@ from chatd.store.searches import Searches
 from chatd.store.slots import SlotSource
 from chatd.store.stream_reads import StreamStore
 from chatd.store.sweeps import Sweeps
+from chatd.store.titles import Titles
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import ContainmentMetrics, LeaseMetrics
@@ -56,6 +57,7 @@ class Store:
     idempotency: IdempotencyStore
     models: Models
     sweeps: Sweeps
+    titles: Titles
 
 
 def build_store(
@@ -125,4 +127,5 @@ def build_store(
         idempotency=IdempotencyStore(database),
         models=Models(database),
         sweeps=Sweeps(database),
+        titles=Titles(database, listener=listener, histories=histories),
     )

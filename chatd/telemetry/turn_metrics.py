@@ -3,8 +3,9 @@
 from typing import Final
 
 from chatd.domain.answer import Decision
+from chatd.domain.chat import Usage
 from chatd.domain.failure import FailureKind
-from chatd.domain.outcomes import ToolOutcomeKind, TurnOutcome
+from chatd.domain.outcomes import CallPurpose, TitleOutcome, ToolOutcomeKind, TurnOutcome
 from chatd.domain.tool_call import Executor
 from chatd.telemetry.instruments import Counter, Histogram
 
@@ -14,6 +15,7 @@ client runs its tools; while history is read and steps are stored; between two a
 
 TOKEN_KINDS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _FAILURE_KINDS: Final = tuple(FailureKind)
+_PURPOSES: Final = tuple(CallPurpose)
 
 
 class TurnMetrics:
@@ -48,11 +50,14 @@ class TurnMetrics:
             model=None,
         )
         self.steps = Counter("chatd_steps_total", "Committed steps of turns.")
-        self.provider_calls = Counter("chatd_provider_calls_total", "Calls to a model.", model=None)
+        self.provider_calls = Counter(
+            "chatd_provider_calls_total", "Calls to a model.", model=None, purpose=_PURPOSES
+        )
         self.provider_errors = Counter(
             "chatd_provider_errors_total",
             "Calls to a model that failed, whether retried or not.",
             model=None,
+            purpose=_PURPOSES,
             kind=_FAILURE_KINDS,
         )
         self.retries = Counter(
@@ -67,7 +72,13 @@ class TurnMetrics:
             "chatd_tokens_total",
             "Tokens, as counted by the providers.",
             model=None,
+            purpose=_PURPOSES,
             kind=TOKEN_KINDS,
+        )
+        self.titles = Counter(
+            "chatd_titles_total",
+            "Titles that models were to write, by outcome.",
+            outcome=tuple(TitleOutcome),
         )
         self.tool_calls = Counter(
             "chatd_tool_calls_total",
@@ -84,3 +95,9 @@ class TurnMetrics:
             "chatd_tool_seconds", "Duration of calls of the server's tools.", tool=None
         )
         self.parts_streamed = Counter("chatd_parts_streamed_total", "Parts streamed by models.")
+
+    def add_tokens(self, model: str, purpose: CallPurpose, usage: Usage) -> None:
+        """Count the tokens of one call."""
+        for kind, tokens in usage.by_kind().items():
+            if tokens:
+                self.tokens.add(model, purpose, kind.removesuffix("_tokens"), amount=tokens)

@@ -23,7 +23,7 @@ from chatd.domain.message import (
     interrupted_message,
 )
 from chatd.domain.notice import Notice
-from chatd.domain.outcomes import TurnOutcome
+from chatd.domain.outcomes import CallPurpose, TurnOutcome
 from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CloseCalls,
@@ -199,6 +199,10 @@ class Turn:
             case Finish():
                 await self._writer.apply(FinishTurn(**self._step_values(messages)))
                 self.stats.outcome = TurnOutcome.FINISHED
+                if messages:
+                    self._services.offer_title(
+                        self._lease.chat, self._history.messages, messages[-1].content
+                    )
                 return False
 
     async def _call_model(self, history: ChatHistory) -> bool:
@@ -237,13 +241,13 @@ class Turn:
             read_files=self._writer.read_files,
         ) as call:
             self._call = call
-            counts.provider_calls.add(model.name)
+            counts.provider_calls.add(model.name, CallPurpose.ANSWER)
             try:
                 outcome = await call.run(history)
             finally:
                 self.stats.record_call(call)
         if isinstance(outcome, Failure):
-            counts.provider_errors.add(model.name, outcome.kind)
+            counts.provider_errors.add(model.name, CallPurpose.ANSWER, outcome.kind)
         return outcome
 
     async def _store_response(self, model: ModelConfig, response: ModelResponse) -> bool:
@@ -256,11 +260,9 @@ class Turn:
             finish_reason=response.finished.reason,
         )
         self.stats.add_usage(response.finished.usage)
-        for kind, tokens in response.finished.usage.by_kind().items():
-            if tokens:
-                self._services.metrics.turns.tokens.add(
-                    model.name, kind.removesuffix("_tokens"), amount=tokens
-                )
+        self._services.metrics.turns.add_tokens(
+            model.name, CallPurpose.ANSWER, response.finished.usage
+        )
         step = self._calls.next_step(self._history, message)
         assert not isinstance(step, RunCalls)  # noqa: S101 - nothing of it is stored yet
         return await self._end_step(step, [message])

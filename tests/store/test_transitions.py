@@ -307,6 +307,7 @@ BY_CALLERS = sorted(
         Transition.REAP_INTERRUPT,
         Transition.EXPIRE_ACTION,
         Transition.FAIL_UNSERVED,
+        Transition.SET_TITLE,
     }
 )
 

@@ -97,16 +97,28 @@ class InProcessDaemon:
 
 @asynccontextmanager
 async def running_daemon(
-    dsn: str, provider: Provider | None = None, *, models: Sequence[str] = (), **sections: Any
+    dsn: str,
+    provider: Provider | None = None,
+    *,
+    models: Sequence[str] = (),
+    title_model: str | None = None,
+    **sections: Any,
 ) -> AsyncIterator[InProcessDaemon]:
     """Run one daemon."""
-    async with running_daemons(dsn, [provider or scripted()], models=models, **sections) as daemons:
+    async with running_daemons(
+        dsn, [provider or scripted()], models=models, title_model=title_model, **sections
+    ) as daemons:
         yield daemons[0]
 
 
 @asynccontextmanager
 async def running_daemons(
-    dsn: str, providers: Sequence[Provider], *, models: Sequence[str] = (), **sections: Any
+    dsn: str,
+    providers: Sequence[Provider],
+    *,
+    models: Sequence[str] = (),
+    title_model: str | None = None,
+    **sections: Any,
 ) -> AsyncIterator[list[InProcessDaemon]]:
     """Run one daemon for each provider. At the end, check that none leaves a task behind."""
     async with AsyncExitStack() as stack:
@@ -115,7 +127,11 @@ async def running_daemons(
             logs = await stack.enter_async_context(_assert_no_leaks())
         yield [
             await stack.enter_async_context(
-                _run_daemon(settings(dsn, **sections), catalog(provider, *models), logs)
+                _run_daemon(
+                    settings(dsn, **sections),
+                    catalog(provider, *models, title_model=title_model),
+                    logs,
+                )
             )
             for provider in providers
         ]

@@ -94,12 +94,21 @@ def last_user_text(request: ModelRequest) -> str:
     return "".join(part.get("text", "") for part in last.content)
 
 
-def catalog(provider: Provider, *models: str) -> Catalog:
-    """Return a catalog of one provider, with the models ``one`` (the default) and ``two``, or as named."""
+def catalog(provider: Provider, *models: str, title_model: str | None = None) -> Catalog:
+    """Return a catalog of one provider, with the models ``one`` (the default) and ``two``, or as named.
+
+    ``title_model`` writes the titles of the first one's chats.
+    """
     names = models or ("one", "two")
     return Catalog(
         models=[
-            ModelConfig(name=name, provider="p", model=f"m-{name}", default=name == names[0])
+            ModelConfig(
+                name=name,
+                provider="p",
+                model=f"m-{name}",
+                default=name == names[0],
+                title_model=title_model if name == names[0] else None,
+            )
             for name in names
         ],
         providers={"p": provider},

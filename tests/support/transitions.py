@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.chat import BusyBehavior, Chat, Status
+from chatd.domain.chat import BusyBehavior, Chat, Status, Usage
 from chatd.domain.message import NewMessage, Part, Role
 from chatd.domain.question import CLIENT_RUNS
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
@@ -28,6 +28,7 @@ from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
 from chatd.store.queue import Queue
 from chatd.store.records import TransitionResult
+from chatd.store.titles import Titles
 from chatd.store.tool_calls import ToolCalls
 from chatd.store.turns import FencingToken, Turns
 from support.claims import claim_chats
@@ -140,6 +141,9 @@ async def make_transition(
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
+        Transition.SET_TITLE: lambda: Titles(database, listener=listener).set(
+            chat.id, "new", Usage()
+        ),
         Transition.ARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER),
         Transition.UNARCHIVE: lambda: chats.archive(chat.id, owner_id=OWNER, archived=False),
         Transition.CLAIM: lambda: claim_chats(database, 10, listener=listener),

@@ -91,6 +91,10 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     "create without a message": (entry_of(Transition.CREATE, W), [S]),
     "fork": (entry_of(Transition.FORK, W, copied_messages=3), [S]),
     "send": (entry_of(Transition.SEND, P, USER), [M, S]),
+    "send of the first message": (
+        entry_of(Transition.SEND, P, USER, **DESCRIPTION),
+        [M, StreamEventType.CHAT, S],
+    ),
     "send to a busy chat": (entry_of(Transition.SEND, R, **QUEUED), [Q, S]),
     "send after an error with a queue": (
         entry_of(Transition.SEND, P, USER, queued=5, promoted=4, queue_length=1),
@@ -146,6 +150,7 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
     ),
     "clear an empty history": (entry_of(Transition.CLEAR, W, queue_length=0), [S]),
     "describe": (entry_of(Transition.DESCRIBE, R, **DESCRIPTION), [StreamEventType.CHAT]),
+    "set_title": (entry_of(Transition.SET_TITLE, R, **DESCRIPTION), [StreamEventType.CHAT]),
     "describe, after an error": (
         entry_of(Transition.DESCRIBE, E, **DESCRIPTION),
         [StreamEventType.CHAT],

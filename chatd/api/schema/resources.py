@@ -63,7 +63,11 @@ class CreateChat(RequestModel):
         description="The first message. Without one the chat waits for it.",
         examples=["Why is the sky blue?"],
     )
-    title: Title = Field(default="", examples=["The sky"])
+    title: Title = Field(
+        default="",
+        description="Without one, the first words of the first message are the title.",
+        examples=["The sky"],
+    )
     model: ModelName | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: SystemPrompt | None = Field(
         default=None,
@@ -194,7 +198,10 @@ class Chat(BaseModel):
     owner_id: str = Field(examples=["local"])
     parent_chat_id: UUID | None
     root_chat_id: UUID
-    title: str = Field(examples=["The sky"])
+    title: str = Field(
+        description="That of a caller. Else the first words of the first message, or that of a model.",
+        examples=["The sky"],
+    )
     status: Status = Field(examples=["waiting"])
     last_error: str | None
     last_error_detail: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None

@@ -20,6 +20,7 @@ from chatd.worker.heartbeat import Heartbeat
 from chatd.worker.janitor import Janitor
 from chatd.worker.pending_sweep import PendingSweep
 from chatd.worker.reaper import Reaper
+from chatd.worker.titler import Titler
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.worker_lease import WorkerLease
 
@@ -40,6 +41,7 @@ class WorkerActors:
     janitor: Janitor
     pending_sweep: PendingSweep
     reaper: Reaper
+    titler: Titler
     watchdog: Periodic
     mcp: McpServers
     max_heartbeat_silence_seconds: float
@@ -67,8 +69,13 @@ def build_worker(
         **keywords_for(Flusher, settings.stream),
     )
     worker_lease = WorkerLease(local_lease_seconds=worker.lease_seconds - worker.heartbeat_seconds)
+    titler = Titler(
+        services.store.titles,
+        catalog=lambda: config.turn().catalog,
+        metrics=metrics.turns,
+    )
     chat_tasks = ChatTaskPool(
-        _turn_services(services, flusher),
+        _turn_services(services, flusher, titler),
         config=config.turn,
         max_chats=config.max_chats,
         worker_lease=worker_lease,
@@ -97,6 +104,7 @@ def build_worker(
             **keywords_for(PendingSweep, worker),
         ),
         reaper=_build_reaper(settings, services, worker_lease, chat_tasks),
+        titler=titler,
         watchdog=Periodic(
             chat_tasks.watch,
             interval_seconds=min(_WATCHDOG_INTERVAL_SECONDS, worker.heartbeat_seconds / 4),
@@ -109,7 +117,7 @@ def build_worker(
     )
 
 
-def _turn_services(services: Services, flusher: Flusher) -> TurnServices:
+def _turn_services(services: Services, flusher: Flusher, titler: Titler) -> TurnServices:
     return TurnServices(
         turns=services.store.turns,
         change_bus=services.change_bus,
@@ -117,6 +125,7 @@ def _turn_services(services: Services, flusher: Flusher) -> TurnServices:
         flusher=flusher,
         metrics=services.metrics,
         mcp=services.mcp,
+        offer_title=titler.offer,
     )
 
 

@@ -44,13 +44,13 @@ WITH added AS MATERIALIZED (
     FROM (SELECT :starts_turn AND chat_must_hold(:owner_id, :limits) AS held
           FROM decision WHERE decision.outcome = 'done') owner
 ), created AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
+    INSERT INTO chats (id, root_chat_id, owner_id, title, title_by, labels, server_tools,
                        last_model_config_id, status, pending_since, round, held,
                        request_traceparent, stored_bytes,
                        version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent,
                        permissions)
-    SELECT decision.id, decision.id, :owner_id, :title, :labels, :server_tools, :model_config_id,
-           status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
+    SELECT decision.id, decision.id, :owner_id, :title, :title_by, :labels, :server_tools,
+           :model_config_id, status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
            CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END, held,
            :request_traceparent, decision.added_bytes,
            CASE WHEN claimed THEN 2 ELSE 1 END, claimed::integer,
@@ -154,9 +154,10 @@ WITH source AS MATERIALIZED (
            END AS outcome
     FROM source, added
 ), created AS (
-    INSERT INTO chats (id, root_chat_id, owner_id, title, labels, server_tools,
+    INSERT INTO chats (id, root_chat_id, owner_id, title, title_by, labels, server_tools,
                        permissions, last_model_config_id, stored_bytes)
     SELECT decision.id, decision.id, source.owner_id, COALESCE(:title, source.title),
+           CASE WHEN :title::text IS NULL THEN source.title_by ELSE 'caller' END,
            COALESCE(:labels, source.labels), source.server_tools,
            source.permissions - 'remembered', source.last_model_config_id, decision.bytes
     FROM decision, source WHERE decision.outcome = 'done'
@@ -200,7 +201,8 @@ WITH source AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: send
--- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says.
+-- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says. A chat
+-- without a title gets its `:first_words`.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -230,7 +232,9 @@ WITH snapshot AS MATERIALIZED (
                WHEN locked.queue_length >= :max_queued::integer THEN 'queue_full'
                WHEN :busy_behavior = 'interrupt' AND locked.status = 'running' THEN 'interrupt'
                ELSE 'enqueue'
-           END AS plan
+           END AS plan,
+           locked.title = '' AND locked.title_by = 'words' AND locked.queue_length = 0
+               AND locked.status IN ('waiting', 'error') AND :first_words <> '' AS gives_title
     FROM locked, snapshot, added
 ), queue_head AS MATERIALIZED (
     SELECT q.* FROM chat_queued_messages q, decision
@@ -260,6 +264,7 @@ WITH snapshot AS MATERIALIZED (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
+        title = CASE WHEN decision.gives_title THEN :first_words ELSE c.title END,
         status = CASE decision.plan WHEN 'enqueue' THEN c.status
                                     WHEN 'interrupt' THEN 'interrupting'
                                     ELSE 'pending' END,
@@ -327,7 +332,9 @@ WITH snapshot AS MATERIALIZED (
                'head', (SELECT enqueued.id FROM enqueued, decision
                         WHERE decision.plan = 'interrupt'),
                'queue_length', updated.queue_length))
-    FROM updated
+           || CASE WHEN gives_title THEN chat_description(title, labels, archived)
+                   ELSE '{}' END
+    FROM updated, decision
     RETURNING created_at, data
 ), response AS (
     SELECT CASE WHEN updated.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome,
@@ -527,6 +534,7 @@ WITH updated AS (
         version = version + 1,
         updated_at = clock_timestamp(),
         title = COALESCE(:title, title),
+        title_by = CASE WHEN :title::text IS NULL THEN title_by ELSE 'caller' END,
         labels = COALESCE(:labels, labels),
         permissions = CASE WHEN :permissions::jsonb IS NULL THEN permissions
                            ELSE COALESCE(permissions - 'remembered', '{}') || :permissions END
@@ -536,7 +544,7 @@ WITH updated AS (
     INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
                              actor_token_id, data)
     SELECT id, version, 'describe', status, epoch, :actor_owner_id, :actor_token_id::uuid,
-           jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
+           chat_description(title, labels, archived)
     FROM updated
     RETURNING created_at, data
 ), response AS (
@@ -576,6 +584,8 @@ WITH target AS MATERIALIZED (
         updated_at = clock_timestamp(),
         archived = :archived,
         title = CASE WHEN c.id = :chat_id THEN COALESCE(:title, c.title) ELSE c.title END,
+        title_by = CASE WHEN c.id = :chat_id AND :title::text IS NOT NULL THEN 'caller'
+                        ELSE c.title_by END,
         labels = CASE WHEN c.id = :chat_id THEN COALESCE(:labels, c.labels) ELSE c.labels END,
         permissions = CASE
             WHEN c.id <> :chat_id OR :permissions::jsonb IS NULL THEN c.permissions
@@ -591,7 +601,7 @@ WITH target AS MATERIALIZED (
                              actor_token_id, data)
     SELECT id, version, CASE WHEN :archived THEN 'archive' ELSE 'unarchive' END, status, epoch,
            :actor_owner_id, :actor_token_id::uuid,
-           jsonb_build_object('title', title, 'labels', labels, 'archived', archived)
+           chat_description(title, labels, archived)
     FROM updated
     RETURNING chat_id, created_at, data
 ), chat AS (

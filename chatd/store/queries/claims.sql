@@ -156,7 +156,8 @@ FROM seen LEFT JOIN (
 -- with what was inserted cost more than the inserts.
 WITH parameters AS MATERIALIZED (
     SELECT :chat_ids::uuid[] AS chat_ids, :owner_ids::text[] AS owner_ids,
-           :contents::text[] AS contents, :model_config_ids::uuid[] AS model_config_ids,
+           :contents::text[] AS contents, :first_words::text[] AS first_words,
+           :model_config_ids::uuid[] AS model_config_ids,
            :request_traceparents::text[] AS request_traceparents,
            :claim_traceparents::text[] AS claim_traceparents,
            :actor_owner_ids::text[] AS actor_owner_ids,
@@ -169,16 +170,19 @@ WITH parameters AS MATERIALIZED (
            pg_column_size(m.json_text::jsonb)
            + chat_new_file_bytes(m.chat_id, :file_ids, :file_data) AS bytes
     FROM parameters, unnest(
-        chat_ids, owner_ids, contents, model_config_ids, request_traceparents, claim_traceparents,
-        actor_owner_ids, actor_token_ids, idempotency_owners, idempotency_keys, request_hashes
-    ) AS m (chat_id, owner_id, json_text, model_config_id, request_traceparent,
+        chat_ids, owner_ids, contents, first_words, model_config_ids, request_traceparents,
+        claim_traceparents, actor_owner_ids, actor_token_ids, idempotency_owners, idempotency_keys,
+        request_hashes
+    ) AS m (chat_id, owner_id, json_text, first_words, model_config_id, request_traceparent,
             new_claim_traceparent, actor_owner_id, actor_token_id, idempotency_owner,
             idempotency_key, request_hash)
     JOIN chats seen ON seen.id = m.chat_id
     ORDER BY m.chat_id
 ), locked AS MATERIALIZED (
     SELECT message.*, chat.* FROM message CROSS JOIN LATERAL (
-        SELECT c.version, c.stored_bytes, c.settled_part, c.claim_traceparent FROM chats c
+        SELECT c.version, c.stored_bytes, c.settled_part, c.claim_traceparent,
+               c.title = '' AND c.title_by = 'words' AND message.first_words <> '' AS gives_title
+        FROM chats c
         WHERE c.id = message.chat_id AND c.version = message.seen_version
           AND c.owner_id = message.owner_id
           AND c.status IN ('waiting', 'error') AND c.queue_length = 0 AND NOT c.archived
@@ -218,6 +222,7 @@ WITH parameters AS MATERIALIZED (
     UPDATE chats c SET
         version = c.version + 2,
         updated_at = clock_timestamp(),
+        title = CASE WHEN new.gives_title THEN new.first_words ELSE c.title END,
         status = 'running',
         worker_id = :worker_id,
         epoch = c.epoch + 1,
@@ -236,7 +241,9 @@ WITH parameters AS MATERIALIZED (
     RETURNING c.*, new.content, new.actor_owner_id, new.actor_token_id,
               jsonb_build_object(
                   'messages', jsonb_build_array(chat_message_id(c.version - 1, 2)),
-                  'queue_length', 0) AS entry_data
+                  'queue_length', 0)
+              || CASE WHEN new.gives_title THEN chat_description(c.title, c.labels, c.archived)
+                      ELSE '{}' END AS entry_data
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
     SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
