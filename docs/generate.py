@@ -16,7 +16,7 @@ from chatd.api.errors.codes import PROBLEMS
 from chatd.cli.main import COMMANDS
 from chatd.domain.chat import Status
 from chatd.domain.explain import ReasonCode
-from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Target, Transition
+from chatd.domain.transitions import TABLE, Target
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.logs import events as logs
 from chatd.settings.keys import sections
@@ -33,12 +33,6 @@ EXAMPLE_CONFIG = DOCS.parent / "config.example.toml"
 OPENAPI = DOCS.parent / "clients" / "openapi.json"
 PLACE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
-ACTORS = {
-    Transition.CLAIM: "claimer",
-    Transition.REAP: "reaper",
-    Transition.REAP_INTERRUPT: "reaper",
-    Transition.EXPIRE_ACTION: "reaper",
-}
 GROUPS = {
     "turns": "Turns",
     "leases": "Leases",
@@ -134,7 +128,7 @@ def transitions() -> str:
     rows = []
     for (transition, busy), cells in TABLE.items():
         name = code(transition) + (f" ({code(busy)})" if busy else "")
-        by = "worker" if transition in WORKER_TRANSITIONS else ACTORS.get(transition, "caller")
+        by = transition.rule.actor.name.lower()
         rows.append((name, by, *(_cell(cells.get(status), status) for status in (None, *Status))))
     return markdown_table(header, rows)
 

@@ -56,6 +56,7 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "max_output_tokens": 16000,
             "settings": {"temperature": 0.2},
             "native_tools": ["web_search"],
+            "title_model": "fast",
             "default": True,
         }
     },

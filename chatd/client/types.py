@@ -312,6 +312,7 @@ class Chat(TypedDict):
     stored_bytes: int
     """Size of the messages, tools and files. ``limits.max_chat_bytes`` is about it."""
     title: str
+    """That of a caller. Else the first words of the first message, or that of a model."""
     tool_rules: list[ToolRule]
     updated_at: str
     usage: Usage
@@ -443,6 +444,7 @@ class CreateChat(TypedDict):
     They cannot be changed later.
     """
     title: NotRequired[str]
+    """Without one, the first words of the first message are the title."""
     tool_rules: NotRequired[list[ToolRule]]
     """Rules for tools of the server.
 

@@ -18,6 +18,7 @@ notification is sent before the database is closed::
     ├── heartbeat         renews the lease, holds the worker's lock
     ├── watchdog          drops chats whose lease has expired, and tasks that hang
     ├── flusher           stores streamed parts for subscribers elsewhere
+    ├── titler            has models write titles of chats
     ├── mcp NAME          connects to one MCP server and runs its calls, for each of them
     ├── chats             one task per leased chat
     ├── activity          reports what these tasks are doing

@@ -51,7 +51,7 @@ class BusyBehavior(StrEnum):
 
 
 class TitleSource(StoredWord):
-    """Where the title of a chat comes from.
+    """The source of a chat's title.
 
     * `words`: the first words of its first message. The title is empty while there are none.
     * `model`: a model wrote it.

@@ -22,7 +22,7 @@ class TurnOutcome(StrEnum):
 
 
 class CallPurpose(StrEnum):
-    """What a model was called for."""
+    """The purpose of a call of a model."""
 
     ANSWER = "answer"
     TITLE = "title"
@@ -35,7 +35,7 @@ class TitleOutcome(StrEnum):
     SUPERSEDED = "superseded"
     """A title was given meanwhile, or the chat was deleted."""
     UNUSABLE = "unusable"
-    """What the model wrote is no title."""
+    """The model wrote something else."""
     FAILED = "failed"
     """The call failed, or took too long."""
     DROPPED = "dropped"

@@ -38,7 +38,7 @@ _MARKUP: Final = tuple(
 )
 _KEPT_FORMATS: Final = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
 """Formats that belong to words and emojis, and hide nothing."""
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _LABEL: Final = re.compile(r"title\s*:\s*", re.IGNORECASE)
 _QUOTES: Final = "\"'“”„‟«»‹›‘’「」『』*_# "  # noqa: RUF001
 _BAD_ENDS: Final = frozenset({"length", "tool_call", "content_filter", "refusal", "error"})
@@ -88,7 +88,7 @@ def _visible(character: str) -> str:
     if character.isprintable() or character in _KEPT_FORMATS or character == "\n":
         return character
     category = unicodedata.category(character)
-    return "" if category in _HIDDEN and category != "Cc" else " "
+    return "" if category in _INVISIBLE and category != "Cc" else " "
 
 
 def _cut(text: str) -> str:

@@ -31,8 +31,8 @@ class Transition(StoredWord):
     PROMOTE = "promote"
     RETRY = "retry"
     CLEAR = "clear"
-    DESCRIBE = "describe"
     SET_TITLE = "set_title"
+    DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
     CLAIM = "claim"
@@ -188,8 +188,8 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
-    Transition.DESCRIBE: Rule(Actor.CALLER, _UNCHANGED, keeps_status=True),
     Transition.SET_TITLE: Rule(Actor.TITLER, _UNCHANGED, keeps_status=True),
+    Transition.DESCRIBE: Rule(Actor.CALLER, _UNCHANGED, keeps_status=True),
     Transition.ARCHIVE: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
     Transition.UNARCHIVE: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
     Transition.CLAIM: Rule(Actor.CLAIMER, {_P: Target(_R)}),

@@ -10,6 +10,7 @@ import pytest
 from support.factories import MODEL, OWNER, WORKER, insert_models
 from support.query_plans import BOTH, indexes, kinds, nodes, plan, plan_of, scanned
 
+from chatd.domain.chat import Usage
 from chatd.store import sql
 from chatd.store.claim_on_send import NO_CLAIM
 from chatd.store.connector import Connection
@@ -164,6 +165,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     step |= file_parameters([])
     sent = {
         "content": [],
+        "first_words": "",
         "model_config_id": None,
         "busy_behavior": "queue",
         "max_queued": 20,
@@ -186,6 +188,11 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     }
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
+        ("titles", "set_title"): {
+            "chat_id": chat_id,
+            "title": "",
+            **Usage().by_kind(),
+        },
         ("chats", "interrupt"): {**caller, "limits": None, "words": {}, **NO_KEY, **NO_ACTOR},
         ("actions", "answer_action"): {
             **caller,

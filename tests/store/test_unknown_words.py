@@ -46,7 +46,12 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
     Transition.RETRY: NothingToRetry,
     Transition.CLEAR: ChatBusy,
 }
-LEFT_IN_ITS_STATUS = {Transition.SEND, Transition.DESCRIBE, Transition.REMOVE_QUEUED}
+LEFT_IN_ITS_STATUS = {
+    Transition.SEND,
+    Transition.SET_TITLE,
+    Transition.DESCRIBE,
+    Transition.REMOVE_QUEUED,
+}
 LEASED = {
     "worker_id": "00000000-0000-4000-8000-000000000001",
     "epoch": 1,

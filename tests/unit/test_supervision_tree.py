@@ -13,7 +13,7 @@ from chatd.store import connector
 
 DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
-    "deregistration", "heartbeat", "watchdog", "flusher", "chats", "activity", "claimer", "reaper",
+    "deregistration", "heartbeat", "watchdog", "flusher", "titler", "chats", "activity", "claimer", "reaper",
     "pending sweep", "janitor",
 )  # fmt: skip
 
@@ -68,6 +68,7 @@ async def test_actors_for_operators_have_budgets_of_their_own_and_never_end_the_
     assert {name for name, row in rows.items() if not row.essential} == {
         "janitor",
         "stats collector",
+        "titler",
     }
     shared = {name for name, row in rows.items() if row.essential and row.restarts is None}
     assert shared == {name for name, row in rows.items() if row.essential}

@@ -1098,6 +1098,7 @@ export interface components {
             stored_bytes: number;
             /**
              * Title
+             * @description That of a caller. Else the first words of the first message, or that of a model.
              * @example The sky
              */
             title: string;
@@ -1540,6 +1541,7 @@ export interface components {
             system_prompt?: string | null;
             /**
              * Title
+             * @description Without one, the first words of the first message are the title.
              * @default
              * @example The sky
              */
