@@ -11,6 +11,7 @@ DROP FUNCTION chat_tool_result (text, text, jsonb, boolean);
 DROP TABLE chat_parts;
 DROP TABLE chat_events;
 DROP TABLE chat_queued_messages;
+DROP VIEW chat_summaries;
 DROP TABLE chat_messages;
 DROP FUNCTION chat_message_id (bigint, bigint);
 DROP FUNCTION chat_messages_usage (jsonb);

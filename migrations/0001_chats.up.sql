@@ -101,6 +101,8 @@ CREATE TABLE chats (
     labels                jsonb NOT NULL DEFAULT '{}',
     server_tools          jsonb,                      -- chosen ones: {"mcp": [names], "http": [names]}
     permissions           jsonb,                      -- of its tools: {"mode", "rules", "remembered"}
+    pruned_through        bigint,                     -- the model is shown no old result up to here
+    compaction_request    jsonb,                      -- asked for, and not done: {"instructions"}
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
     claim_traceparent     text,
@@ -139,7 +141,8 @@ CREATE TABLE chats (
     CONSTRAINT chats_error_detail_object CHECK (jsonb_typeof(last_error_detail) = 'object'),
     CONSTRAINT chats_labels_object CHECK (jsonb_typeof(labels) = 'object'),
     CONSTRAINT chats_server_tools_object CHECK (jsonb_typeof(server_tools) = 'object'),
-    CONSTRAINT chats_permissions_object CHECK (jsonb_typeof(permissions) = 'object')
+    CONSTRAINT chats_permissions_object CHECK (jsonb_typeof(permissions) = 'object'),
+    CONSTRAINT chats_compaction_request_object CHECK (jsonb_typeof(compaction_request) = 'object')
 ) WITH (
     fillfactor = 70,                                  -- keeps heartbeats on the row's own page
     autovacuum_vacuum_scale_factor = 0.02,
@@ -395,6 +398,10 @@ BEGIN
 END
 $$;
 
+-- A summary stands in the history for every message up to `covers_until`, but for the system prompt.
+-- They are compacted: people read them, and the model reads the summary instead. No row of them says
+-- so. It follows from the latest summary that is not superseded, so that a summary that an edit
+-- supersedes brings back what it covered.
 CREATE TABLE chat_messages (
     chat_id             uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
     id                  bigint NOT NULL,              -- of chat_message_id
@@ -405,7 +412,7 @@ CREATE TABLE chat_messages (
                         GENERATED ALWAYS AS (octet_length(content::text) + 500) STORED,
     visibility          text NOT NULL DEFAULT 'both'
                         CHECK (visibility IN ('both', 'user', 'model')),
-    compacted           boolean NOT NULL DEFAULT false,   -- covered by a later summary
+    covers_until        bigint,                       -- of a summary: the last message it covers
     superseded_version  bigint,                       -- the transition that hid it, or null
     model_config_id     uuid REFERENCES chat_model_configs,
     finish_reason       text,
@@ -417,8 +424,19 @@ CREATE TABLE chat_messages (
     created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (chat_id, id),
     CONSTRAINT chat_messages_id_of_version CHECK (
-        id >= chat_message_id(version, 1) AND id < chat_message_id(version + 1, 0))
+        id >= chat_message_id(version, 1) AND id < chat_message_id(version + 1, 0)),
+    CONSTRAINT chat_messages_summary_for_model CHECK (
+        covers_until IS NULL OR (role = 'user' AND visibility = 'model' AND covers_until < id))
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+-- The few summaries. Other messages cost this index nothing.
+CREATE INDEX chat_messages_summary_idx ON chat_messages (chat_id, covers_until)
+    WHERE covers_until IS NOT NULL;
+
+-- Summaries that are not superseded. The one that covers most stands in the history. `covers_until`
+-- of it is the last message that is compacted.
+CREATE VIEW chat_summaries AS
+    SELECT chat_id, id, covers_until FROM chat_messages
+    WHERE covers_until IS NOT NULL AND superseded_version IS NULL;
 
 -- Rows for chat_messages, in order, from a jsonb array of new messages.
 CREATE FUNCTION chat_message_rows(messages jsonb) RETURNS TABLE (

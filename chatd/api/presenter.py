@@ -100,6 +100,7 @@ class Presenter:
             model=self._model_name(message.model_config_id),
             usage=resources.Usage.from_domain(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
+            compacted=message.compacted,
             created_at=message.created_at,
         )
 

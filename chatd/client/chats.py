@@ -191,6 +191,32 @@ class Chats:
         """
         return await self._post_action(chat_id, "clear", idempotency_key)
 
+    async def compact(
+        self,
+        chat_id: str,
+        *,
+        instructions: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Chat:
+        """Have a summary written that the model is shown in place of the history so far.
+
+        Args:
+            chat_id: Chat to compact. A busy one is compacted before its model is called next.
+            instructions: What the summary is to keep.
+            idempotency_key: Key of the request, see ``Client``.
+
+        Raises:
+            Conflict: The chat is archived, or has no messages since its last summary.
+            TooManyRequests: The owner has too many active chats.
+        """
+        chat: Chat = await self._http.request(
+            "POST",
+            api_path("chats", chat_id, "compact"),
+            json=drop_none(instructions=instructions),
+            idempotency_key=idempotency_key,
+        )
+        return chat
+
     async def _post_action(self, chat_id: str, action: str, idempotency_key: str | None) -> Chat:
         chat: Chat = await self._http.request(
             "POST", api_path("chats", chat_id, action), idempotency_key=idempotency_key

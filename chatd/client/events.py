@@ -11,6 +11,7 @@ from chatd.client.types import (
     ChatDeletedData,
     ChatListSnapshotData,
     ChatUpdatedData,
+    HistoryCompactedData,
     HistoryResetData,
     Message,
     NoticesData,
@@ -69,6 +70,16 @@ class ChatUpdated(StreamEvent[ChatUpdatedData]):
     """
 
     event = "chat"
+
+
+class HistoryCompacted(StreamEvent[HistoryCompactedData]):
+    """``compaction``: A summary stands for messages, or no longer does.
+
+    Those up to this id are ``compacted``, and no others.
+    A system prompt never is. Nothing leaves the history that people are shown.
+    """
+
+    event = "compaction"
 
 
 class HistoryReset(StreamEvent[HistoryResetData]):
@@ -165,6 +176,7 @@ ChatEvent: TypeAlias = (
     | MessagePart
     | PreviewReset
     | HistoryReset
+    | HistoryCompacted
     | QueueChanged
     | ActionRequired
     | ActionAnswered
@@ -186,6 +198,7 @@ CHAT_EVENTS: EventTypes = event_types(
     MessagePart,
     PreviewReset,
     HistoryReset,
+    HistoryCompacted,
     QueueChanged,
     ActionRequired,
     ActionAnswered,

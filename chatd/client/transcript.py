@@ -7,6 +7,7 @@ from chatd.client.events import (
     ChatDeleted,
     ChatEvent,
     ChatUpdated,
+    HistoryCompacted,
     HistoryReset,
     MessagePart,
     MessageStored,
@@ -135,6 +136,9 @@ class Transcript:
                 first = event.data["from_message_id"]
                 self.messages = [message for message in self.messages if message["id"] < first]
                 self._clear_preview()
+            case HistoryCompacted():
+                until = event.data["compacted_until"]
+                self.messages = [_compacted(message, until) for message in self.messages]
             case ChatDeleted():
                 self.deleted = True
 
@@ -180,3 +184,9 @@ class Transcript:
                     {"calls": calls, "deadline": deadline} if deadline is not None else None
                 )
                 chat["action_deadline"] = deadline
+
+
+def _compacted(message: Message, until: int) -> Message:
+    """Return the message of a chat that is compacted up to this id."""
+    compacted = message["role"] != "system" and message["id"] <= until
+    return message if message.get("compacted") is compacted else {**message, "compacted": compacted}

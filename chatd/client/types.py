@@ -362,6 +362,23 @@ class ClosedToolCall(TypedDict):
     tool_name: str
 
 
+class CompactChat(TypedDict):
+    """A summary of the history that the model is to be shown in its place."""
+
+    instructions: NotRequired[str | None]
+    """For the model that writes the summary: what it is to keep."""
+
+
+class CompactionPart(TypedDict):
+    """A notice for people: the model is shown a summary in place of earlier messages from now on."""
+
+    after_tokens: int
+    """The same after it."""
+    before_tokens: int
+    """Size of what the model was shown before, about."""
+    type: Literal["compaction"]
+
+
 class FileInput(TypedDict):
     """A file part of a message to send, inline. Responses have a ``FilePart`` in its place."""
 
@@ -656,6 +673,17 @@ class Health(TypedDict):
     status: Literal["alive", "ready"]
 
 
+class HistoryCompactedData(TypedDict):
+    """A summary stands for messages, or no longer does.
+
+    Those up to this id are ``compacted``, and no others.
+    A system prompt never is. Nothing leaves the history that people are shown.
+    """
+
+    compacted_until: int
+    """0 if no message is."""
+
+
 class HistoryResetData(TypedDict):
     """A message was edited, or the history cleared.
 
@@ -801,6 +829,7 @@ Part: TypeAlias = (
     | NativeToolResultPart
     | SourcePart
     | FilePart
+    | CompactionPart
 )
 """A part of a message. ``type`` tells them apart."""
 
@@ -813,6 +842,8 @@ class Message(TypedDict):
     """A message of a chat's history."""
 
     chat_id: str
+    compacted: bool
+    """True if the model is shown a summary in place of this message."""
     content: list[Part]
     created_at: str
     finish_reason: str | None
@@ -1015,6 +1046,7 @@ class Problem(TypedDict):
         "not_a_user_message",
         "not_found",
         "not_ready",
+        "nothing_to_compact",
         "nothing_to_retry",
         "queue_full",
         "queued_message_not_found",

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.compaction import CompactionRequest
 from chatd.domain.permission import NO_CHAT_PERMISSIONS, ChatPermissions
 from chatd.domain.stored_word import StoredWord
 
@@ -126,6 +127,10 @@ class Chat:
     updated_at: datetime
     server_tools: Mapping[str, Sequence[str]] | None = None
     permissions: ChatPermissions = NO_CHAT_PERMISSIONS
+    pruned_through: int | None = None
+    """The model is shown no old results of tools up to this message. None: it is shown all of them."""
+    compaction_request: CompactionRequest | None = None
+    """A compaction that was asked for and is still to be done."""
     request_traceparent: str | None = None
     claim_traceparent: str | None = None
     lapsed_step: int | None = None

@@ -74,6 +74,12 @@ class NothingToRetry(Refused):
     code = "nothing_to_retry"
 
 
+class NothingToCompact(Refused):
+    """The chat has no messages since its last summary, so there is nothing to compact."""
+
+    code = "nothing_to_compact"
+
+
 class IdempotencyKeyReused(Refused):
     """The Idempotency-Key was used for another request."""
 

@@ -1,9 +1,9 @@
 """Messages, their content parts, and the deltas that fold into parts.
 
 A content part is a plain mapping with a ``type`` (``text``, ``reasoning``, ``tool-call``,
-``tool-result``, ``native-tool-call``, ``native-tool-result``, ``source``, ``file``) in the spelling of the
-API. A *delta* is a streamed piece of one content part: ``{"index": n, "type": …, …}``, where ``index`` is
-the number of that part in the message.
+``tool-result``, ``native-tool-call``, ``native-tool-result``, ``source``, ``file``, ``compaction``) in the
+spelling of the API. A *delta* is a streamed piece of one content part: ``{"index": n, "type": …, …}``,
+where ``index`` is the number of that part in the message.
 Folding is associative, so batches of deltas can be joined in any grouping.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chatd.domain.chat import Usage
+from chatd.domain.compaction import COMPACTION_PART
 from chatd.domain.files import File
 from chatd.domain.stored_word import StoredWord
 
@@ -34,6 +35,7 @@ PART_TYPES: Final = NATIVE_PART_TYPES | {
     "tool-result",
     "source",
     "file",
+    COMPACTION_PART,
 }
 """The types of content parts that this version knows."""
 
@@ -91,8 +93,17 @@ class Message:
     created_at: datetime
     superseded: bool = False
     """True once the message was taken out of the history. No reader is shown it any more."""
+    covers_until: int | None = None
+    """The last message that it stands for in the history. None: it is no summary."""
+    compacted: bool = False
+    """True if a summary covered it when it was read: the model is shown that instead."""
     size: int = field(default=0, compare=False)
     """Bytes that it takes in a page or an event, about."""
+
+    @property
+    def place(self) -> int:
+        """Its place in the history, of which a summary takes that of the last message it covers."""
+        return self.id if self.covers_until is None else self.covers_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class StreamEventType(StrEnum):
     MESSAGE_PART = "message_part"
     PREVIEW_RESET = "preview_reset"
     HISTORY_RESET = "history_reset"
+    COMPACTION = "compaction"
     QUEUE_UPDATE = "queue_update"
     RETRY = "retry"
     ERROR = "error"
@@ -71,8 +72,7 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     """Yield the events of one journal entry, in the order in which a subscriber applies them."""
     data, transition = entry.data, entry.transition
     rule = transition.rule
-    if "reset_from" in data:
-        yield StreamEvent(StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]})
+    yield from _history_events(data)
     if _resets_preview(entry, rule):
         yield StreamEvent(StreamEventType.PREVIEW_RESET, {})
     for message in entry.messages:
@@ -104,6 +104,14 @@ def _status_event(status: Status, epoch: int) -> StreamEvent:
     """Return the event of a status with its JSON: most chats have few epochs, and each turn three."""
     data = {"status": status, "epoch": epoch}
     return StreamEvent(StreamEventType.STATUS, data, json=to_json(data))
+
+
+def _history_events(data: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """Yield which messages left the history, or are compacted from now on."""
+    if "reset_from" in data:
+        yield StreamEvent(StreamEventType.HISTORY_RESET, {"from_message_id": data["reset_from"]})
+    if "compacted_until" in data:
+        yield StreamEvent(StreamEventType.COMPACTION, _select(data, "compacted_until"))
 
 
 def _resets_preview(entry: JournalEntry, rule: Rule) -> bool:

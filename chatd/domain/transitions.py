@@ -32,12 +32,14 @@ class Transition(StoredWord):
     RETRY = "retry"
     CLEAR = "clear"
     SET_TITLE = "set_title"
+    REQUEST_COMPACTION = "request_compaction"
     DESCRIBE = "describe"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
     CLAIM = "claim"
     COMMIT_STEP = "commit_step"
     CLOSE_CALLS = "close_calls"
+    COMPACT = "compact"
     RECORD_RETRY = "record_retry"
     DEFER = "defer"
     REQUIRE_ACTION = "require_action"
@@ -188,6 +190,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
+    Transition.REQUEST_COMPACTION: Rule(Actor.CALLER, {**_UNCHANGED, **_IDLE_TO_PENDING}),
     Transition.SET_TITLE: Rule(Actor.TITLER, _UNCHANGED, keeps_status=True),
     Transition.DESCRIBE: Rule(Actor.CALLER, _UNCHANGED, keeps_status=True),
     Transition.ARCHIVE: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
@@ -198,6 +201,9 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.CLOSE_CALLS: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, commits_preview=True
+    ),
+    Transition.COMPACT: Rule(
+        Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True
     ),
     Transition.RECORD_RETRY: Rule(
         Actor.WORKER, {_R: Target(_R)}, keeps_status=True, discards_preview=True

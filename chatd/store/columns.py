@@ -24,6 +24,7 @@ MESSAGE_COLUMNS: Final = (
     "finish_reason",
     "created_at",
     "page_bytes",
+    "compacted",
     *USAGE_COLUMNS,
 )
 """Columns that a stored message is read from, besides ``superseded_version``, which reads may leave out."""

@@ -5,12 +5,13 @@ compared when this module is imported, so a name that only one of them has fails
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
-from chatd.domain.chat import Chat, Status
+from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.compaction import compaction_part
 from chatd.domain.files import File
-from chatd.domain.message import NewMessage
+from chatd.domain.message import NewMessage, Role, Visibility
 from chatd.domain.notice import Notice, notices_json
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.tool_call import NewToolCall, ToolResult
@@ -109,6 +110,48 @@ class CloseCalls(WorkerCommand):
 
     def is_applied(self, chat: Chat) -> bool:
         # Only the last result makes the next try match no row. Any other try finds it stored.
+        return chat.committed_steps > self.step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compact(WorkerCommand):
+    """Command that stores ``summary``, which stands for the history up to ``covers_until``.
+
+    With ``pruned_through`` instead, the model is shown no old results of tools up to there. With neither,
+    there is nothing to compact. The numbers of tokens are for people, and ``usage`` is what the summary
+    cost.
+    """
+
+    transition = Transition.COMPACT
+    query = _TURNS["compact"]
+
+    covers_until: int | None = None
+    summary: NewMessage | None = field(default=None, metadata=_NO_PARAMETER)
+    before_tokens: int = field(default=0, metadata=_NO_PARAMETER)
+    after_tokens: int = field(default=0, metadata=_NO_PARAMETER)
+    usage: Usage | None = field(default=None, metadata=_NO_PARAMETER)
+    pruned_through: int | None = None
+    settled_part: int
+    messages: Sequence[NewMessage] = field(init=False, metadata=_MESSAGES)
+
+    def __post_init__(self) -> None:
+        messages: tuple[NewMessage, ...] = ()
+        if self.summary is not None:
+            notice = NewMessage(
+                role=Role.ASSISTANT,
+                content=(
+                    compaction_part(
+                        before_tokens=self.before_tokens, after_tokens=self.after_tokens
+                    ),
+                ),
+                visibility=Visibility.USER,
+                model_config_id=self.summary.model_config_id,
+                usage=self.usage,
+            )
+            messages = (replace(self.summary, visibility=Visibility.MODEL), notice)
+        object.__setattr__(self, "messages", messages)
+
+    def is_applied(self, chat: Chat) -> bool:
         return chat.committed_steps > self.step
 
 
@@ -251,6 +294,7 @@ class Release(WorkerCommand):
 WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
     CommitStep,
     CloseCalls,
+    Compact,
     RequireAction,
     FinishTurn,
     FinishInterrupt,

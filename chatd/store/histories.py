@@ -5,12 +5,13 @@ benchmarks ``histories`` and ``turns`` watch it.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from chatd.domain.message import Message, unknown_word
+from chatd.domain.message import Message, Role, unknown_word
 from chatd.domain.tool_call import ToolCall
 
 _MESSAGE_BYTES: Final = 1000
@@ -19,7 +20,7 @@ _HISTORY_BYTES: Final = 500
 """Memory that a history takes besides its messages, about: also one without any."""
 
 
-class _Summary(NamedTuple):
+class _Totals(NamedTuple):
     """Facts of all messages of a history, so that a turn looks at new ones only."""
 
     size: int
@@ -27,13 +28,27 @@ class _Summary(NamedTuple):
     unknown_word: str | None
 
     @classmethod
-    def of(cls, messages: Sequence[Message]) -> "_Summary":
+    def of(cls, messages: Sequence[Message]) -> "_Totals":
         size = sum([message.size for message in messages]) + _MESSAGE_BYTES * len(messages)
         return cls(size, unknown_word(messages))
 
-    def followed_by(self, messages: Sequence[Message]) -> "_Summary":
+    def followed_by(self, messages: Sequence[Message]) -> "_Totals":
         more = self.of(messages)
-        return _Summary(self.size + more.size, self.unknown_word or more.unknown_word)
+        return _Totals(self.size + more.size, self.unknown_word or more.unknown_word)
+
+
+def in_order(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return messages as the model is shown them: the latest summary stands for all that it covers.
+
+    System prompts are never covered.
+    """
+    until = max([one.covers_until or 0 for one in messages], default=0)
+    shown = [
+        one
+        for one in messages
+        if one.covers_until == until or one.place > until or one.role is Role.SYSTEM
+    ]
+    return tuple(sorted(shown, key=attrgetter("place", "id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +62,37 @@ class ChatHistory:
     messages: tuple[Message, ...] = ()
     tools: Sequence[Mapping[str, Any]] = ()
     ledger: tuple[ToolCall, ...] = ()
-    _known_summary: _Summary | None = field(default=None, compare=False, repr=False)
+    _known_totals: _Totals | None = field(default=None, compare=False, repr=False)
 
     def with_messages(self, messages: Sequence[Message]) -> "ChatHistory":
         """Return the history with further messages."""
-        summary = self._summary.followed_by(messages)
-        return ChatHistory((*self.messages, *messages), self.tools, self.ledger, summary)
+        if any(message.covers_until is not None for message in messages):
+            return ChatHistory(in_order([*self.messages, *messages]), self.tools, self.ledger)
+        totals = self._totals.followed_by(messages)
+        return ChatHistory((*self.messages, *messages), self.tools, self.ledger, totals)
 
     @property
-    def _summary(self) -> _Summary:
-        return self._known_summary or _Summary.of(self.messages)
+    def _totals(self) -> _Totals:
+        return self._known_totals or _Totals.of(self.messages)
 
     def before(self, message_id: int) -> "ChatHistory":
-        """Return the history of the messages before this one."""
-        return ChatHistory(tuple([one for one in self.messages if one.id < message_id]), self.tools)
+        """Return the history of the messages before this one, which no summary covers."""
+        kept = tuple([one for one in self.messages if one.place < message_id])
+        return ChatHistory(kept, self.tools)
 
     def with_ledger(self, calls: tuple[ToolCall, ...]) -> "ChatHistory":
         """Return the history with these open calls."""
-        return ChatHistory(self.messages, self.tools, calls, self._summary)
+        return ChatHistory(self.messages, self.tools, calls, self._totals)
 
     @property
     def unknown_word(self) -> str | None:
         """A role or part type that this version does not know. None: it knows all of them."""
-        return self._summary.unknown_word
+        return self._totals.unknown_word
 
     @property
     def size(self) -> int:
         """Bytes of memory that the history takes, about."""
-        return _HISTORY_BYTES + (len(str(self.tools)) if self.tools else 0) + self._summary.size
+        return _HISTORY_BYTES + (len(str(self.tools)) if self.tools else 0) + self._totals.size
 
 
 @dataclass(frozen=True, slots=True)

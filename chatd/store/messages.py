@@ -1,6 +1,7 @@
 """Transitions by which a caller changes the history of a chat."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from chatd.domain.files import File
@@ -14,6 +15,7 @@ from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.executor import TransitionExecutor
 from chatd.store.files import file_parameters
+from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
@@ -111,7 +113,7 @@ class Messages:
             _Q["edit"],
             actor=actor,
             key=key,
-            history=lambda known, entry: known and known.before(entry["reset_from"]),
+            history=_history_before,
             transition_name=transition.value,
             chat_id=chat_id,
             owner_id=owner_id,
@@ -138,3 +140,10 @@ class Messages:
         return await self._executor.execute(
             Transition.CLEAR, _Q["clear"], actor=actor, key=key, chat_id=chat_id, owner_id=owner_id
         )
+
+
+def _history_before(known: ChatHistory | None, entry: Mapping[str, Any]) -> ChatHistory | None:
+    """Return the known history up to an edit. None: the edit brings back what a summary covered."""
+    if known is None or "compacted_until" in entry:
+        return None
+    return known.before(entry["reset_from"])

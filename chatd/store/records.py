@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.chat import Chat, Status, TitleSource, Usage
+from chatd.domain.compaction import CompactionRequest
 from chatd.domain.errors import ChatUnreadable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import (
@@ -82,7 +83,16 @@ def chat_fields(row: Row) -> dict[str, Any]:
     fields["usage"] = Usage(*_usage_values(row))
     fields["permissions"] = _permissions(row)
     fields["title_by"] = TitleSource.read(row["title_by"])
+    if (request := row["compaction_request"]) is not None:
+        fields["compaction_request"] = _compaction_request(row["id"], request)
     return fields
+
+
+def _compaction_request(chat_id: UUID, stored: object) -> CompactionRequest:
+    instructions = stored.get("instructions") if isinstance(stored, dict) else 0
+    if instructions is None or isinstance(instructions, str):
+        return CompactionRequest(instructions)
+    raise ChatUnreadable(chat_id)
 
 
 def _permissions(row: Row) -> ChatPermissions:
@@ -148,6 +158,8 @@ def message(row: Row) -> Message:
         finish_reason=row["finish_reason"],
         created_at=timestamp(row["created_at"]),
         superseded=row.get("superseded_version") is not None,
+        covers_until=row.get("covers_until"),
+        compacted=row.get("compacted") or False,
         size=row.get("page_bytes") or 0,
     )
 

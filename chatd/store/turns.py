@@ -25,7 +25,7 @@ from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
 from chatd.store.files import FILE_PARAMETERS, Files
 from chatd.store.group_commit import GroupCommit, is_too_large
-from chatd.store.histories import ChatHistory, KnownHistories
+from chatd.store.histories import ChatHistory, KnownHistories, in_order
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
 from chatd.store.tool_outputs import OutputSpan, ToolOutputs
@@ -125,8 +125,11 @@ class Turns:
         """Return what the model is shown."""
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
         first = rows[0] if rows else {"tools": None, "ledger": None}
+        messages = tuple(map(records.message, rows))
+        if any(message.covers_until is not None for message in messages):
+            messages = in_order(messages)
         return ChatHistory(
-            tuple(map(records.message, rows)),
+            messages,
             first["tools"] or (),
             records.ledger(first["ledger"]),
         )

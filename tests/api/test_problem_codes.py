@@ -49,6 +49,8 @@ CASES = [
     Case("clear_chat", "chat_archived", archived=True),
     Case("clear_chat", "chat_busy", Status.PENDING),
     Case("clear_chat", "chat_busy", Status.REQUIRES_ACTION),
+    Case("compact_chat", "chat_archived", archived=True),
+    Case("compact_chat", "too_many_active_chats", at_limit=True),
     Case("retry_chat", "chat_archived", Status.ERROR, archived=True),
     Case("retry_chat", "nothing_to_retry"),
     Case("retry_chat", "nothing_to_retry", Status.PENDING),
@@ -128,6 +130,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "too_many_parts": "api/test_limits.py",
         "unsupported_file": "api/test_message_content.py",
     },
+    "compact_chat": {"nothing_to_compact": "api/test_compaction.py"},
     "get_file": {"file_not_found": "api/test_files.py"},
     "answer_actions": {
         "already_answered": "worker/test_approvals.py",

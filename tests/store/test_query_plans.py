@@ -152,7 +152,7 @@ async def test_messages_are_paged_by_their_key(
         max_bytes=2**20,
         generic=generic,
     )
-    assert indexes(result) == {"chat_messages_pkey"}
+    assert indexes(result) == {"chat_messages_pkey", "chat_messages_summary_idx"}
     assert scanned(result) == set()
 
 

@@ -24,6 +24,7 @@ from support.invariants import check_calls
 from support.stored_parts import check_parts_are_deleted, flush_texts
 from support.transitions import (
     CLOSE_STARTED_CALL,
+    COMPACTION,
     FAILED_ATTEMPT,
     NEW_CHAT,
     REAPER,
@@ -52,6 +53,7 @@ from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, targ
 from chatd.store.chats import Chats
 from chatd.store.commands import (
     CommitStep,
+    Compact,
     Defer,
     Fail,
     FinishInterrupt,
@@ -194,10 +196,15 @@ async def check(
     )
     assert len(queue) == after.queue_length
     stored = await database.fetch(
-        "SELECT id FROM chat_messages WHERE chat_id = $1 AND version = $2", before.id, after.version
+        "SELECT id, visibility FROM chat_messages WHERE chat_id = $1 AND version = $2 ORDER BY id",
+        before.id,
+        after.version,
     )
-    assert {row["id"] for row in stored} == {message.id for message in result.entry.messages}
-    assert result.entry.data.get("messages", []) == [m.id for m in result.entry.messages]
+    assert result.entry.data.get("messages", []) == [row["id"] for row in stored]
+    for messages, hidden in ((result.messages, "model"), (result.model_messages, "user")):
+        shown = [row["id"] for row in stored if row["visibility"] != hidden]
+        assert [message.id for message in messages] == shown
+    assert result.entry.messages == result.messages
     (chat,) = await database.fetch("SELECT * FROM chats WHERE id = $1", before.id)
     messages = await database.fetch(
         "SELECT * FROM chat_messages WHERE chat_id = $1 ORDER BY id", before.id
@@ -266,6 +273,7 @@ STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
     for command in (
         CommitStep(**STEP),
         CLOSE_STARTED_CALL,
+        Compact(**COMPACTION),
         RecordRetry(**FAILED_ATTEMPT),
         Defer(**FAILED_ATTEMPT, remaining_seconds=60.0),
         RequireAction(**REQUIRED_ACTION),

@@ -49,6 +49,7 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
 LEFT_IN_ITS_STATUS = {
     Transition.SEND,
     Transition.SET_TITLE,
+    Transition.REQUEST_COMPACTION,
     Transition.DESCRIBE,
     Transition.REMOVE_QUEUED,
 }

@@ -198,6 +198,13 @@ async def promote_first(database: Database, chat: Chat) -> TransitionResult:
             0,
             id="clear",
         ),
+        pytest.param(
+            Status.ERROR,
+            lambda database, chat: Chats(database).request_compaction(chat.id, owner_id=OWNER),
+            Status.PENDING,
+            2,
+            id="request_compaction",
+        ),
     ],
 )
 async def test_transition_that_waited_for_a_describe_is_applied_once(

@@ -110,14 +110,17 @@ def check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
     stored = [(message["version"], message["id"]) for message in messages]
     assert journaled == stored[rows[0]["data"].get("copied_messages", 0) :]
     resets = [
-        (row["version"], row["data"]["reset_from"]) for row in rows if "reset_from" in row["data"]
+        (row["version"], row["data"]["reset_from"], row["transition"] == Transition.REGENERATE)
+        for row in rows
+        if "reset_from" in row["data"]
     ]
     for message in messages:
         hidden = [
             version
-            for version, first in resets
+            for version, first, keeps in resets
             if message["version"] < version
             and message["id"] >= first
+            and (message["covers_until"] is None or message["covers_until"] >= first - keeps)
             and message["role"] != "system"
         ]
         assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)

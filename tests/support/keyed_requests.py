@@ -108,6 +108,12 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
         Status.ERROR,
         lambda scene, key: Messages(scene.database).clear(scene.chat.id, owner_id=OWNER, key=key),
     ),
+    Transition.REQUEST_COMPACTION: (
+        Status.WAITING,
+        lambda scene, key: scene.chats.request_compaction(
+            scene.chat.id, owner_id=OWNER, instructions="keep the names", key=key
+        ),
+    ),
     Transition.SUBMIT_TOOL_RESULTS: (
         Status.REQUIRES_ACTION,
         lambda scene, key: ToolCalls(scene.database).submit(

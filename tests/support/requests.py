@@ -33,6 +33,7 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats"): {},
     ("patch", "/api/v1/chats/{chat_id}"): {"title": "a title"},
     ("post", "/api/v1/chats/{chat_id}/fork"): {},
+    ("post", "/api/v1/chats/{chat_id}/compact"): {"instructions": "keep the names"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
     ("post", "/api/v1/chats/{chat_id}/tool-results"): {
         "results": [{"tool_call_id": "a", "result": "sunny"}]

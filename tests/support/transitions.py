@@ -13,6 +13,7 @@ from chatd.store.chats import Chats
 from chatd.store.commands import (
     CloseCalls,
     CommitStep,
+    Compact,
     Defer,
     Fail,
     FinishInterrupt,
@@ -79,6 +80,16 @@ NEW_CHAT = {Transition.CREATE, Transition.FORK}
 """Transitions that begin the journal of a chat."""
 FIRST_MESSAGE_ID = 1_000_001
 """The message that ``chat_with_status`` inserts."""
+SUMMARY = NewMessage(role=Role.USER, content=text_content("a summary"))
+COMPACTION: dict[str, Any] = {
+    "step": 0,
+    "covers_until": FIRST_MESSAGE_ID,
+    "summary": SUMMARY,
+    "before_tokens": 90,
+    "after_tokens": 20,
+    "usage": Usage(100, 10),
+    "settled_part": 7,
+}
 STARTED_CALL_ID = "t1"
 CLOSE_STARTED_CALL = CloseCalls(
     step=0,
@@ -140,6 +151,9 @@ async def make_transition(
         Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
+        Transition.REQUEST_COMPACTION: lambda: chats.request_compaction(
+            chat.id, owner_id=OWNER, instructions="keep the names"
+        ),
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),
         Transition.SET_TITLE: lambda: Titles(database, listener=listener).set(
             chat.id, "new", Usage()
@@ -149,6 +163,7 @@ async def make_transition(
         Transition.CLAIM: lambda: claim_chats(database, 10, listener=listener),
         Transition.COMMIT_STEP: lambda: turns.apply(fence, CommitStep(**STEP)),
         Transition.CLOSE_CALLS: lambda: turns.apply(fence, CLOSE_STARTED_CALL),
+        Transition.COMPACT: lambda: turns.apply(fence, Compact(**COMPACTION)),
         Transition.RECORD_RETRY: lambda: turns.apply(fence, RecordRetry(**FAILED_ATTEMPT)),
         Transition.DEFER: lambda: turns.apply(
             fence, Defer(**FAILED_ATTEMPT, remaining_seconds=60.0)

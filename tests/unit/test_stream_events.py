@@ -17,6 +17,7 @@ from chatd.domain.transitions import TABLE, Transition
 CHAT = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 S, M, Q = StreamEventType.STATUS, StreamEventType.MESSAGE, StreamEventType.QUEUE_UPDATE
+COMPACTION = StreamEventType.COMPACTION
 PREVIEW_RESET, ERROR, HISTORY_RESET = (
     StreamEventType.PREVIEW_RESET,
     StreamEventType.ERROR,
@@ -149,6 +150,24 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         [HISTORY_RESET, Q, S],
     ),
     "clear an empty history": (entry_of(Transition.CLEAR, W, queue_length=0), [S]),
+    "clear a compacted history": (
+        entry_of(Transition.CLEAR, W, reset_from=2, compacted_until=0, queue_length=0),
+        [HISTORY_RESET, COMPACTION, S],
+    ),
+    "edit what a summary covered": (
+        entry_of(Transition.EDIT, P, USER, reset_from=3, compacted_until=2, queue_length=0),
+        [HISTORY_RESET, COMPACTION, M, S],
+    ),
+    "request_compaction": (entry_of(Transition.REQUEST_COMPACTION, P), [S]),
+    "request_compaction, running": (entry_of(Transition.REQUEST_COMPACTION, R), [S]),
+    "compact": (
+        entry_of(Transition.COMPACT, R, ASSISTANT, compacted_until=5, settled_part=7),
+        [COMPACTION, PREVIEW_RESET, M],
+    ),
+    "compact, old results only": (
+        entry_of(Transition.COMPACT, R, pruned_through=5, settled_part=7),
+        [PREVIEW_RESET],
+    ),
     "describe": (entry_of(Transition.DESCRIBE, R, **DESCRIPTION), [StreamEventType.CHAT]),
     "set_title": (entry_of(Transition.SET_TITLE, R, **DESCRIPTION), [StreamEventType.CHAT]),
     "describe, after an error": (
@@ -293,6 +312,8 @@ def test_events_of_an_entry(name: str) -> None:
         }
     if HISTORY_RESET in data:
         assert data[HISTORY_RESET] == {"from_message_id": entry.data["reset_from"]}
+    if COMPACTION in data:
+        assert data[COMPACTION] == {"compacted_until": entry.data["compacted_until"]}
     if S in data:
         assert data[S] == {"status": entry.status, "epoch": 3}
     if ERROR in data:

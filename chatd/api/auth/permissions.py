@@ -28,6 +28,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "interrupt_chat": _OWN,
     "retry_chat": _OWN,
     "clear_chat": _OWN,
+    "compact_chat": _OWN,
     "stream_chat": _READ,
     "list_events": _READ,
     "explain_chat": _EXPLAIN,

@@ -63,6 +63,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         errors.ChatBusy,
         errors.ChatTreeBusy,
         errors.NoActionRequired,
+        errors.NothingToCompact,
         errors.NothingToRetry,
     ),
     (413, "Content Too Large"): {

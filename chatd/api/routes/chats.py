@@ -15,6 +15,7 @@ from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.content import sent_content
 from chatd.api.schema.resources import (
     Chat,
+    CompactChat,
     CreateChat,
     ForkChat,
     JournalEntry,
@@ -230,6 +231,32 @@ async def clear_chat(
     """Clear the history and the queue, but not the system prompt. The chat must be idle."""
     result = await context.store.messages.clear(
         chat_id, owner_id=caller.owner_id, actor=caller.actor, key=key
+    )
+    return await context.present_chat(result.chat)
+
+
+@router.post(
+    "/chats/{chat_id}/compact",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=problem_responses(
+        "chat_not_found", "chat_archived", "nothing_to_compact", "too_many_active_chats"
+    ),
+)
+async def compact_chat(
+    chat_id: UUID, body: CompactChat, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> Chat:
+    """Have a summary written that stands for the history.
+
+    The model is shown it in place of the messages so far, and people still read every one. An idle chat
+    becomes `pending` for it. If its last turn failed, that is tried again afterwards. A busy chat is
+    compacted before its model is called next.
+    """
+    result = await context.store.chats.request_compaction(
+        chat_id,
+        owner_id=caller.owner_id,
+        actor=caller.actor,
+        instructions=body.instructions,
+        key=key,
     )
     return await context.present_chat(result.chat)
 

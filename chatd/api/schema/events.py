@@ -154,6 +154,15 @@ class HistoryResetData(BaseModel):
     from_message_id: int
 
 
+class HistoryCompactedData(BaseModel):
+    """A summary stands for messages, or no longer does. Those up to this id are `compacted`, and no others.
+
+    A system prompt never is. Nothing leaves the history that people are shown.
+    """
+
+    compacted_until: int = Field(description="0 if no message is.", examples=[0])
+
+
 class PreviewResetData(BaseModel):
     """Clear the preview. The answer is streamed again, or not at all."""
 
@@ -239,6 +248,7 @@ ChatEvent = _stream(
     ),
     _event(_E.PREVIEW_RESET, PreviewResetData, kind=_Event),
     _event(_E.HISTORY_RESET, HistoryResetData),
+    _event(_E.COMPACTION, HistoryCompactedData),
     _event(_E.QUEUE_UPDATE, QueueChangedData),
     _event(_E.ACTION_REQUIRED, ActionRequiredData),
     _event(_E.ACTION_ANSWERED, ActionAnsweredData),

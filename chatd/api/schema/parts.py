@@ -118,6 +118,16 @@ class ToolResultPart(BaseModel):
     files: list[FilePart] = Field([], description="Images.")
 
 
+class CompactionPart(BaseModel):
+    """A notice for people: the model is shown a summary in place of earlier messages from now on."""
+
+    type: Literal["compaction"]
+    before_tokens: int = Field(
+        description="Size of what the model was shown before, about.", examples=[98_000]
+    )
+    after_tokens: int = Field(description="The same after it.", examples=[21_000])
+
+
 Part = TypeAliasType(
     "Part",
     Annotated[
@@ -128,7 +138,8 @@ Part = TypeAliasType(
         | NativeToolCallPart
         | NativeToolResultPart
         | SourcePart
-        | FilePart,
+        | FilePart
+        | CompactionPart,
         Field(
             title="Part",
             discriminator="type",

@@ -52,6 +52,11 @@ _USAGE: dict[str, Any] = {
 _MODEL_ID = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
 
 
+MAX_INSTRUCTIONS_LENGTH = 4_000
+"""Instructions are read beside the history that they are about, by a model that has little room left."""
+Instructions = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_INSTRUCTIONS_LENGTH), Sanitized
+]
 SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
 
 
@@ -100,6 +105,16 @@ class ForkChat(RequestModel):
     title: Title | None = Field(default=None, description="Default: the title of the other chat.")
     labels: Labels | None = Field(
         default=None, description="Default: the labels of the other chat."
+    )
+
+
+class CompactChat(RequestModel):
+    """A summary of the history that the model is to be shown in its place."""
+
+    instructions: Instructions | None = Field(
+        default=None,
+        description="For the model that writes the summary: what it is to keep.",
+        examples=["Keep the names of all files."],
     )
 
 
@@ -251,6 +266,10 @@ class Message(BaseModel):
         description="Why the model ended: `stop`, `length`, `content_filter`, `refusal`, `tool_call` "
         "or the provider's own word; `interrupted` if it was interrupted. Null if no model wrote this.",
         examples=["stop"],
+    )
+    compacted: bool = Field(
+        description="True if the model is shown a summary in place of this message.",
+        examples=[False],
     )
     created_at: datetime
 

@@ -116,6 +116,9 @@ SELECT * FROM response;
 --
 -- Tool calls and their results stay together: results that follow on the last message are taken
 -- along, and a message whose calls have no results yet is left out.
+--
+-- Summaries that were stored by then are copied with what they cover, so the model is shown what it
+-- was then. `pruned_through` is kept if it is that of a copied message.
 WITH source AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
 ), named_message AS MATERIALIZED (
@@ -155,11 +158,14 @@ WITH source AS MATERIALIZED (
     FROM source, added
 ), created AS (
     INSERT INTO chats (id, root_chat_id, owner_id, title, title_by, labels, server_tools,
-                       permissions, last_model_config_id, stored_bytes)
+                       permissions, last_model_config_id, pruned_through, stored_bytes)
     SELECT decision.id, decision.id, source.owner_id, COALESCE(:title, source.title),
            CASE WHEN :title::text IS NULL THEN source.title_by ELSE 'caller' END,
            COALESCE(:labels, source.labels), source.server_tools,
-           source.permissions - 'remembered', source.last_model_config_id, decision.bytes
+           source.permissions - 'remembered', source.last_model_config_id,
+           CASE WHEN source.pruned_through <= (SELECT max(id) FROM copied)
+                THEN chat_message_id(1, (SELECT max(n) FROM copied
+                                         WHERE id <= source.pruned_through)) END, decision.bytes
     FROM decision, source WHERE decision.outcome = 'done'
     RETURNING *
 ), stored_files AS (
@@ -170,11 +176,14 @@ WITH source AS MATERIALIZED (
     INSERT INTO chat_tools (chat_id, tools)
     SELECT created.id, tools FROM created, chat_tools WHERE chat_tools.chat_id = :chat_id
 ), inserted AS (
-    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, compacted,
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, covers_until,
                                model_config_id, finish_reason, input_tokens, output_tokens,
                                cache_read_tokens, cache_write_tokens, reasoning_tokens,
                                created_at)
-    SELECT created.id, chat_message_id(1, m.n), 1, m.role, m.content, m.visibility, m.compacted,
+    SELECT created.id, chat_message_id(1, m.n), 1, m.role, m.content, m.visibility,
+           CASE WHEN m.covers_until IS NOT NULL
+                THEN chat_message_id(1, (SELECT max(covered.n) FROM copied covered
+                                         WHERE covered.id <= m.covers_until)) END,
            m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
            m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens, m.created_at
     FROM created, copied m
@@ -402,6 +411,8 @@ WITH snapshot AS MATERIALIZED (
         next_attempt_at = CASE WHEN decision.plan = 'request_interrupt' THEN c.next_attempt_at END,
         turn_deadline_at = CASE WHEN decision.plan = 'request_interrupt'
                                 THEN c.turn_deadline_at END,
+        compaction_request = CASE WHEN decision.plan = 'request_interrupt'
+                                  THEN c.compaction_request END,
         queue_length = c.queue_length - CASE WHEN EXISTS (SELECT FROM queue_head) THEN 1 ELSE 0 END,
         request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
                                    THEN (SELECT request_traceparent FROM queue_head)
@@ -521,6 +532,65 @@ WITH snapshot AS MATERIALIZED (
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
     SELECT :idempotency_owner, :idempotency_key, :request_hash, id, entry_version
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM response;
+
+-- name: request_compaction
+-- Ask for a compaction, with instructions for it or null. An idle chat becomes pending, so that a turn
+-- compacts it. A busy one is compacted before its model is called next. A later request replaces an
+-- earlier one.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
+    FOR NO KEY UPDATE
+), decision AS MATERIALIZED (
+    SELECT locked.id, locked.status IN ('waiting', 'error') AS starts_turn,
+           CASE WHEN locked.version <> snapshot.version THEN 'stale'
+                WHEN locked.archived THEN 'chat_archived'
+                WHEN locked.status NOT IN ('waiting', 'error') THEN 'done'
+                WHEN NOT EXISTS (
+                    SELECT FROM chat_messages m
+                    WHERE m.chat_id = :chat_id AND m.role <> 'system' AND m.covers_until IS NULL
+                      AND m.id > (SELECT COALESCE(max(covers_until), 0) FROM chat_summaries
+                                  WHERE chat_id = :chat_id)
+                      AND m.superseded_version IS NULL AND m.visibility IN ('both', 'model'))
+                THEN 'nothing_to_compact'
+                ELSE COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
+           END AS outcome
+    FROM locked, snapshot
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        compaction_request = jsonb_strip_nulls(
+            jsonb_build_object('instructions', :instructions::text)),
+        status = CASE WHEN starts_turn THEN 'pending' ELSE c.status END,
+        pending_since = CASE WHEN starts_turn THEN clock_timestamp() ELSE c.pending_since END,
+        round = CASE WHEN starts_turn THEN chat_next_round(c.owner_id) ELSE c.round END,
+        held = CASE WHEN starts_turn THEN chat_must_hold(c.owner_id, :limits) ELSE c.held END,
+        request_traceparent = CASE WHEN starts_turn THEN :request_traceparent
+                                   ELSE c.request_traceparent END,
+        last_error = NULL,
+        last_error_detail = NULL
+    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
+    RETURNING c.*
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id)
+    SELECT id, version, 'request_compaction', status, epoch, :actor_owner_id,
+           :actor_token_id::uuid
+    FROM updated
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, chat_columns(updated),
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           NULL::jsonb AS messages
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, version
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;

@@ -8,6 +8,10 @@
 --
 -- Without `:content` (`regenerate`) the last user's message up to `:message_id` stays, and what is
 -- after it is superseded.
+--
+-- Summaries that cover the user's message are superseded, so that the history has again what they
+-- covered. Earlier ones stay, wherever they are stored. Old results that the model was not shown up
+-- to a later message are shown again.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -31,7 +35,10 @@ WITH snapshot AS MATERIALIZED (
            + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
 ), decision AS MATERIALIZED (
     SELECT locked.id,
+           (SELECT id FROM target_message) AS answered,
            (SELECT id FROM target_message) + (:content::jsonb IS NULL)::integer AS reset_from,
+           (SELECT max(covers_until) FROM chat_summaries
+            WHERE chat_id = :chat_id) AS compacted_until,
            CASE
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN NOT EXISTS (SELECT FROM target_message) THEN 'message_not_found'
@@ -62,6 +69,7 @@ WITH snapshot AS MATERIALIZED (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
     FROM decision, locked
     WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.id >= decision.reset_from
+      AND (m.covers_until IS NULL OR m.covers_until >= decision.answered)
       AND m.superseded_version IS NULL
 ), closed_tool_calls AS (
     UPDATE chat_tool_calls t SET
@@ -103,6 +111,8 @@ WITH snapshot AS MATERIALIZED (
         next_attempt_at = NULL,
         turn_deadline_at = NULL,
         queue_length = 0,
+        pruned_through = CASE WHEN c.pruned_through < decision.answered THEN c.pruned_through END,
+        compaction_request = NULL,
         stored_bytes = c.stored_bytes + added.bytes
             - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)
     FROM decision, added, pending WHERE c.id = decision.id
@@ -124,10 +134,15 @@ WITH snapshot AS MATERIALIZED (
                              actor_owner_id, actor_token_id, data)
     SELECT updated.id, entry.*
     FROM updated, pending, decision, LATERAL (
+        SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries
+        WHERE chat_id = decision.id AND covers_until < decision.answered
+    ) remaining, LATERAL (
         SELECT version - claimed::integer, :transition_name, 'pending', epoch - claimed::integer,
                NULL::uuid, :actor_owner_id, :actor_token_id::uuid,
                jsonb_strip_nulls(jsonb_build_object(
                    'reset_from', reset_from,
+                   'compacted_until', CASE WHEN decision.compacted_until >= decision.answered
+                                           THEN remaining.until END,
                    'messages', (SELECT jsonb_agg(id) FROM inserted),
                    'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
                    'queue_length', queue_length))
@@ -170,7 +185,9 @@ WITH snapshot AS MATERIALIZED (
                WHEN locked.archived THEN 'chat_archived'
                WHEN locked.status NOT IN ('waiting', 'error') THEN 'chat_busy'
                ELSE 'done'
-           END AS outcome
+           END AS outcome,
+           (SELECT max(covers_until) FROM chat_summaries
+            WHERE chat_id = :chat_id) AS compacted_until
     FROM locked, snapshot
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
@@ -190,6 +207,8 @@ WITH snapshot AS MATERIALIZED (
         last_error = NULL,
         last_error_detail = NULL,
         queue_length = 0,
+        pruned_through = NULL,
+        compaction_request = NULL,
         stored_bytes = c.stored_bytes - (SELECT COALESCE(sum(bytes), 0) FROM dequeued)
     FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
     RETURNING c.*
@@ -200,9 +219,10 @@ WITH snapshot AS MATERIALIZED (
            :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
                'reset_from', (SELECT min(id) FROM superseded),
+               'compacted_until', CASE WHEN decision.compacted_until > 0 THEN 0 END,
                'removed', (SELECT jsonb_agg(id ORDER BY id) FROM dequeued),
                'queue_length', updated.queue_length))
-    FROM updated
+    FROM updated, decision
     RETURNING created_at, data
 ), response AS (
     SELECT decision.outcome, chat_columns(updated),

@@ -74,6 +74,7 @@ WITH models AS MATERIALIZED (
         attempts = 0,
         next_attempt_at = NULL,
         turn_deadline_at = NULL,
+        compaction_request = NULL,
         stored_bytes = c.stored_bytes + COALESCE((
             SELECT pg_column_size(content) FROM closed_calls WHERE closed_calls.id = c.id), 0)
     FROM locked WHERE c.id = locked.id

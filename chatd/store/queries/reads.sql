@@ -9,7 +9,7 @@ WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
 -- Read the first messages after an id, oldest first: at most `:limit`, which have at most
 -- `:max_bytes` together, but one at least. `available` is how many there are, up to one more than
 -- the limit.
-SELECT m.*, page.available FROM (
+SELECT m.*, page.available, m.role <> 'system' AND m.id <= compacted.until AS compacted FROM (
     SELECT id, sum(page_bytes) OVER (ORDER BY id) AS total,
            row_number() OVER (ORDER BY id) AS number, count(*) OVER () AS available
     FROM (SELECT id, page_bytes FROM chat_messages
@@ -18,12 +18,15 @@ SELECT m.*, page.available FROM (
           ORDER BY id LIMIT :limit + 1) first
 ) page
 JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+CROSS JOIN (
+    SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+) compacted
 WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;
 
 -- name: messages_before
 -- Read the last messages before an id, oldest first, bounded in the same way.
-SELECT m.*, page.available FROM (
+SELECT m.*, page.available, m.role <> 'system' AND m.id <= compacted.until AS compacted FROM (
     SELECT id, sum(page_bytes) OVER (ORDER BY id DESC) AS total,
            row_number() OVER (ORDER BY id DESC) AS number, count(*) OVER () AS available
     FROM (SELECT id, page_bytes FROM chat_messages
@@ -32,6 +35,9 @@ SELECT m.*, page.available FROM (
           ORDER BY id DESC LIMIT :limit + 1) last
 ) page
 JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+CROSS JOIN (
+    SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+) compacted
 WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;
 

@@ -86,6 +86,7 @@ WITH targets AS MATERIALIZED (
         turn_deadline_at = CASE WHEN crash_loop_error IS NULL THEN c.turn_deadline_at END,
         lapsed_worker_id = CASE WHEN reclaimed.reason = 'lease_expired' THEN c.worker_id END,
         lapsed_step = CASE WHEN reclaimed.reason = 'lease_expired' THEN c.committed_steps END,
+        compaction_request = CASE WHEN crash_loop_error IS NULL THEN c.compaction_request END,
         settled_part = c.settled_part + 1,
         stored_bytes = c.stored_bytes + COALESCE((
             SELECT pg_column_size(content) FROM closed_calls WHERE closed_calls.id = c.id), 0),

@@ -44,7 +44,7 @@ SELECT chat_columns(c), c.has_older, c.queue, c.batches, c.asked,
        m.cache_read_tokens AS message_cache_read_tokens,
        m.cache_write_tokens AS message_cache_write_tokens,
        m.reasoning_tokens AS message_reasoning_tokens, m.created_at AS message_created_at,
-       m.page_bytes AS message_page_bytes
+       m.page_bytes AS message_page_bytes, m.compacted AS message_compacted
 FROM (
     SELECT chat.*,
            EXISTS (SELECT FROM chat_messages m
@@ -70,7 +70,11 @@ FROM (
     FROM chat
 ) c
 FULL JOIN (
-    SELECT m.* FROM page JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+    SELECT m.*, m.role <> 'system' AND m.id <= compacted.until AS compacted
+    FROM page JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
+    CROSS JOIN (
+        SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+    ) compacted
 ) m ON false
 ORDER BY m.id NULLS FIRST;
 

@@ -7,19 +7,32 @@
 -- reader takes the parts of the next attempt for parts of this one.
 
 -- name: history
--- Read what the model is shown, oldest first. The first row has the tools of the chat and its open
--- tool calls, in their order.
+-- Read what the model is shown, in the order of ids. The first row has the tools of the chat and its
+-- open tool calls, in their order. Of what is compacted only the system prompt is read, which is at
+-- the beginning of the chat, so a chat costs what its messages since its summary do.
+WITH boundary AS MATERIALIZED (
+    SELECT COALESCE(max(covers_until), 0) AS id FROM chat_summaries WHERE chat_id = :chat_id
+), prompt_end AS MATERIALIZED (
+    SELECT id FROM chat_messages
+    WHERE chat_id = :chat_id AND role <> 'system' AND (SELECT id FROM boundary) > 0
+    ORDER BY id LIMIT 1
+)
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at,
-       page_bytes,
+       page_bytes, covers_until,
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
             THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools,
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
             THEN (SELECT jsonb_agg(to_jsonb(t) ORDER BY t.position) FROM chat_tool_calls t
                   WHERE t.chat_id = :chat_id AND t.completed_at IS NULL) END AS ledger
-FROM chat_messages
-WHERE chat_id = :chat_id AND superseded_version IS NULL AND NOT compacted
-  AND visibility IN ('both', 'model')
+FROM (
+    SELECT * FROM chat_messages WHERE chat_id = :chat_id AND id < (SELECT id FROM prompt_end)
+    UNION ALL
+    SELECT * FROM chat_messages
+    WHERE chat_id = :chat_id AND id > (SELECT id FROM boundary)
+      AND COALESCE(covers_until, id) >= (SELECT id FROM boundary)
+) shown
+WHERE superseded_version IS NULL AND visibility IN ('both', 'model')
 ORDER BY id;
 
 -- name: current
@@ -253,6 +266,7 @@ WITH snapshot AS MATERIALIZED (
         next_attempt_at = NULL,
         turn_deadline_at = NULL,
         queue_length = c.queue_length - CASE WHEN next_turn.status = 'waiting' THEN 0 ELSE 1 END,
+        compaction_request = CASE WHEN :from_status = 'running' THEN c.compaction_request END,
         request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
                                    THEN (SELECT request_traceparent FROM queue_head)
                                    ELSE c.request_traceparent END,
@@ -316,6 +330,64 @@ SELECT decision.outcome, chat_columns(updated),
        (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages,
        admitted.id AS admitted_id, admitted.version AS admitted_version
 FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true LEFT JOIN admitted ON true;
+
+-- name: compact
+-- Store a summary of the history up to `:covers_until` and the notice of it, or raise `pruned_through`
+-- without them. It is a step: attempts and recoveries start over. A request for a
+-- compaction is fulfilled, unless this only prunes.
+--
+-- No row of what is covered is written (chat_summaries). A chat whose interrupt was requested is
+-- not compacted.
+WITH updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        committed_steps = c.committed_steps + 1,
+        settled_part = GREATEST(:settled_part, c.settled_part + 1),
+        recoveries = 0,
+        attempts = 0,
+        next_attempt_at = NULL,
+        pruned_through = GREATEST(c.pruned_through, :pruned_through::bigint),
+        compaction_request = CASE WHEN :pruned_through::bigint IS NOT NULL
+                                  THEN c.compaction_request END,
+        input_tokens = c.input_tokens + used.input_tokens,
+        output_tokens = c.output_tokens + used.output_tokens,
+        cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,
+        cache_write_tokens = c.cache_write_tokens + used.cache_write_tokens,
+        reasoning_tokens = c.reasoning_tokens + used.reasoning_tokens,
+        stored_bytes = c.stored_bytes + pg_column_size(:messages::jsonb)
+    FROM chat_messages_usage(:messages) used
+    WHERE c.id = :chat_id AND c.worker_id = :worker_id AND c.epoch = :epoch
+      AND c.committed_steps = :step AND c.status = 'running'
+    RETURNING c.*
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, covers_until,
+                               model_config_id, finish_reason, input_tokens, output_tokens,
+                               cache_read_tokens, cache_write_tokens, reasoning_tokens)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
+           m.visibility, CASE WHEN m.visibility = 'model' THEN :covers_until::bigint END,
+           m.model_config_id, m.finish_reason, m.input_tokens, m.output_tokens,
+           m.cache_read_tokens, m.cache_write_tokens, m.reasoning_tokens
+    FROM updated, chat_message_rows(:messages) m
+    RETURNING *
+), deleted_parts AS (
+    DELETE FROM chat_parts p USING updated WHERE p.chat_id = updated.id
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, worker_id, data)
+    SELECT updated.id, updated.version, 'compact', updated.status, updated.epoch,
+           updated.worker_id,
+           jsonb_strip_nulls(jsonb_build_object(
+               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
+               'compacted_until', :covers_until::bigint,
+               'pruned_through', :pruned_through::bigint,
+               'settled_part', updated.settled_part))
+    FROM updated
+    RETURNING created_at, data
+)
+SELECT 'done' AS outcome, chat_columns(updated),
+       journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+       (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+FROM updated, journal_entry;
 
 -- name: record_retry
 -- Record that an attempt of a step failed and when the next is due, so that both outlive the
@@ -414,6 +486,7 @@ WITH locked AS MATERIALIZED (
         status = 'error',
         last_error = :last_error,
         last_error_detail = :last_error_detail,
+        compaction_request = NULL,
         worker_id = NULL,
         started_at = NULL,
         heartbeat_at = NULL,

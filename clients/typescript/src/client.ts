@@ -7,6 +7,7 @@ import type {
   Chat,
   ChatEvent,
   Content,
+  CompactChat,
   CreateChat,
   ForkChat,
   Explanation,
@@ -191,6 +192,13 @@ export class Chats {
   /** Clear the history, all but the system prompt. */
   clear(chatId: string, options: RequestOptions = {}): Promise<Chat> {
     return this.http.request("POST", apiPath("chats", chatId, "clear"), options);
+  }
+
+  /** Have a summary written that the model is shown in place of the history so far. */
+  compact(chatId: string, more: CompactChat & RequestOptions = {}): Promise<Chat> {
+    const { signal, idempotencyKey, ...body } = more;
+    const options = dropUndefined({ signal, idempotencyKey });
+    return this.http.request("POST", apiPath("chats", chatId, "compact"), { ...options, body });
   }
 
   /** Explain why the chat is in its state: its worker, its activity, and what it waits for. */

@@ -135,6 +135,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/compact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a summary written that stands for the history
+         * @description Have a summary written that stands for the history.
+         *
+         *     The model is shown it in place of the messages so far, and people still read every one. An idle chat
+         *     becomes `pending` for it. If its last turn failed, that is tried again afterwards. A busy chat is
+         *     compacted before its model is called next.
+         */
+        post: operations["compact_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/events": {
         parameters: {
             query?: never;
@@ -1218,7 +1242,7 @@ export interface components {
          * ChatEvent
          * @description An event of one chat's stream.
          */
-        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ActionAnswered"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["NoticesGiven"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
+        ChatEvent: components["schemas"]["Snapshot"] | components["schemas"]["StatusChanged"] | components["schemas"]["MessageStored"] | components["schemas"]["MessagePart"] | components["schemas"]["PreviewReset"] | components["schemas"]["HistoryReset"] | components["schemas"]["HistoryCompacted"] | components["schemas"]["QueueChanged"] | components["schemas"]["ActionRequired"] | components["schemas"]["ActionAnswered"] | components["schemas"]["ToolCallsChanged"] | components["schemas"]["NoticesGiven"] | components["schemas"]["RetryScheduled"] | components["schemas"]["TurnFailed"] | components["schemas"]["ChatUpdated"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
          * ChatListEvent
          * @description An event of the stream of all your chats.
@@ -1481,6 +1505,49 @@ export interface components {
              * @example search
              */
             tool_name: string;
+        };
+        /**
+         * CompactChat
+         * @description A summary of the history that the model is to be shown in its place.
+         * @example {
+         *       "instructions": "Keep the names of all files."
+         *     }
+         */
+        CompactChat: {
+            /**
+             * Instructions
+             * @description For the model that writes the summary: what it is to keep.
+             * @example Keep the names of all files.
+             */
+            instructions?: string | null;
+        };
+        /**
+         * CompactionPart
+         * @description A notice for people: the model is shown a summary in place of earlier messages from now on.
+         * @example {
+         *       "after_tokens": 21000,
+         *       "before_tokens": 98000,
+         *       "type": "compaction"
+         *     }
+         */
+        CompactionPart: {
+            /**
+             * After Tokens
+             * @description The same after it.
+             * @example 21000
+             */
+            after_tokens: number;
+            /**
+             * Before Tokens
+             * @description Size of what the model was shown before, about.
+             * @example 98000
+             */
+            before_tokens: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "compaction";
         };
         /**
          * Content
@@ -2062,6 +2129,50 @@ export interface components {
             status: "alive" | "ready";
         };
         /**
+         * HistoryCompacted
+         * @description A summary stands for messages, or no longer does. Those up to this id are `compacted`, and no others.
+         *
+         *     A system prompt never is. Nothing leaves the history that people are shown.
+         * @example {
+         *       "data": {
+         *         "compacted_until": 0
+         *       },
+         *       "event": "compaction",
+         *       "id": "3.1.4~1"
+         *     }
+         */
+        HistoryCompacted: {
+            data: components["schemas"]["HistoryCompactedData"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            event: "compaction";
+            /**
+             * Id
+             * @description Resume with this to get exactly the events that follow.
+             * @example 3.1.4~1
+             */
+            id: string;
+        };
+        /**
+         * HistoryCompactedData
+         * @description A summary stands for messages, or no longer does. Those up to this id are `compacted`, and no others.
+         *
+         *     A system prompt never is. Nothing leaves the history that people are shown.
+         * @example {
+         *       "compacted_until": 0
+         *     }
+         */
+        HistoryCompactedData: {
+            /**
+             * Compacted Until
+             * @description 0 if no message is.
+             * @example 0
+             */
+            compacted_until: number;
+        };
+        /**
          * HistoryReset
          * @description A message was edited, or the history cleared. Drop the messages from this id on, and the preview.
          * @example {
@@ -2288,6 +2399,7 @@ export interface components {
          * @description A message of a chat's history.
          * @example {
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "compacted": false,
          *       "content": [
          *         {
          *           "text": "Air scatters blue light more than red.",
@@ -2314,6 +2426,12 @@ export interface components {
              * Format: uuid
              */
             chat_id: string;
+            /**
+             * Compacted
+             * @description True if the model is shown a summary in place of this message.
+             * @example false
+             */
+            compacted: boolean;
             /**
              * Content
              * @example [
@@ -2365,6 +2483,7 @@ export interface components {
          *       "items": [
          *         {
          *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "compacted": false,
          *           "content": [
          *             {
          *               "text": "Air scatters blue light more than red.",
@@ -2431,6 +2550,7 @@ export interface components {
          * @example {
          *       "data": {
          *         "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "compacted": false,
          *         "content": [
          *           {
          *             "text": "Air scatters blue light more than red.",
@@ -2769,7 +2889,7 @@ export interface components {
          * Part
          * @description A part of a message. `type` tells them apart.
          */
-        Part: components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["NativeToolCallPart"] | components["schemas"]["NativeToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"];
+        Part: components["schemas"]["TextPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"] | components["schemas"]["NativeToolCallPart"] | components["schemas"]["NativeToolResultPart"] | components["schemas"]["SourcePart"] | components["schemas"]["FilePart"] | components["schemas"]["CompactionPart"];
         /**
          * PartDelta
          * @description A streamed piece of a part. `index` names the part.
@@ -2872,7 +2992,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_compact" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Decisions
              * @description The decisions that stand, of the code `already_answered`. Else it is left out.
@@ -3519,6 +3639,7 @@ export interface components {
          *         "messages": [
          *           {
          *             "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *             "compacted": false,
          *             "content": [
          *               {
          *                 "text": "Air scatters blue light more than red.",
@@ -3620,6 +3741,7 @@ export interface components {
          *       "messages": [
          *         {
          *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "compacted": false,
          *           "content": [
          *             {
          *               "text": "Air scatters blue light more than red.",
@@ -6669,6 +6791,291 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    compact_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompactChat"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Chat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_archived`: The chat is archived; unarchive it first.
+             *
+             *     * `nothing_to_compact`: The chat has no messages since its last summary, so there is nothing to compact.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_archived" | "nothing_to_compact";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Content Too Large.
+             *
+             *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "body_too_large";
+                        /** @constant */
+                        status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_active_chats" | "too_many_requests";
                         /** @constant */
                         status: 429;
                     };
