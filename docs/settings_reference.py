@@ -54,6 +54,8 @@ _EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "model": "gpt-5-mini",
             "context_limit": 400000,
             "max_output_tokens": 16000,
+            "compaction_percent": 80,
+            "compaction_model": "fast",
             "settings": {"temperature": 0.2},
             "native_tools": ["web_search"],
             "title_model": "fast",

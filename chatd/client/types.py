@@ -172,6 +172,7 @@ FailureKind: TypeAlias = Literal[
     "not_found",
     "invalid_request",
     "context_limit",
+    "context_overflow",
     "content_filter",
     "quota",
     "rate_limit",
@@ -192,7 +193,8 @@ FailureKind: TypeAlias = Literal[
 * ``permission``: the key may not use this model.
 * ``not_found``: the provider does not know the model.
 * ``invalid_request``: the provider rejects the request, or it cannot be sent.
-* ``context_limit``: the chat is too long for its model.
+* ``context_limit``: the provider says that the chat is too long for its model.
+* ``context_overflow``: the chat cannot be made so short that its model takes it.
 * ``content_filter``: the provider blocks the chat by its content filter.
 * ``quota``: the account has no quota or credit left.
 * ``rate_limit``: the provider limits the rate of requests.
@@ -412,6 +414,14 @@ class TextInput(TypedDict):
 
 Content: TypeAlias = str | list[TextInput | FileInput | StoredFileInput]
 """The content of a message to send: a text, or a list of parts."""
+
+
+ContextLimitSource: TypeAlias = Literal["configuration", "genai-prices"]
+"""Source of a model's ``context_limit``.
+
+* ``configuration``: the key ``context_limit`` of the model.
+* ``genai-prices``: the package of this name, which knows many models.
+"""
 
 
 class ServerTools(TypedDict):
@@ -874,6 +884,8 @@ class Model(TypedDict):
     """A model that chats may use."""
 
     context_limit: int | None
+    context_limit_source: ContextLimitSource | None
+    """Source of ``context_limit``. Null if it is not known."""
     default: bool
     id: str
     name: str

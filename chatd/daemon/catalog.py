@@ -1,6 +1,7 @@
 """The catalog of models, built from the settings."""
 
 from chatd.llm.catalog import Catalog, ModelConfig, ProviderConfig, build_catalog
+from chatd.llm.model_facts import ContextLimitSource
 from chatd.llm.native_tools import NativeTool
 from chatd.settings import ModelSettings, ProviderSettings, Settings
 from chatd.settings.models import NativeToolSettings
@@ -37,6 +38,11 @@ def model_configs(models: dict[str, ModelSettings]) -> list[ModelConfig]:
             provider=model.provider,
             model=model.model,
             context_limit=model.context_limit,
+            context_limit_source=(
+                None if model.context_limit is None else ContextLimitSource.CONFIGURATION
+            ),
+            compaction_percent=model.compaction_percent,
+            compaction_model=model.compaction_model,
             max_output_tokens=model.max_output_tokens,
             settings=model.settings,
             native_tools=[_native_tool(tool) for tool in model.native_tools],

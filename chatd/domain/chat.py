@@ -74,6 +74,9 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*[getattr(self, kind) + getattr(other, kind) for kind in self.__slots__])
+
     def by_kind(self) -> Mapping[str, int]:
         """Return the numbers by the names of their fields."""
         return {kind: getattr(self, kind) for kind in self.__slots__}

@@ -21,7 +21,8 @@ class FailureKind(StrEnum):
     * `permission`: the key may not use this model.
     * `not_found`: the provider does not know the model.
     * `invalid_request`: the provider rejects the request, or it cannot be sent.
-    * `context_limit`: the chat is too long for its model.
+    * `context_limit`: the provider says that the chat is too long for its model.
+    * `context_overflow`: the chat cannot be made so short that its model takes it.
     * `content_filter`: the provider blocks the chat by its content filter.
     * `quota`: the account has no quota or credit left.
     * `rate_limit`: the provider limits the rate of requests.
@@ -42,6 +43,7 @@ class FailureKind(StrEnum):
     NOT_FOUND = "not_found"
     INVALID_REQUEST = "invalid_request"
     CONTEXT_LIMIT = "context_limit"
+    CONTEXT_OVERFLOW = "context_overflow"
     CONTENT_FILTER = "content_filter"
     QUOTA = "quota"
     RATE_LIMIT = "rate_limit"
@@ -118,6 +120,12 @@ def database_failure() -> Failure:
         kind=FailureKind.TIMEOUT,
         message="The database took too long to read or store this chat, several times in a row.",
     )
+
+
+def unknown_model_failure() -> Failure:
+    """Return the failure of a chat whose model was removed from the configuration."""
+    message = "the chat's model is not configured on this server any more"
+    return Failure(kind=FailureKind.CONFIGURATION, message=message)
 
 
 def unknown_word_failure(word: str) -> Failure:

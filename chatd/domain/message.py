@@ -251,3 +251,9 @@ def interrupted_message(
 def text_of(content: Iterable[Part]) -> str:
     """Return the text that a person reads: all text parts, joined."""
     return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def covered_steps(message: Message | NewMessage) -> int:
+    """Return the number of responses of the current turn that a summary covers. 0: it is no summary."""
+    steps: int = message.content[-1].get("steps", 0) if message.content else 0
+    return steps

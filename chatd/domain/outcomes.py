@@ -26,6 +26,7 @@ class CallPurpose(StrEnum):
 
     ANSWER = "answer"
     TITLE = "title"
+    SUMMARY = "summary"
 
 
 class TitleOutcome(StrEnum):
@@ -106,3 +107,17 @@ class ToolOutcomeKind(StrEnum):
     NO_SUCH_TOOL = "no_such_tool"
     DENIED = "denied"
     """A rule denies it."""
+
+
+class CompactionOutcome(StrEnum):
+    """Outcome of a compaction, or of one try to summarize."""
+
+    PRUNED = "pruned"
+    """Old results of tools are shown as one line each."""
+    SUMMARIZED = "summarized"
+    REFUSED = "refused"
+    """The summary was too long, or the request for it was."""
+    NOTHING = "nothing"
+    """A caller asked for it, and there was nothing to cover."""
+    FAILED = "failed"
+    """The turn failed, because nothing made the chat short enough."""

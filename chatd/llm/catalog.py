@@ -6,7 +6,7 @@ connections.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -14,7 +14,9 @@ import anyio
 import structlog
 
 from chatd.domain.errors import ModelNotFound
+from chatd.llm.context_window import ContextWindow
 from chatd.llm.errors import ProviderConfigError
+from chatd.llm.model_facts import ContextLimitSource, ModelName, known_context_limits
 from chatd.llm.native_tools import NativeTool
 from chatd.llm.provider import Provider
 from chatd.llm.scripted.provider import ScriptedProvider
@@ -39,7 +41,8 @@ class ModelConfig:
     provider: str
     model: str
     context_limit: int | None = None
-    """Tokens that fit into one call, request and response together. Shown by the API."""
+    """Tokens that fit into one call, request and response together. None: that is not known."""
+    context_limit_source: ContextLimitSource | None = None
     max_output_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Passed to the provider unchanged, such as ``temperature``."""
@@ -47,13 +50,27 @@ class ModelConfig:
     """The tools that the provider runs itself while this model answers."""
     title_model: str | None = None
     """Name of the model that writes the titles of this one's chats. None: none does."""
+    compaction_percent: int = 80
+    """Share of its window up to which chats fill it. 0: they are compacted only on request."""
+    compaction_model: str | None = None
+    """Name of the model that writes the summaries. None: the model itself."""
     default: bool = False
 
     id: UUID = field(init=False)
     """Derived from the name: the same in every process and for ever."""
+    window: ContextWindow | None = field(init=False)
+    """None: the size of its context is not known."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", uuid5(MODEL_ID_NAMESPACE, self.name))
+        window = None
+        if self.context_limit is not None:
+            window = ContextWindow.of(
+                self.context_limit,
+                max_output_tokens=self.max_output_tokens,
+                percent=self.compaction_percent,
+            )
+        object.__setattr__(self, "window", window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +89,15 @@ class ProviderConfig:
 class Catalog:
     """Models, each with its provider."""
 
-    def __init__(self, *, models: Iterable[ModelConfig], providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self,
+        *,
+        models: Iterable[ModelConfig],
+        providers: Mapping[str, Provider],
+        endpoints: Mapping[str, ProviderConfig] | None = None,
+    ) -> None:
         self._models = {model.name: model for model in models}
+        self._endpoints = endpoints or {}
         self._ids = {model.id: model for model in self._models.values()}
         self._providers = dict(providers)
         for model in self._models.values():
@@ -84,6 +108,9 @@ class Catalog:
             if model.title_model is not None and model.title_model not in self._models:
                 problem = f"there is no model {model.title_model!r}; configured: {', '.join(self._models)}"
                 raise ProviderConfigError(f"models.{model.name}.title_model", problem)
+            if model.compaction_model not in {None, *self._models}:
+                problem = f"there is no model {model.compaction_model!r}"
+                raise ProviderConfigError(f"models.{model.name}.compaction_model", problem)
         self._default = _default_model(self._models.values())
         self._use_count = 0
         self._unused: anyio.Event | None = None
@@ -115,9 +142,26 @@ class Catalog:
         return self._providers[model.provider]
 
     async def warm(self) -> None:
-        """Warm up every provider that has a model. See ``Provider.warm``."""
+        """Warm up every provider that has a model (``Provider.warm``), and look up facts about models."""
         for name in {model.provider for model in self._models.values()}:
             await self._providers[name].warm()
+        await self._learn_context_limits()
+
+    async def _learn_context_limits(self) -> None:
+        unknown = [
+            ModelName(model.name, model.model, endpoint.kind, endpoint.base_url)
+            for model in self._models.values()
+            if model.context_limit is None and (endpoint := self._endpoints.get(model.provider))
+        ]
+        for name, limit in (await known_context_limits(unknown)).items():
+            known = replace(
+                self._models[name],
+                context_limit=limit,
+                context_limit_source=ContextLimitSource.PRICE_LIST,
+            )
+            self._models[name] = self._ids[known.id] = known
+            if self._default.name == name:
+                self._default = known
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -155,7 +199,7 @@ def build_catalog(*, providers: Iterable[ProviderConfig], models: Iterable[Model
     """Build the providers and the catalog. Raise ``ProviderConfigError``, which names the key."""
     configs, models = {config.name: config for config in providers}, tuple(models)
     built = {name: _build_provider(config) for name, config in configs.items()}
-    catalog = Catalog(models=models, providers=built)
+    catalog = Catalog(models=models, providers=built, endpoints=configs)
     for model in models:
         kind = PROVIDER_KINDS[configs[model.provider].kind]
         for problem in filter(None, map(kind.native_tool_problem, model.native_tools)):

@@ -63,6 +63,8 @@ class ModelRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] = ()
     native_tools: Sequence[NativeTool] = ()
+    writes_summary: bool = False
+    """True if the answer is a summary, for which the least effort is enough."""
     on_bytes: Callable[[], None] = field(default=_ignore_bytes, repr=False, compare=False)
     read_files: ReadFiles = field(default=read_no_files, repr=False, compare=False)
 

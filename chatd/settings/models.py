@@ -93,9 +93,15 @@ class ModelSettings(Section):
     model: NonEmptyText
     """Name that the provider has for it."""
     context_limit: PositiveInt | None = None
-    """Size of its context in tokens, for clients to read."""
+    """Size of its context in tokens, request and answer together. Not set: as the package genai-prices
+    has it, if it knows the model."""
     max_output_tokens: PositiveInt | None = None
     """Maximum tokens of one response. Not set: the provider decides."""
+    compaction_percent: int = Field(80, ge=0, le=100)
+    """Chats are compacted once their next request takes this share of its context, without the space for
+    the answer. 0: never by themselves."""
+    compaction_model: NonEmptyText | None = None
+    """Name of the model that writes the summaries of its chats. Not set: itself."""
     settings: JsonTable = Field({})
     """Additional settings of each call, such as temperature."""
     native_tools: NativeTools = Field([])

@@ -227,6 +227,8 @@ class TurnSettings(Section):
     """Time after which a model call is aborted if its provider sends nothing, not even a ping."""
     model_call_timeout_seconds: PositiveFloat = 600
     """Time limit for one model call."""
+    compaction_timeout_seconds: PositiveFloat = 120
+    """Time limit for writing the summary of a chat that has become too long for its model."""
     timeout_seconds: PositiveFloat = 3600
     """Time limit for the whole turn."""
     client_tool_timeout_seconds: PositiveFloat = 300

@@ -25,10 +25,24 @@ class ToolOutputs:
         self._database = database
 
     async def read(
-        self, chat_id: UUID, tool_call_id: str, *, offset: int, length: int
+        self,
+        chat_id: UUID,
+        tool_call_id: str,
+        *,
+        message_id: int | None = None,
+        offset: int,
+        length: int,
     ) -> OutputSpan | None:
-        """Return a span of an output of a chat. None: the chat has none of this call any more."""
+        """Return a span of an output of a chat: that in a message, or the latest of this call.
+
+        None: the chat has none of this call any more.
+        """
         row = await self._database.fetchrow(
-            _Q["read"], chat_id=chat_id, tool_call_id=tool_call_id, offset=offset, length=length
+            _Q["read"],
+            chat_id=chat_id,
+            tool_call_id=tool_call_id,
+            message_id=message_id,
+            offset=offset,
+            length=length,
         )
         return None if row is None else OutputSpan(**row)

@@ -143,10 +143,18 @@ class Turns:
         return await self._files.read(chat_id, spans)
 
     async def read_output(
-        self, chat_id: UUID, tool_call_id: str, *, offset: int, length: int
+        self,
+        chat_id: UUID,
+        tool_call_id: str,
+        *,
+        message_id: int | None = None,
+        offset: int,
+        length: int,
     ) -> OutputSpan | None:
-        """Return a span of an output of the chat's tools. None: no more of it is kept than its result."""
-        return await self._outputs.read(chat_id, tool_call_id, offset=offset, length=length)
+        """Return a span of an output of the chat's tools. None: nothing of it is kept."""
+        return await self._outputs.read(
+            chat_id, tool_call_id, message_id=message_id, offset=offset, length=length
+        )
 
     async def current(self, chat_id: UUID) -> Chat | None:
         """Return the chat as it is now, whichever worker has it. None: it was deleted."""

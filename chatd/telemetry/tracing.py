@@ -7,6 +7,7 @@
        ├─ client tools                    the time in which the client ran its tools
        ├─ store history | commit_step …   the time of reading and storing
        ├─ execute_tool NAME               one call of a tool that the server runs
+       ├─ compaction                      one need of a compaction, with its calls and its store
        └─ chat MODEL                      one model call
 
 The turn of a takeover is in the same trace and linked to the claim of the worker that died, whose own turn
@@ -148,6 +149,14 @@ def model_call_span(
     if max_tokens is not None:
         attributes["gen_ai.request.max_tokens"] = max_tokens
     return _span(f"chat {model}", SpanKind.CLIENT, attributes)
+
+
+def compaction_span(chat: Chat, *, reason: str) -> AbstractContextManager[Span]:
+    """Return the span of a compaction."""
+    if _tracer is None:
+        return _NOOP_SPAN
+    attributes = {_CONVERSATION_ID: str(chat.id), "chatd.reason": reason}
+    return _span("compaction", SpanKind.INTERNAL, attributes)
 
 
 def tool_span(chat: Chat, *, tool: str, call_id: str) -> AbstractContextManager[Span]:

@@ -5,13 +5,28 @@ from typing import Final
 from chatd.domain.answer import Decision
 from chatd.domain.chat import Usage
 from chatd.domain.failure import FailureKind
-from chatd.domain.outcomes import CallPurpose, TitleOutcome, ToolOutcomeKind, TurnOutcome
+from chatd.domain.outcomes import (
+    CallPurpose,
+    CompactionOutcome,
+    TitleOutcome,
+    ToolOutcomeKind,
+    TurnOutcome,
+)
 from chatd.domain.tool_call import Executor
 from chatd.telemetry.instruments import Counter, Histogram
 
-PHASES: Final = ("pending", "first_part", "streaming", "client", "storing", "backoff")
+PHASES: Final = (
+    "pending",
+    "first_part",
+    "streaming",
+    "client",
+    "storing",
+    "backoff",
+    "compaction",
+)
 """Phases of a turn's time: pending before the claim; until the first part; while parts stream; while the
-client runs its tools; while history is read and steps are stored; between two attempts."""
+client runs its tools; while history is read and steps are stored; between two attempts; while the chat is
+compacted."""
 
 TOKEN_KINDS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _FAILURE_KINDS: Final = tuple(FailureKind)
@@ -79,6 +94,11 @@ class TurnMetrics:
             "chatd_titles_total",
             "Titles that models were to write, by outcome.",
             outcome=tuple(TitleOutcome),
+        )
+        self.compactions = Counter(
+            "chatd_compactions_total",
+            "Compactions of chats, by outcome. One that fails counts each refused summary, too.",
+            outcome=tuple(CompactionOutcome),
         )
         self.tool_calls = Counter(
             "chatd_tool_calls_total",

@@ -12,6 +12,8 @@ class TurnLimits:
     """Longest silence of a model's stream."""
     model_call_timeout_seconds: float
     """Longest duration of one model call."""
+    compaction_timeout_seconds: float = 120.0
+    """Longest duration of the call that writes a summary."""
     timeout_seconds: float
     """Longest duration of the turn."""
     client_tool_timeout_seconds: float

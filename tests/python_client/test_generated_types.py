@@ -50,6 +50,7 @@ def test_vocabularies_are_those_of_the_document() -> None:
     assert named.keys() == words | {
         "CallPolicy",
         "CallState",
+        "ContextLimitSource",
         "Decision",
         "Executor",
         "Permission",

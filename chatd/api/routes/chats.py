@@ -297,6 +297,7 @@ async def list_models(_caller: Caller, context: Context) -> Page[Model]:
                 name=model.name,
                 provider=model.provider,
                 context_limit=model.context_limit,
+                context_limit_source=model.context_limit_source,
                 default=model is default,
             )
             for model in context.catalog.models

@@ -37,6 +37,7 @@ from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
 from chatd.domain.permission import Permission, PermissionMode
+from chatd.llm.model_facts import ContextLimitSource
 
 MessageId = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
 """The id of a message, stored or queued."""
@@ -323,6 +324,9 @@ class Model(BaseModel):
     name: str = Field(examples=["fast"])
     provider: str = Field(examples=["anthropic"])
     context_limit: int | None = Field(examples=[200_000])
+    context_limit_source: ContextLimitSource | None = Field(
+        description="Source of `context_limit`. Null if it is not known."
+    )
     default: bool = Field(examples=[True])
 
 

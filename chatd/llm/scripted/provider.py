@@ -17,7 +17,8 @@ from uuid import UUID
 import anyio
 import anyio.lowlevel
 
-from chatd.domain.message import Part, Role, text_of
+from chatd.domain.message import Part, Role, covered_steps, text_of
+from chatd.domain.request_size import message_tokens
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.llm.scripted.rendering import (
     ScriptContext,
@@ -26,8 +27,10 @@ from chatd.llm.scripted.rendering import (
     part_type,
     step_deltas,
 )
-from chatd.llm.scripted.script import DEFAULT_SCRIPT, Finish, Script, Step
+from chatd.llm.scripted.script import DEFAULT_SCRIPT, SUMMARY_SCRIPT, Finish, Script, Step
 
+SUMMARY = "summary"
+"""Name of the script that is played for a summary."""
 _MARKER = re.compile(r"\[\[([\w-]+)\]\]")
 _MAX_COUNTED_HISTORIES = 10_000
 """Number of histories whose attempts are counted. The oldest is dropped first."""
@@ -94,12 +97,16 @@ class ScriptedProvider:
         text, call = "", 1
         for message in reversed(request.messages):
             if message.role is Role.USER:
-                text = text_of(message.content)
+                # In the middle of a turn, a summary ends with the message that is being answered.
+                text = text_of(message.content[-1:] if message.covers_until else message.content)
+                call += covered_steps(message)
                 break
             call += message.role is Role.ASSISTANT
         turn = [message.role for message in request.messages].count(Role.USER)
         script = self._script
-        if "[[" in text:
+        if request.writes_summary:
+            script, text = self._scripts.get(SUMMARY, SUMMARY_SCRIPT), ""
+        elif "[[" in text:
             marker = _MARKER.search(text)
             script = self._scripts.get(marker[1], script) if marker else script
             text = _MARKER.sub("", text).strip()
@@ -112,6 +119,7 @@ class ScriptedProvider:
             turn=turn,
             result=_tool_results(request),
             result_of=partial(_result_of, request),
+            tokens=_tokens_for(script, request),
         )
 
     def _count_attempt(self, request: ModelRequest) -> int:
@@ -124,6 +132,13 @@ class ScriptedProvider:
         if len(self._attempts) > _MAX_COUNTED_HISTORIES:
             self._attempts.popitem(last=False)
         return attempt
+
+
+def _tokens_for(script: Script, request: ModelRequest) -> int | None:
+    """Return the tokens of the request, if the script plays a model with a window."""
+    if all(step.above_tokens is None for step in script):
+        return None
+    return sum(map(message_tokens, request.messages))
 
 
 def _tool_results(request: ModelRequest) -> str:

@@ -40,6 +40,8 @@ class ScriptContext:
     call: int
     turn: int
     result: str = ""
+    tokens: int | None = None
+    """The tokens of the request, about. None: no step of the script asks for them."""
     result_of: Callable[[str], Any] = _no_result
     """Function that returns the result of an earlier call of the chat, by its id. None: there is none."""
 
@@ -49,6 +51,7 @@ class ScriptContext:
             (step.attempts is None or self.attempt in step.attempts)
             and (step.calls is None or self.call in step.calls)
             and (step.turns is None or self.turn in step.turns)
+            and (step.above_tokens is None or (self.tokens or 0) > step.above_tokens)
         )
 
     def render(self, template: str, *, index: int = 0) -> str:
@@ -141,8 +144,10 @@ def exception_for(error: Error) -> Exception:
 
 
 def finished_delta(finish: Finish, context: ScriptContext, *, delta_count: int) -> Finished:
-    """Return the end, with estimated tokens unless given: four characters each, one per delta."""
-    estimated_input = len(context.message) // 4 + 1
+    """Return the end, with estimated tokens unless given. The output has one per delta."""
+    estimated_input = (
+        len(context.message) // 4 + 1 if context.tokens is None else max(context.tokens, 1)
+    )
     usage = Usage(
         input_tokens=estimated_input if finish.input_tokens is None else finish.input_tokens,
         output_tokens=delta_count if finish.output_tokens is None else finish.output_tokens,

@@ -11,8 +11,13 @@
     chunks = 5
     delay_seconds = 0.02
 
+    [[providers.fake.script]]               # a model with a small window
+    error = { status = 400, code = "context_length_exceeded" }
+    above_tokens = 4000
+
 A step does one thing. ``attempts``, ``calls`` and ``turns`` limit when it is played: at which attempts of
-the same model call, at which model calls of the turn, at which turns of the chat, all counted from 1. A
+the same model call, at which model calls of the turn, at which turns of the chat, all counted from 1.
+``above_tokens`` limits it to requests that have more tokens, about. A
 script without ``finish`` ends with the reason ``stop``, or ``tool_call`` after a tool call.
 """
 
@@ -108,6 +113,7 @@ class Step(_Strict):
     attempts: frozenset[int] | None = None
     calls: frozenset[int] | None = None
     turns: frozenset[int] | None = None
+    above_tokens: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _check_one_action(self) -> Self:
@@ -128,6 +134,13 @@ DEFAULT_SCRIPT: Script = (
     ),
 )
 """Script that is played if none is configured. It is enough for a demo."""
+
+SUMMARY_SCRIPT: Script = (
+    Step(
+        text="## State now\nThe scripted model has read the chat so far, and remembers nothing of it."
+    ),
+)
+"""Script that is played for a summary, unless there is one of the name ``summary``."""
 
 _SCRIPT_ADAPTER: TypeAdapter[Script] = TypeAdapter(Script)
 

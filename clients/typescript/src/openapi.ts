@@ -1555,6 +1555,15 @@ export interface components {
          */
         Content: string | (components["schemas"]["TextInput"] | components["schemas"]["FileInput"] | components["schemas"]["StoredFileInput"])[];
         /**
+         * ContextLimitSource
+         * @description Source of a model's `context_limit`.
+         *
+         *     * `configuration`: the key `context_limit` of the model.
+         *     * `genai-prices`: the package of this name, which knows many models.
+         * @enum {string}
+         */
+        ContextLimitSource: "configuration" | "genai-prices";
+        /**
          * CreateChat
          * @description A new chat, with its first message or without one.
          * @example {
@@ -1924,7 +1933,8 @@ export interface components {
          *     * `permission`: the key may not use this model.
          *     * `not_found`: the provider does not know the model.
          *     * `invalid_request`: the provider rejects the request, or it cannot be sent.
-         *     * `context_limit`: the chat is too long for its model.
+         *     * `context_limit`: the provider says that the chat is too long for its model.
+         *     * `context_overflow`: the chat cannot be made so short that its model takes it.
          *     * `content_filter`: the provider blocks the chat by its content filter.
          *     * `quota`: the account has no quota or credit left.
          *     * `rate_limit`: the provider limits the rate of requests.
@@ -1940,7 +1950,7 @@ export interface components {
          *     * `panic`: a bug in chatd.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "context_overflow" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
         /**
          * FieldProblem
          * @description A mistake in a request, and its place.
@@ -2593,6 +2603,7 @@ export interface components {
          * @description A model that chats may use.
          * @example {
          *       "context_limit": 200000,
+         *       "context_limit_source": null,
          *       "default": true,
          *       "id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
          *       "name": "fast",
@@ -2605,6 +2616,8 @@ export interface components {
              * @example 200000
              */
             context_limit: number | null;
+            /** @description Source of `context_limit`. Null if it is not known. */
+            context_limit_source: components["schemas"]["ContextLimitSource"] | null;
             /**
              * Default
              * @example true
@@ -2634,6 +2647,7 @@ export interface components {
          *       "items": [
          *         {
          *           "context_limit": 200000,
+         *           "context_limit_source": null,
          *           "default": true,
          *           "id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
          *           "name": "fast",
