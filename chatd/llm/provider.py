@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from chatd.domain.chat import Usage
 from chatd.domain.files import ReadFiles, read_no_files
 from chatd.domain.message import Message, Part
+from chatd.domain.outcomes import CallPurpose
 from chatd.llm.native_tools import NativeTool
 
 
@@ -63,8 +64,7 @@ class ModelRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] = ()
     native_tools: Sequence[NativeTool] = ()
-    writes_summary: bool = False
-    """True if the answer is a summary, for which the least effort is enough."""
+    purpose: CallPurpose = CallPurpose.ANSWER
     on_bytes: Callable[[], None] = field(default=_ignore_bytes, repr=False, compare=False)
     read_files: ReadFiles = field(default=read_no_files, repr=False, compare=False)
 

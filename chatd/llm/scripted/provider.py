@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from chatd.domain.message import Part, Role, covered_steps, text_of
+from chatd.domain.outcomes import CallPurpose
 from chatd.domain.request_size import message_tokens
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.llm.scripted.rendering import (
@@ -104,7 +105,7 @@ class ScriptedProvider:
             call += message.role is Role.ASSISTANT
         turn = [message.role for message in request.messages].count(Role.USER)
         script = self._script
-        if request.writes_summary:
+        if request.purpose is CallPurpose.SUMMARY:
             script, text = self._scripts.get(SUMMARY, SUMMARY_SCRIPT), ""
         elif "[[" in text:
             marker = _MARKER.search(text)

@@ -39,8 +39,6 @@ object that may hold nothing.
 """
 MAX_TEXT_LENGTH = 16 * 1024 * 1024
 """Most characters of one request. To encode them blocks the event loop, and no model takes so many."""
-_EFFORT = re.compile("thinking|reasoning|effort")
-"""Names of settings that say how much a model thinks."""
 NO_THINKING_TAGS = ("", "")
 """Tags that no text holds. pydantic-ai would take ``<think>`` anywhere in an answer for reasoning."""
 
@@ -132,9 +130,6 @@ class ProviderClient:
                 f"settings.{key}", f"model {request.model!r} has no such setting"
             )
         settings = dict(request.settings)
-        if request.writes_summary:
-            settings = {key: settings[key] for key in settings if not _EFFORT.search(key)}
-            settings["thinking"] = False  # or as little as the model can
         if request.max_output_tokens is not None:
             settings["max_tokens"] = request.max_output_tokens
         return cast("ModelSettings", settings)
