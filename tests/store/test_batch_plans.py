@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
+import pytest
 from support.factories import MODEL, OWNER, WORKER, insert_models
-from support.query_plans import BOTH, indexes, kinds, nodes, plan, scanned
+from support.query_plans import indexes, kinds, nodes, plan, scanned
 
 from chatd.store.database import Database
 from chatd.store.files import file_parameters
@@ -17,9 +18,18 @@ ANALYZE chats
 """Chats of an idle system: the index of leased chats is empty, and seems the cheapest."""
 
 
-@BOTH
-async def test_batches_find_each_chat_by_its_id(database: Database, generic: bool) -> None:
-    """Not by the worker, which would read all chats that it has for each that is looked for."""
+@pytest.mark.parametrize(
+    ("fill", "generic"),
+    [(FILL, False), (FILL, True), ("SELECT", True)],
+    ids=["custom", "generic", "generic, of an empty table"],
+)
+async def test_batches_find_each_chat_by_its_id(
+    database: Database, fill: str, generic: bool
+) -> None:
+    """Not by the worker or the owner, whose chats would all be read for each that is looked for.
+
+    A connection keeps the generic plan of an empty table while that grows, until it is analyzed.
+    """
     await insert_models(database)
     chats = [UUID(int=number) for number in range(16)]
     nothing = [None] * len(chats)
@@ -60,10 +70,12 @@ async def test_batches_find_each_chat_by_its_id(database: Database, generic: boo
     }
     asks = {("turns", "finish_turn"): ends, ("claims", "send_and_claim"): messages}
     async with database.dedicated_connection() as filled:
-        await filled.execute(FILL)
+        await filled.execute(fill)
         for (file, name), values in asks.items():
             result = await plan(filled, file, name, **values, generic=generic)
             assert "chats" not in scanned(result), name
+            found_by = {index for index in indexes(result) if index.startswith("chats_")}
+            assert found_by - {"chats_held_idx"} == {"chats_pkey"}, name
             locks = [node for node in nodes(result) if node["Node Type"] == "LockRows"]
-            assert [indexes(lock) for lock in locks] == [{"chats_pkey"}], name
+            assert [kinds(lock) for lock in locks] == [{"LockRows", "Tid Scan"}], name
             assert "Memoize" not in kinds(result), "it would admit one held chat for several turns"

@@ -150,7 +150,9 @@ FROM seen LEFT JOIN (
 -- `:advance` is that of `claim`, whose line holds no chat. All rounds begin where the line was.
 --
 -- The arrays stand in a CTE, so that one plan serves any number of messages. A chat that has
--- changed since the statement began, `seen`, is passed by like one that is locked.
+-- changed since the statement began, `seen`, is passed by like one that is locked. So a chat is
+-- looked up once, and then found at its place. By any of its columns a plan that was made for an
+-- empty table would read all chats, or all of the owner, for as long as the connection lives.
 --
 -- The result has the message as it was given, and the update's moment for all that it stored: joins
 -- with what was inserted cost more than the inserts.
@@ -166,7 +168,7 @@ WITH parameters AS MATERIALIZED (
            :idempotency_keys::text[] AS idempotency_keys,
            :request_hashes::bytea[] AS request_hashes
 ), message AS MATERIALIZED (
-    SELECT m.*, m.json_text::jsonb AS content, seen.version AS seen_version,
+    SELECT m.*, m.json_text::jsonb AS content, seen.*,
            pg_column_size(m.json_text::jsonb)
            + chat_new_file_bytes(m.chat_id, :file_ids, :file_data) AS bytes
     FROM parameters, unnest(
@@ -176,14 +178,16 @@ WITH parameters AS MATERIALIZED (
     ) AS m (chat_id, owner_id, json_text, first_words, model_config_id, request_traceparent,
             new_claim_traceparent, actor_owner_id, actor_token_id, idempotency_owner,
             idempotency_key, request_hash)
-    JOIN chats seen ON seen.id = m.chat_id
+    CROSS JOIN LATERAL (
+        SELECT version AS seen_version, ctid AS place FROM chats WHERE id = m.chat_id LIMIT 1
+    ) seen
     ORDER BY m.chat_id
 ), locked AS MATERIALIZED (
     SELECT message.*, chat.* FROM message CROSS JOIN LATERAL (
         SELECT c.version, c.stored_bytes, c.settled_part, c.claim_traceparent,
                c.title = '' AND c.title_by = 'words' AND message.first_words <> '' AS gives_title
         FROM chats c
-        WHERE c.id = message.chat_id AND c.version = message.seen_version
+        WHERE c.ctid = message.place AND c.version = message.seen_version
           AND c.owner_id = message.owner_id
           AND c.status IN ('waiting', 'error') AND c.queue_length = 0 AND NOT c.archived
           AND COALESCE(message.model_config_id, c.last_model_config_id) = ANY(:models::uuid[])
@@ -237,7 +241,7 @@ WITH parameters AS MATERIALIZED (
                                  THEN c.claim_traceparent ELSE new.new_claim_traceparent END,
         last_model_config_id = COALESCE(new.model_config_id, c.last_model_config_id),
         stored_bytes = c.stored_bytes + new.bytes
-    FROM new WHERE c.id = new.chat_id
+    FROM new WHERE c.ctid = new.place
     RETURNING c.*, new.content, new.actor_owner_id, new.actor_token_id,
               jsonb_build_object(
                   'messages', jsonb_build_array(chat_message_id(c.version - 1, 2)),

@@ -131,7 +131,8 @@ FROM updated, journal_entry;
 --
 -- The arrays stand in a CTE, so that one plan serves any number of turns. A chat that has changed
 -- since the statement began, `seen`, is passed by like one that is locked: an UPDATE checks
--- constraints on the row of its snapshot. It is found by its id, never by its worker.
+-- constraints on the row of its snapshot. So a chat is looked up once, and then found at its place
+-- (`send_and_claim`).
 --
 -- The result has the messages as they were given, and the update's moment for all that it stored:
 -- joins with what was inserted cost more than the inserts.
@@ -141,16 +142,19 @@ WITH parameters AS MATERIALIZED (
            :settled_parts::bigint[] AS settled_parts, :messages::text[] AS messages
 ), turn AS MATERIALIZED (
     SELECT t.*, t.json_text::jsonb AS messages, pg_column_size(t.json_text::jsonb) AS bytes,
-           seen.version AS seen_version
+           seen.*
     FROM parameters, unnest(chat_ids, worker_ids, epochs, steps, settled_parts, messages)
          AS t (chat_id, worker_id, epoch, step, settled_part, json_text)
-    JOIN chats seen ON seen.id = t.chat_id
+    CROSS JOIN LATERAL (
+        SELECT version AS seen_version, ctid AS place FROM chats WHERE id = t.chat_id LIMIT 1
+    ) seen
     ORDER BY t.chat_id
+    LIMIT cardinality(:chat_ids)  -- all of them, which PostgreSQL takes for few
 ), ending AS MATERIALIZED (
     SELECT turn.* FROM turn CROSS JOIN LATERAL (
         SELECT FROM chats c
-        WHERE c.id = turn.chat_id AND c.version = turn.seen_version
-          AND c.worker_id IS NOT DISTINCT FROM turn.worker_id AND c.epoch = turn.epoch
+        WHERE c.ctid = turn.place AND c.version = turn.seen_version
+          AND c.worker_id = turn.worker_id AND c.epoch = turn.epoch
           AND c.committed_steps = turn.step AND c.status = 'running' AND c.queue_length = 0
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
@@ -176,7 +180,7 @@ WITH parameters AS MATERIALIZED (
         stored_bytes = c.stored_bytes + ending.bytes
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
     FROM ending, chat_messages_usage(ending.messages) used
-    WHERE c.id = ending.chat_id
+    WHERE c.ctid = ending.place
     RETURNING c.*, ending.worker_id AS ended_worker_id, ending.messages, ending.bytes,
               jsonb_strip_nulls(jsonb_build_object(
                   'messages', (SELECT jsonb_agg(chat_message_id(c.version, n) ORDER BY n)
