@@ -48,6 +48,7 @@ async def test_batches_find_each_chat_by_its_id(
         "chat_ids": chats,
         "owner_ids": [OWNER] * len(chats),
         "contents": ["[]"] * len(chats),
+        "first_words": [""] * len(chats),
         **dict.fromkeys(
             (
                 "model_config_ids",
