@@ -84,7 +84,7 @@ CREATE TABLE chats (
     heartbeat_at          timestamptz,                -- the same; after activity, so that WAL is short
     pending_since         timestamptz,                -- since when, or from when, it may be claimed
     round                 bigint NOT NULL DEFAULT 0,  -- pending chats are claimed in this order
-    action_deadline       timestamptz,                -- how long the client may run its tools
+    action_deadline       timestamptz,                -- how long it waits for answers, or chats
     epoch                 bigint NOT NULL DEFAULT 0 CHECK (epoch >= 0),
     version               bigint NOT NULL DEFAULT 1 CHECK (version >= 1),
     committed_steps       bigint NOT NULL DEFAULT 0 CHECK (committed_steps >= 0),
@@ -116,7 +116,8 @@ CREATE TABLE chats (
     updated_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     CONSTRAINT chats_status_known CHECK (
-        status IN ('waiting', 'pending', 'running', 'interrupting', 'requires_action', 'error')),
+        status IN ('waiting', 'pending', 'running', 'interrupting', 'requires_action', 'parked',
+                   'error')),
     CONSTRAINT chats_lease_columns CHECK (
         CASE WHEN status IN ('running', 'interrupting')
              THEN worker_id IS NOT NULL AND started_at IS NOT NULL AND heartbeat_at IS NOT NULL
@@ -128,7 +129,7 @@ CREATE TABLE chats (
     CONSTRAINT chats_held_only_pending CHECK (NOT held OR status = 'pending'),
     CONSTRAINT chats_pending_since_set CHECK ((status = 'pending') = (pending_since IS NOT NULL)),
     CONSTRAINT chats_action_has_deadline CHECK (
-        (status = 'requires_action') = (action_deadline IS NOT NULL)),
+        (status IN ('requires_action', 'parked')) = (action_deadline IS NOT NULL)),
     CONSTRAINT chats_archived_only_idle CHECK (NOT archived OR status IN ('waiting', 'error')),
     CONSTRAINT chats_waiting_without_queue CHECK (status <> 'waiting' OR queue_length = 0),
     CONSTRAINT chats_retry_only_in_turn CHECK (
@@ -159,14 +160,22 @@ CREATE INDEX chats_oldest_idx ON chats (last_model_config_id, pending_since)
 CREATE INDEX chats_returned_idx ON chats (last_model_config_id, recoveries, pending_since)
     WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL);
 -- Pending chats beyond limits.max_running_per_owner, which no claim sees.
-CREATE INDEX chats_held_idx ON chats (owner_id, round, pending_since) WHERE held;
+CREATE INDEX chats_held_idx ON chats (owner_id, round, pending_since) INCLUDE (parent_chat_id)
+    WHERE held;
 -- The few chats that are leased: those of one worker, and the workers that hold any.
 CREATE INDEX chats_leased_idx ON chats (worker_id) WHERE worker_id IS NOT NULL;
 -- The reaper looks every second for the chat whose client has the earliest deadline.
 CREATE INDEX chats_action_deadline_idx ON chats (action_deadline) WHERE status = 'requires_action';
--- Counting an owner's active chats against its limit, and finding the last round of them.
+-- The few chats that wait for others: those whose wait is over, and a page of all of them.
+CREATE INDEX chats_parked_idx ON chats (action_deadline, id) WHERE status = 'parked';
+-- Counting an owner's active chats against its limit, and finding the last round of them. Chats that
+-- others started stand apart, since they do not count.
 CREATE INDEX chats_active_idx ON chats (owner_id, round)
-    WHERE NOT held AND status IN ('pending', 'running', 'interrupting', 'requires_action');
+    WHERE NOT held AND parent_chat_id IS NULL
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action', 'parked');
+CREATE INDEX chats_active_children_idx ON chats (owner_id, round)
+    WHERE NOT held AND parent_chat_id IS NOT NULL
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action', 'parked');
 -- Counting failed chats, every few seconds.
 CREATE INDEX chats_failed_idx ON chats (id) WHERE status = 'error';
 -- An owner's list, most recently updated first. The columns that a list is filtered by are
@@ -208,8 +217,15 @@ $$;
 CREATE FUNCTION chat_next_round(owner text) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT GREATEST((SELECT last_value FROM chat_claimed_round),
                     (SELECT round FROM chats
-                     WHERE owner_id = owner AND NOT held
-                       AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+                     WHERE owner_id = owner AND NOT held AND parent_chat_id IS NULL
+                       AND status IN ('pending', 'running', 'interrupting', 'requires_action',
+                                      'parked')
+                       AND round > (SELECT last_value FROM chat_claimed_round)
+                     ORDER BY round DESC LIMIT 1),
+                    (SELECT round FROM chats
+                     WHERE owner_id = owner AND NOT held AND parent_chat_id IS NOT NULL
+                       AND status IN ('pending', 'running', 'interrupting', 'requires_action',
+                                      'parked')
                        AND round > (SELECT last_value FROM chat_claimed_round)
                      ORDER BY round DESC LIMIT 1),
                     (SELECT round FROM chats
@@ -218,15 +234,16 @@ CREATE FUNCTION chat_next_round(owner text) RETURNS bigint LANGUAGE sql STABLE A
                      ORDER BY round DESC LIMIT 1)) + 1
 $$;
 
--- The number of an owner's active chats, counted up to the limit.
+-- The number of an owner's active chats, counted up to the limit. Chats that others started are
+-- left out, or a limit of one would leave a chat no agents. Each family has its own limits.
 CREATE FUNCTION chat_active_count(owner text, max_active integer) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
     SELECT count(*) FROM (
         SELECT FROM chats
-        WHERE owner_id = owner AND NOT held
-          AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        WHERE owner_id = owner AND NOT held AND parent_chat_id IS NULL
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action', 'parked')
         UNION ALL
-        SELECT FROM chats WHERE owner_id = owner AND held
+        SELECT FROM chats WHERE owner_id = owner AND held AND parent_chat_id IS NULL
         LIMIT max_active
     ) active
 $$;
@@ -314,8 +331,14 @@ CREATE FUNCTION chat_running_count(owner text, max_running integer) RETURNS bigi
 LANGUAGE sql VOLATILE AS $$
     SELECT count(*) FROM (
         SELECT FROM chats
-        WHERE owner_id = owner AND NOT held AND status <> 'requires_action'
-          AND status IN ('pending', 'running', 'interrupting', 'requires_action')
+        WHERE owner_id = owner AND NOT held AND parent_chat_id IS NULL
+          AND status NOT IN ('requires_action', 'parked')
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action', 'parked')
+        UNION ALL
+        SELECT FROM chats
+        WHERE owner_id = owner AND NOT held AND parent_chat_id IS NOT NULL
+          AND status NOT IN ('requires_action', 'parked')
+          AND status IN ('pending', 'running', 'interrupting', 'requires_action', 'parked')
         LIMIT max_running
     ) running
 $$;
@@ -514,9 +537,9 @@ CREATE UNLOGGED TABLE chat_parts (
 -- in later messages; within one message an id names one call.
 --
 -- 'asked': a person or the client is to answer its `question`. 'ready': it may start. 'started': it
--- runs, or did when its worker died. 'closed': `answer` is its result, a part of the message that
--- answers all calls together. Rows of at most one message are open (not closed), and none while the
--- chat is idle.
+-- runs, or did when its worker died. 'parked': it waits for other chats, and so does its chat.
+-- 'closed': `answer` is its result, a part of the message that answers all calls together. Rows of
+-- at most one message are open (not closed), and none while the chat is idle.
 --
 -- A question has a kind: 'approval' (may the server run this?), 'result' (the client runs it) or
 -- 'input' (a tool asks a person). `decision` is the answer to it, with the arguments that a person
@@ -530,7 +553,7 @@ CREATE TABLE chat_tool_calls (
     executor      text NOT NULL CHECK (executor IN ('server', 'client')),
     policy        text NOT NULL DEFAULT 'at_most_once'
                   CHECK (policy IN ('at_most_once', 'idempotent')),
-    state         text NOT NULL CHECK (state IN ('asked', 'ready', 'started', 'closed')),
+    state         text NOT NULL CHECK (state IN ('asked', 'ready', 'started', 'parked', 'closed')),
     tries         integer NOT NULL DEFAULT 0 CHECK (tries >= 0),   -- how often it was started
     epoch         bigint NOT NULL,                    -- of the worker that opened or started it
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),   -- or since when it waits
@@ -540,6 +563,9 @@ CREATE TABLE chat_tool_calls (
     question      jsonb CHECK (question->>'kind' IN ('approval', 'result', 'input')),
     expires_at    timestamptz,                        -- how long the question may be answered
     decision      jsonb,
+    waits_for     uuid[],                             -- chats of the same family
+    wait_for_all  boolean,                            -- until all of them are idle, or one is
+    wake_at       timestamptz,                        -- how long it waits
     PRIMARY KEY (chat_id, message_id, tool_call_id),
     FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE,
 
@@ -554,7 +580,10 @@ CREATE TABLE chat_tool_calls (
                    WHEN 'closed' THEN true
                    ELSE tries = 0 END),
     CONSTRAINT chat_tool_calls_asked_question CHECK (
-        question IS NOT NULL OR (state <> 'asked' AND decision IS NULL))
+        question IS NOT NULL OR (state <> 'asked' AND decision IS NULL)),
+    CONSTRAINT chat_tool_calls_parked_wait CHECK (
+        state <> 'parked' OR (executor = 'server' AND waits_for IS NOT NULL
+                              AND wait_for_all IS NOT NULL AND wake_at IS NOT NULL))
 );
 CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id, message_id) WHERE completed_at IS NULL;
 -- Finding the call that an answer is about, and an earlier answer to it.
@@ -674,6 +703,103 @@ BEGIN
     RETURN (SELECT jsonb_agg(t.answer ORDER BY t.message_id, t.position) FROM chat_tool_calls t
             WHERE t.chat_id = chat AND t.message_id = ANY(messages));
 END
+$$;
+
+-- The descendants of a chat, by a snapshot of its own: those that others have committed so far.
+CREATE FUNCTION chat_descendants(chat uuid) RETURNS SETOF uuid LANGUAGE sql VOLATILE AS $$
+    WITH RECURSIVE tree AS (
+        SELECT id FROM chats WHERE parent_chat_id = chat
+        UNION
+        SELECT c.id FROM chats c JOIN tree ON c.parent_chat_id = tree.id
+    )
+    SELECT id FROM tree
+$$;
+
+-- The reason why the worker of a chat may not act on another one, or null when it may: it holds the
+-- lease, and the other is a descendant. The answer is of a snapshot of its own. So a statement that
+-- holds the lock of the other chat sees a stop of the family that was committed before.
+CREATE FUNCTION chat_agent_refusal(caller uuid, worker uuid, caller_epoch bigint, agent uuid)
+RETURNS text LANGUAGE sql VOLATILE AS $$
+    WITH RECURSIVE ancestors AS (
+        SELECT parent_chat_id AS id FROM chats WHERE id = agent
+        UNION
+        SELECT c.parent_chat_id FROM chats c JOIN ancestors ON c.id = ancestors.id
+    )
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM chats WHERE id = caller AND worker_id = worker
+                           AND epoch = caller_epoch AND status = 'running') THEN 'lease_lost'
+        WHEN NOT EXISTS (SELECT FROM ancestors WHERE id = caller) THEN 'chat_not_found'
+    END
+$$;
+
+-- The reason why a chat may not start one more, or null when it may. `limits` is an object of
+-- "max_depth", "max_children" and "max_family". One statement of the family at a time counts, and
+-- it counts after the lock.
+CREATE FUNCTION chat_spawn_refusal(parent uuid, root uuid, limits jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    max_depth integer := limits->>'max_depth';
+    max_children integer := limits->>'max_children';
+    max_family integer := limits->>'max_family';
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('family: ' || root, 1));
+    RETURN CASE
+        WHEN max_depth <= (
+            WITH RECURSIVE ancestors AS (
+                SELECT parent_chat_id AS id, 1 AS distance FROM chats WHERE id = parent
+                UNION ALL
+                SELECT c.parent_chat_id, distance + 1
+                FROM chats c JOIN ancestors ON c.id = ancestors.id
+                WHERE distance < max_depth
+            )
+            SELECT count(id) FROM ancestors) THEN 'too_deep'
+        WHEN max_children <= (
+            SELECT count(*) FROM (SELECT FROM chats WHERE parent_chat_id = parent
+                                  LIMIT max_children) children) THEN 'too_many_children'
+        WHEN max_family <= (
+            SELECT count(*) FROM (SELECT FROM chats WHERE root_chat_id = root
+                                  LIMIT max_family) family) THEN 'family_too_large'
+    END;
+END $$;
+
+-- Whether a call has waited long enough for these chats of a family. One that was deleted is idle.
+CREATE FUNCTION chat_wait_is_over(waits_for uuid[], wait_for_all boolean, root uuid)
+RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT COALESCE(CASE WHEN wait_for_all THEN bool_and(idle) ELSE bool_or(idle) END, true)
+    FROM (
+        SELECT COALESCE(c.status IN ('waiting', 'error'), true) AS idle
+        FROM unnest(waits_for) AS each (id)
+        LEFT JOIN chats c ON c.id = each.id AND c.root_chat_id = root
+    ) chats
+$$;
+
+-- What a chat learns of another one of its family: its state in the word that `words` has for its
+-- status (or for 'deleted'), and once it is idle its last answer, up to so many characters, or why
+-- it failed.
+CREATE FUNCTION chat_agent_result(agent uuid, root uuid, max_characters integer, words jsonb)
+RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT COALESCE((
+        SELECT jsonb_strip_nulls(jsonb_build_object(
+            'id', c.id,
+            'name', NULLIF(c.title, ''),
+            'state', COALESCE(words->>c.status, c.status),
+            'error', left(c.last_error, max_characters),
+            'answer', left(said.text, max_characters),
+            'answer_characters',
+                CASE WHEN length(said.text) > max_characters THEN length(said.text) END,
+            'input_tokens', c.input_tokens,
+            'output_tokens', c.output_tokens))
+        FROM chats c LEFT JOIN LATERAL (
+            SELECT (SELECT string_agg(part->>'text', E'\n' ORDER BY n)
+                    FROM jsonb_array_elements(m.content) WITH ORDINALITY AS parts (part, n)
+                    WHERE part->>'type' = 'text') AS text
+            FROM chat_messages m
+            WHERE m.chat_id = c.id AND m.role = 'assistant' AND m.superseded_version IS NULL
+              AND m.visibility IN ('both', 'user')
+            ORDER BY m.id DESC LIMIT 1
+        ) said ON c.status IN ('waiting', 'error')
+        WHERE c.id = agent AND c.root_chat_id = root
+    ), jsonb_build_object('id', agent, 'state', words->>'deleted'))
 $$;
 
 -- Deleted chats, for list subscribers that were not connected at the time.

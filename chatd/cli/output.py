@@ -31,6 +31,7 @@ CHAT_STATUS_STYLES = {
     "running": "cyan",
     "interrupting": "yellow",
     "requires_action": "magenta",
+    "parked": "blue",
     "error": "red",
 }
 """Colours of chat statuses."""

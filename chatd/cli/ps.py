@@ -28,7 +28,9 @@ Examples:
   chatd ps --once --json | jq -r '.[] | select(.queue_length > 0).id'""",
 )
 
-StatusName = Literal["waiting", "pending", "running", "interrupting", "requires_action", "error"]
+StatusName = Literal[
+    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
+]
 
 
 @app.default

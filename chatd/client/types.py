@@ -246,7 +246,7 @@ PermissionMode: TypeAlias = Literal["default", "ask", "read_only"]
 
 
 Status: TypeAlias = Literal[
-    "waiting", "pending", "running", "interrupting", "requires_action", "error"
+    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
 ]
 """Status of a chat.
 
@@ -255,6 +255,7 @@ Status: TypeAlias = Literal[
 * ``running``: a worker holds its lease and runs a turn.
 * ``interrupting``: a stop was requested. The worker stores the answer so far.
 * ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
+* ``parked``: it waits for other chats, which it started, until a deadline.
 * ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
 """
 
@@ -524,6 +525,7 @@ ReasonCode: TypeAlias = Literal[
     "awaiting_approval",
     "awaiting_input",
     "awaiting_tool_results",
+    "awaiting_agents",
     "failed",
     "status_unknown",
     "recovered",

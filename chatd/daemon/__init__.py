@@ -23,6 +23,7 @@ notification is sent before the database is closed::
     ├── chats             one task per leased chat
     ├── activity          reports what these tasks are doing
     ├── claimer           claims pending chats              (depends on chats)
+    ├── waker             makes chats that waited for others pending again
     ├── reaper            reclaims chats of dead workers
     ├── pending sweep     ends the wait of pending chats that no claim takes
     ├── janitor           deletes what is past its retention

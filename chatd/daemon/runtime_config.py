@@ -56,7 +56,9 @@ class RuntimeConfig:
             mcp=mcp_servers_from_settings(settings),
             max_chats=settings.worker.max_chats,
             api=_api_config(settings, catalog, tools),
-            chat_limits=ChatLimits(**keywords_for(ChatLimits, settings.worker, settings.limits)),
+            chat_limits=ChatLimits(
+                **keywords_for(ChatLimits, settings.worker, settings.limits, settings.agents)
+            ),
             log_level=settings.log.level,
             log_format=settings.log.format,
             loop_blocked_seconds=settings.log.loop_blocked_seconds,

@@ -82,6 +82,7 @@ def build_services(
                 on_admit=change_bus.publish_admitted,
                 on_delete=change_bus.publish_deleted,
                 on_flush=change_bus.publish_parts,
+                on_family_idle=change_bus.publish_family_idle,
                 on_replay=metrics.http.replays.add,
             ),
             history_cache_bytes=settings.worker.history_cache_bytes,

@@ -52,6 +52,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("chats",            worker and worker.chat_tasks.run, shutdown=grace),
         _row("activity",         worker and worker.activity_reporter.run),
         _row("claimer",          worker and worker.claimer.run, depends_on=("chats",)),
+        _row("waker",            worker and worker.waker.run),
         _row("reaper",           worker and worker.reaper.run),
         _row("pending sweep",    worker and worker.pending_sweep.run),
         _row("janitor",          worker and worker.janitor.run, essential=False),

@@ -3,8 +3,13 @@
 An agent is a chat with a parent. The parent's model starts it by a tool call, and waits for it by another.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+from chatd.domain.message import NewMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +20,47 @@ class Wait:
     for_all: bool
     seconds: float
     """Time after which the wait is over, whatever the chats do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """A chat that another one starts. What is None is that of the parent.
+
+    A tool call starts it. The ids of the call and of its message make the id of the chat, so a call that is
+    repeated starts no other.
+    """
+
+    message_id: int
+    tool_call_id: str
+    messages: Sequence[NewMessage]
+    title: str = ""
+    model_config_id: UUID | None = None
+    server_tools: Mapping[str, Sequence[str]] | None = None
+
+
+class SpawnRefusal(StrEnum):
+    """The reason why a chat may not start another one."""
+
+    TOO_DEEP = "too_deep"
+    TOO_MANY_CHILDREN = "too_many_children"
+    FAMILY_TOO_LARGE = "family_too_large"
+    CHAT_FULL = "chat_full"
+    """The prompt is larger than a chat may be."""
+    STORAGE_FULL = "storage_full"
+    """The owner has no space left."""
+
+
+def derived_id(chat_id: UUID, message_id: int, tool_call_id: str) -> UUID:
+    """Return an id that is the same for each repetition of one tool call of a chat."""
+    return uuid5(chat_id, f"{message_id} {tool_call_id}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A descendant of a chat. ``result`` is what the model of that chat learns of it."""
+
+    id: UUID
+    parent_chat_id: UUID
+    depth: int
+    """1: the chat has started it itself."""
+    result: Mapping[str, Any]

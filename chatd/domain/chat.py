@@ -20,6 +20,7 @@ class Status(StoredWord):
     * `running`: a worker holds its lease and runs a turn.
     * `interrupting`: a stop was requested. The worker stores the answer so far.
     * `requires_action`: it waits for answers of people, or results of client tools, until a deadline.
+    * `parked`: it waits for other chats, which it started, until a deadline.
     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
     """
 
@@ -28,6 +29,7 @@ class Status(StoredWord):
     RUNNING = "running"
     INTERRUPTING = "interrupting"
     REQUIRES_ACTION = "requires_action"
+    PARKED = "parked"
     ERROR = "error"
 
 

@@ -17,6 +17,10 @@ class ChatdError(Exception):
         return (cls.__doc__ or "").strip()
 
 
+class SpawnRefused(ChatdError):
+    """The chat may not start another one. ``context`` has the ``reason``, a ``SpawnRefusal``."""
+
+
 class Refused(ChatdError):
     """The request is not legal in the chat's state. Nothing was changed."""
 

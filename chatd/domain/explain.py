@@ -39,6 +39,7 @@ class ReasonCode(StrEnum):
     AWAITING_APPROVAL = "awaiting_approval"
     AWAITING_INPUT = "awaiting_input"
     AWAITING_TOOL_RESULTS = "awaiting_tool_results"
+    AWAITING_AGENTS = "awaiting_agents"
     FAILED = "failed"
     STATUS_UNKNOWN = "status_unknown"
     RECOVERED = "recovered"
@@ -77,6 +78,10 @@ def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reas
             yield from _leased(chat)
         case Status.REQUIRES_ACTION:
             yield from _awaiting_answers(chat)
+        case Status.PARKED:
+            yield Reason(
+                ReasonCode.AWAITING_AGENTS, "waiting for chats that it started" + _until(chat)
+            )
         case Status.ERROR:
             yield _failed(chat)
     if chat.recoveries:
@@ -269,6 +274,7 @@ def _messages_queued(chat: ChatDiagnostics) -> Reason:
         Status.ERROR: "for a retry or a message",
         Status.PENDING: "for the pending turn to end",
         Status.REQUIRES_ACTION: "for the answers",
+        Status.PARKED: "for the wait to end",
     }.get(chat.status, "for this turn to end")
     verb = "waits" if chat.queue_length == 1 else "wait"
     return Reason(

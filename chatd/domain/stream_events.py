@@ -145,7 +145,7 @@ def _tool_call_events(entry: JournalEntry) -> Sequence[StreamEvent]:
     """Return which calls are asked or were answered, or which of the server's have ended or begun."""
     if entry.transition is Transition.REQUIRE_ACTION:
         return [StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))]
-    if entry.transition is Transition.CLOSE_CALLS:
+    if entry.transition in {Transition.CLOSE_CALLS, Transition.WAKE}:
         calls = {key: entry.data.get(key, []) for key in ("closed", "started")}
         return [StreamEvent(StreamEventType.TOOL_CALLS, calls)]
     if "answered" not in entry.data:

@@ -43,6 +43,7 @@ class Transition(StoredWord):
     RECORD_RETRY = "record_retry"
     DEFER = "defer"
     REQUIRE_ACTION = "require_action"
+    PARK = "park"
     FINISH_TURN = "finish_turn"
     FINISH_INTERRUPT = "finish_interrupt"
     FAIL = "fail"
@@ -50,6 +51,7 @@ class Transition(StoredWord):
     REAP = "reap"
     REAP_INTERRUPT = "reap_interrupt"
     EXPIRE_ACTION = "expire_action"
+    WAKE = "wake"
     FAIL_UNSERVED = "fail_unserved"
 
     @property
@@ -138,6 +140,7 @@ class Rule:
 
 _W, _P, _R = Status.WAITING, Status.PENDING, Status.RUNNING
 _I, _A, _E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR
+_K = Status.PARKED
 
 _UNCHANGED: Final[Targets] = {status: Target(status) for status in Status}
 _NOT_WAITING: Final[Targets] = {status: Target(status) for status in Status if status is not _W}
@@ -156,6 +159,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
                 **_IDLE_TO_PENDING,
                 _R: Target(_I),
                 _A: Target(_P),
+                _K: Target(_P),
             },
             BusyBehavior.REJECT: _IDLE_TO_PENDING,
         },
@@ -166,6 +170,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
             _R: Target(_I),
             _P: Target(_W, when_queued=_P),
             _A: Target(_W, when_queued=_P),
+            _K: Target(_W, when_queued=_P),
             _I: Target(_I, journaled=False),
             _W: Target(_W, journaled=False),
             _E: Target(_E, journaled=False),
@@ -186,7 +191,14 @@ RULES: Final[Mapping[Transition, Rule]] = {
     Transition.REMOVE_QUEUED: Rule(Actor.CALLER, _NOT_WAITING, keeps_status=True),
     Transition.PROMOTE: Rule(
         Actor.CALLER,
-        {_P: Target(_P), _R: Target(_I), _I: Target(_I), _A: Target(_P), _E: Target(_P)},
+        {
+            _P: Target(_P),
+            _R: Target(_I),
+            _I: Target(_I),
+            _A: Target(_P),
+            _K: Target(_P),
+            _E: Target(_P),
+        },
     ),
     Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
@@ -210,6 +222,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
     ),
     Transition.DEFER: Rule(Actor.WORKER, {_R: Target(_P)}, discards_preview=True),
     Transition.REQUIRE_ACTION: Rule(Actor.WORKER, {_R: Target(_A)}, commits_preview=True),
+    Transition.PARK: Rule(Actor.WORKER, {_R: Target(_K)}, commits_preview=True),
     Transition.FINISH_TURN: Rule(
         Actor.WORKER, {_R: Target(_W, when_queued=_R)}, commits_preview=True
     ),
@@ -231,6 +244,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
         loss_reason=LossReason.REAPED,
     ),
     Transition.EXPIRE_ACTION: Rule(Actor.REAPER, {_A: Target(_P, when_asking=_A)}),
+    Transition.WAKE: Rule(Actor.REAPER, {_K: Target(_P)}),
     Transition.FAIL_UNSERVED: Rule(Actor.REAPER, {_P: Target(_E)}),
 }
 """The table, by transition."""

@@ -42,6 +42,8 @@ class ChangeBus:
         self._send_timer: asyncio.TimerHandle | None = None
         self.claims_locally: Callable[[], bool] = lambda: False
         """Return whether this process claims pending chats: it may, and has free slots."""
+        self.on_family_idle: Callable[[UUID], None] = lambda _: None
+        """Called with the root of each family of which a chat may wait no longer for another."""
 
     def subscribe(self, listener: HintListener) -> None:
         """Call ``listener`` for every hint, of this process and of others."""
@@ -81,6 +83,10 @@ class ChangeBus:
         self._pending.append(hint)
         self._send_pending()
         self._call_listeners(hint)
+
+    def publish_family_idle(self, root_id: UUID) -> None:
+        """Publish that a chat of a family may wait no longer. Other processes sweep for it."""
+        self.on_family_idle(root_id)
 
     def publish_parts(self, chat_id: UUID) -> None:
         """Publish that live parts of a chat were stored, so that other replicas can read them."""

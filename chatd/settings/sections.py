@@ -150,12 +150,12 @@ class LimitSettings(Section):
     max_labels: NonNegativeInt = 64
     """Maximum labels of one chat."""
     max_active_chats: int = Field(1000, ge=0, le=1_000_000)
-    """Maximum chats of one owner that are pending, running, interrupting or waiting for tool results, on
-    all replicas together."""
+    """Maximum chats of one owner that are pending, running, interrupting, parked or waiting for tool
+    results, on all replicas together. Agents do not count."""
     max_running_per_owner: Reloadable[NonNegativeInt] = 0
     """Maximum chats of one owner that run at the same time, on all replicas together. Further ones are
-    pending, and claimed as others end. A chat that waits for tool results or for its next attempt does not
-    count."""
+    pending, and claimed as others end. A chat that waits for tool results, for its agents or for its next
+    attempt does not count."""
     max_streams: NonNegativeInt = 1000
     """Maximum open streams of one owner on one process."""
     max_searches: NonNegativeInt = 1

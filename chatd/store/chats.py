@@ -17,12 +17,13 @@ from chatd.store import sql
 from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend
 from chatd.store.commits import NO_LISTENER, CommitListener
 from chatd.store.database import Database
-from chatd.store.executor import TransitionExecutor, actor_arguments
+from chatd.store.executor import TransitionExecutor, actor_arguments, caller_arguments
 from chatd.store.files import file_parameters
 from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey, key_arguments
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
+from chatd.store.turns import FencingToken
 from chatd.telemetry import tracing
 
 _Q = sql.load("chats")
@@ -157,14 +158,16 @@ class Chats:
         busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
+        caller: FencingToken | None = None,
     ) -> TransitionResult:
         """Send a message of the user. The result has a ``queued_message`` if it was queued.
 
-        ``files`` are those that ``content`` refers to.
+        ``files`` are those that ``content`` refers to. With a ``caller``, it is a message of that chat to a
+        descendant.
 
         Raises:
             ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull,
-            TooManyActiveChats, ChatFull, StorageFull
+            TooManyActiveChats, ChatFull, StorageFull, LeaseLost (of the caller)
         """
         message: dict[str, object] = {
             "owner_id": owner_id,
@@ -175,7 +178,7 @@ class Chats:
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
         }
-        if self._claim_on_send is not None:
+        if self._claim_on_send is not None and caller is None:
             sent = await self._claim_on_send.send(
                 chat_id, **message, **actor_arguments(actor, owner_id), **key_arguments(key)
             )
@@ -188,6 +191,7 @@ class Chats:
             key=key,
             chat_id=chat_id,
             **message,
+            **caller_arguments(caller),
             busy_behavior=busy_behavior.value,
             words=CANCELLED,
             max_queued=self._limits().max_queued_messages or None,
@@ -200,18 +204,27 @@ class Chats:
         owner_id: str,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
+        caller: FencingToken | None = None,
     ) -> TransitionResult:
-        """Stop the running turn. Safe to repeat: an idle chat is left as it is."""
-        return await self._executor.execute(
+        """Stop the turn of a chat, and those of its descendants, whose queues are emptied.
+
+        Safe to repeat: an idle chat is left as it is. With a ``caller``, that chat stops a descendant.
+
+        Raises:
+            ChatNotFound, StatusUnknown, LeaseLost (of the caller)
+        """
+        result, *_ = await self._executor.execute_many(
             Transition.INTERRUPT,
             _Q["interrupt"],
             actor=actor,
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
+            **caller_arguments(caller),
             words=CANCELLED,
             limits=self._limits().of_owner,
         )
+        return result
 
     async def retry(
         self,
@@ -324,13 +337,16 @@ class Chats:
         Raises:
             ChatNotFound
         """
-        rows = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
-        if not rows:
-            raise ChatNotFound(chat_id)
-        deleted = [(row["id"], row["version"]) for row in rows]
+        while True:
+            rows = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
+            if not rows:
+                raise ChatNotFound(chat_id)
+            if rows[0]["outcome"] == "done":
+                break
         for row in rows:
             self._listener.on_delete(row["id"], row["version"], row["owner_id"])
-        return deleted
+        self._listener.on_family_idle(rows[0]["family_root"])
+        return [(row["id"], row["version"]) for row in rows]
 
 
 def _description(

@@ -24,6 +24,7 @@ from chatd.store.worker_command import WorkerCommand, encoders
 
 _TURNS = sql.load("turns")
 _TOOL_CALLS = sql.load("tool_calls")
+_FAMILIES = sql.load("families")
 
 _FENCE_PARAMETERS: Final = ("chat_id", "worker_id", "epoch")
 
@@ -172,6 +173,21 @@ class RequireAction(_StoreMessages):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Park(_StoreMessages):
+    """Command that stores one step and waits for other chats, as those of ``calls`` say that are parked.
+
+    Calls that the ledger has as parked go on waiting. A call without a ``message_id`` belongs to the
+    assistant's message among ``messages``.
+    """
+
+    ends_lease = True
+    transition = Transition.PARK
+    query = _FAMILIES["park"]
+
+    calls: Sequence[NewToolCall] = field(default=(), metadata=_TO_JSON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Finish(_StoreMessages):
     """Base of the commands that end a turn. Open tool calls get their ``results``, else an error."""
 
@@ -296,6 +312,7 @@ WORKER_COMMANDS: Final[tuple[type[WorkerCommand], ...]] = (
     CloseCalls,
     Compact,
     RequireAction,
+    Park,
     FinishTurn,
     FinishInterrupt,
     ReapInterrupt,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from chatd.domain.chat import IDLE, Chat, Status
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Content
 from chatd.domain.transitions import Transition
@@ -40,6 +41,8 @@ class CommitListener:
     """Called with the id, the last version and the owner of each deleted chat."""
     on_flush: Callable[[UUID], None] = _ignore
     """Called with the id of each chat whose live parts were stored."""
+    on_family_idle: Callable[[UUID], None] = _ignore
+    """Called with the root of each family of which a chat may wait no longer for another."""
     on_replay: Callable[[], None] = _ignore
     """Called when a repeated request was answered without being executed again."""
 
@@ -85,7 +88,16 @@ class CommitListener:
     def _reported(self, result: TransitionResult) -> TransitionResult:
         if result.entry is not None:
             self.on_commit([result.entry], result.chat.owner_id)
+            if may_end_wait(result.chat):
+                self.on_family_idle(result.chat.root_chat_id)
         return result
+
+
+def may_end_wait(chat: Chat) -> bool:
+    """Return whether a chat's wait for others may be over: one of these is idle, or it begins to wait."""
+    if chat.status is Status.PARKED:
+        return True
+    return chat.parent_chat_id is not None and chat.status in IDLE
 
 
 NO_LISTENER: Final = CommitListener()

@@ -14,6 +14,7 @@ from chatd.domain.errors import (
     ChatFull,
     ChatNotFound,
     ChatTreeBusy,
+    LeaseLost,
     MessageNotFound,
     NoActionRequired,
     NotAUserMessage,
@@ -37,6 +38,7 @@ from chatd.store.database_errors import is_caused_by_data
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore, key_arguments
 from chatd.store.records import Row, TransitionResult
 from chatd.store.sql import Query
+from chatd.store.turns import FencingToken
 
 _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
     error.code: error
@@ -79,6 +81,15 @@ def actor_arguments(actor: RequestActor | None, owner_id: object) -> Mapping[str
     return {
         "actor_owner_id": None if actor.owner_id == owner_id else actor.owner_id,
         "actor_token_id": actor.token_id,
+    }
+
+
+def caller_arguments(caller: FencingToken | None) -> Mapping[str, object]:
+    """Return the parameters of a statement that the worker of another chat may execute."""
+    return {
+        "caller_id": caller and caller.chat_id,
+        "caller_worker_id": caller and caller.worker_id,
+        "caller_epoch": caller and caller.epoch,
     }
 
 
@@ -206,6 +217,11 @@ class TransitionExecutor:
             outcome = rows[0]["outcome"]
             if outcome == "done":
                 return rows
+            if outcome == "lease_lost":
+                raise LeaseLost(chat_id=values["caller_id"], epoch=values["caller_epoch"])
+            if outcome == ChatNotFound.code:
+                assert isinstance(chat_id, UUID)  # noqa: S101 - of no descendant of the caller
+                raise ChatNotFound(chat_id)
             if outcome != "stale":  # each "stale" is caused by another transition that committed
                 error, row = _ERRORS_BY_OUTCOME[outcome], rows[0]
                 raise error(

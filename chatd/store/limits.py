@@ -28,6 +28,15 @@ class ChatLimits:
     max_owner_bytes: int = 0
     """Bytes of the large chats of one owner."""
 
+    max_depth: int = 2
+    """Generations below a root chat."""
+    max_children: int = 8
+    """Chats that one chat may start."""
+    max_family: int = 32
+    """Chats of a root chat and all its descendants."""
+    max_answer_characters: int = 8000
+    """Characters of an answer that another chat is shown."""
+
     @property
     def of_owner(self) -> Mapping[str, int] | None:
         """The limits that the functions of the schema apply; None is no limit."""
@@ -38,3 +47,12 @@ class ChatLimits:
             "max_owner_bytes": self.max_owner_bytes,
         }
         return {name: limit for name, limit in limits.items() if limit} or None
+
+    @property
+    def of_family(self) -> Mapping[str, int]:
+        """The limits on chats that others start."""
+        return {
+            "max_depth": self.max_depth,
+            "max_children": self.max_children,
+            "max_family": self.max_family,
+        }

@@ -44,6 +44,8 @@ class Look:
     missing: tuple[MissingWorker, ...]
     action_overdue: bool
     """There are chats whose client took too long to run its tools."""
+    parked: bool
+    """There are chats that wait for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Reaps:
             for row in rows
             if row["worker_id"] is not None
         )
-        return Look(missing, action_overdue=rows[0]["action_overdue"])
+        return Look(missing, action_overdue=rows[0]["action_overdue"], parked=rows[0]["parked"])
 
     async def reap(
         self, targets: Sequence[ReapTarget], *, max_recoveries: int, limit: int = 50

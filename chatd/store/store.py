@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chatd.store.chat_lists import ChatLists
 from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.claim_on_send import ClaimOnSend
 from chatd.store.claims import Claims
 from chatd.store.commits import CommitListener
@@ -44,6 +45,7 @@ class Store:
     messages: Messages
     queue: Queue
     tool_calls: ToolCalls
+    children: Children
     claims: Claims
     slots: SlotSource
     pending: PendingChats
@@ -95,6 +97,9 @@ def build_store(
             listener=listener,
             containment_metrics=containment_metrics,
             claim_on_send=claim_on_send,
+        ),
+        children=Children(
+            database, limits=limits, listener=listener, containment_metrics=containment_metrics
         ),
         claims=claims,
         slots=slots,

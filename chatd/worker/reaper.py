@@ -28,10 +28,15 @@ from chatd.worker.witness import Witness
 _log = structlog.get_logger()
 
 
+def _ignore() -> None:
+    pass
+
+
 class Reaper:
     """Actor that reaps every ``reap_interval_seconds``. All replicas run one at the same time.
 
-    ``unheld`` are the chats that its own worker gives up. Free locks count only while ``sees_locks``:
+    ``on_parked`` is called after each look that finds chats which wait for others. ``unheld`` are the chats
+    that its own worker gives up. Free locks count only while ``sees_locks``:
     a process that lost its own session may be the first of several to come back.
     """
 
@@ -46,6 +51,7 @@ class Reaper:
         max_recoveries: int,
         sees_locks: Callable[[], bool],
         unheld: UnheldChats,
+        on_parked: Callable[[], None] = _ignore,
         clock: Callable[[], float] = boottime,
         metrics: LeaseMetrics | None = None,
     ) -> None:
@@ -57,6 +63,7 @@ class Reaper:
         self._max_recoveries = max_recoveries
         self._sees_locks = sees_locks
         self._unheld = unheld
+        self._on_parked = on_parked
         self._clock = clock
         self._witness = Witness()
         self._loop = Periodic(
@@ -69,6 +76,8 @@ class Reaper:
         """Look and reap once. Return True if there may be more."""
         looked_at, sees_locks = self._clock(), self._sees_locks()
         look = await self._reaps.look(lease_seconds=self._lease_seconds)
+        if look.parked:
+            self._on_parked()
         sees_locks = sees_locks and self._sees_locks()
         dead = self._witness.judge(look.missing, at=looked_at, sees_locks=sees_locks)
         targets = [*dead, *self._own_chats()]

@@ -41,7 +41,7 @@ NO_BATCHES: Mapping[str, str] = {
 """Actors that no row of a single chat passes through, or whose test is elsewhere."""
 FED = {
     "chat poller", "list poller", "claimer", "reaper", "flusher", "notifier", "deregistration",
-    "pending sweep", "activity", "heartbeat",
+    "pending sweep", "activity", "heartbeat", "waker",
 }  # fmt: skip
 """Actors that the tests of this module and of ``test_poisoned_rows`` feed."""
 
@@ -232,7 +232,7 @@ async def test_foreign_notifications(dsn: str, loose: asyncpg.Connection) -> Non
             "",
             "x",
             f"a {chat_id} {'9' * 6000} pending",
-            f"a {chat_id} -1 parked",
+            f"a {chat_id} -1 paused",
             "ü" * 2000,
         ):
             await loose.execute("SELECT pg_notify('chatd', $1)", payload)
@@ -269,6 +269,26 @@ async def test_reaper_goes_on_with_the_chats_that_it_can_reap(
             await chatd.api.wait_for_status(chat_id, "waiting")
         cut = await chatd.wait_for_log("containment.cut", actor="reaper")
         assert cut["chat_id"] == ids[1]
+        await check_neighbour(chatd)
+
+
+async def test_waker_goes_on_with_the_chats_that_it_can_wake(
+    dsn: str, loose: asyncpg.Connection
+) -> None:
+    async with running_daemon(dsn, worker={"enabled": False}) as front:
+        ids = [(await front.api.create(f"number {n}"))["id"] for n in range(4)]
+    await loose.execute(
+        "UPDATE chats SET status = 'parked', pending_since = NULL,"
+        " action_deadline = clock_timestamp() + interval '1 hour'"
+    )
+    await loose.execute(RAISING.format(chat_id=ids[1]))
+    async with unharmed(dsn) as chatd:
+        for chat_id in (ids[0], *ids[2:]):
+            await chatd.api.wait_for_status(chat_id, "waiting")
+        cut = await chatd.wait_for_log("containment.cut", actor="waker")
+        assert cut["chat_id"] == ids[1]
+        woken = chatd.logged("chat.woken")
+        assert {line["chat_id"] for line in woken} == {ids[0], *ids[2:]}
         await check_neighbour(chatd)
 
 

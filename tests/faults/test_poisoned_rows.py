@@ -46,7 +46,7 @@ CREATE TRIGGER refuse BEFORE UPDATE ON chats FOR EACH ROW WHEN (OLD.id = '{chat_
 EXECUTE FUNCTION refuse()
 """
 ROWS: Mapping[str, str] = {
-    "an unknown status": "UPDATE chats SET status = 'parked', pending_since = NULL, held = false"
+    "an unknown status": "UPDATE chats SET status = 'paused', pending_since = NULL, held = false"
     " WHERE id = $1",
     "the highest version": "UPDATE chats SET version = 9223372036854775807 WHERE id = $1",
     "JSON nested too deeply": "UPDATE chats SET labels = jsonb_build_object('a', (repeat('[', 900)"

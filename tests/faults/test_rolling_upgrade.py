@@ -80,42 +80,42 @@ async def test_streams_lists_and_requests_show_the_words_of_a_newer_version(
             await next_with(list_stream, "snapshot")
             await newer.migrate()
             await newer.notify_in_a_new_form(chat_id)
-            await newer.park(chat_id)
+            await newer.pause(chat_id)
             message, cursor = await next_with(chat_stream, "message")
             assert (message["role"], message["finish_reason"]) == ("critic", "criticized")
             assert cursor is None, "the newer version may count its events otherwise"
-            _, parked = await next_with(chat_stream, "status", status="parked")
-            await next_with(list_stream, "chat", id=chat_id, status="parked")
+            _, paused = await next_with(chat_stream, "status", status="paused")
+            await next_with(list_stream, "chat", id=chat_id, status="paused")
 
             for listed in (
                 await http.get("/api/v1/chats"),
                 await http.get("/api/v1/chats?limit=1"),
             ):
-                assert [chat["status"] for chat in listed.json()["items"]] == ["parked"]
-            assert (await http.get(path)).json()["status"] == "parked"
+                assert [chat["status"] for chat in listed.json()["items"]] == ["paused"]
+            assert (await http.get(path)).json()["status"] == "paused"
             [shown] = (await http.get(f"{path}/messages")).json()["items"]
             assert [part["type"] for part in shown["content"]] == ["text", "diagram"]
             entry = (await http.get(f"{path}/events")).json()["items"][-1]
-            assert (entry["transition"], entry["status"]) == ("park", "parked")
+            assert (entry["transition"], entry["status"]) == ("pause", "paused")
             [reason] = (await http.get(f"{path}/explain")).json()["reasons"]
             assert reason["code"] == "status_unknown"
             refused = await http.post(f"{path}/interrupt")
             assert (refused.status_code, refused.json()["code"]) == (503, "status_unknown")
             assert refused.headers["retry-after"] == "1"
-            assert (await http.get("/api/v1/chats?status=parked")).status_code == 422
+            assert (await http.get("/api/v1/chats?status=paused")).status_code == 422
 
             async with aclosing(events(http, f"{path}/stream")) as late:
                 snapshot, _ = await next_with(late, "snapshot")
-                assert snapshot["chat"]["status"] == "parked"
-            await newer.park(chat_id)
+                assert snapshot["chat"]["status"] == "paused"
+            await newer.pause(chat_id)
             for after, expected in (
                 (start, ["message", "status"] * 2),
-                (parked, ["message", "status"]),
+                (paused, ["message", "status"]),
             ):
                 async with aclosing(events(http, f"{path}/stream?after={after}")) as resumed:
                     names = [name for name, _, _ in await first(resumed, expected)]
                     assert names == expected
-            await newer.wake(chat_id)
+            await newer.resume(chat_id)
             await next_with(chat_stream, "status", status="pending")
         await check_unharmed(chatd)
 
@@ -143,7 +143,7 @@ async def test_chat_in_an_unknown_status_is_neither_claimed_nor_reaped(
     async with running_daemon(dsn, worker=QUICK) as chatd, undocumented_client(chatd) as http:
         chat_id = (await chatd.api.create())["id"]
         await newer.migrate()
-        await newer.park(chat_id)
+        await newer.pause(chat_id)
         sent = await http.post(f"/api/v1/chats/{chat_id}/messages", json={"content": "later"})
         assert (sent.status_code, sent.json()["queued"]) == (202, True), "the newer one answers it"
         looks = await looks_of_reapers(newer)
@@ -152,7 +152,7 @@ async def test_chat_in_an_unknown_status_is_neither_claimed_nor_reaped(
         rows = await newer.connection.fetch(
             "SELECT transition FROM chat_events WHERE chat_id = $1 ORDER BY version", chat_id
         )
-        assert [row["transition"] for row in rows] == ["create", "park", "send"]
+        assert [row["transition"] for row in rows] == ["create", "pause", "send"]
 
 
 async def looks_of_reapers(newer: NewerVersion) -> Any:
@@ -175,8 +175,8 @@ async def test_turn_fails_with_a_reason_when_its_history_has_unknown_content(
         chat_id = (await chatd.api.create())["id"]
         path = f"/api/v1/chats/{chat_id}"
         await newer.migrate()
-        await newer.park(chat_id)
-        await newer.wake(chat_id)
+        await newer.pause(chat_id)
+        await newer.resume(chat_id)
 
         async def failed() -> Any:
             chat = (await http.get(path)).json()

@@ -67,6 +67,7 @@ def test_statements_of_every_actor_are_found() -> None:
         ("sweeps", "idempotency_keys"),
         ("tokens", "validate"),
         ("actions", "expire_action"),
+        ("families", "wake"),
     }
     assert expected <= {*STATEMENTS}
 

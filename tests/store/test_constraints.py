@@ -53,7 +53,7 @@ def legal(row: Columns) -> bool:
             bool(row.last_error) == (status is Status.ERROR) and row.last_error != "",
             row.last_error_detail is None or status is Status.ERROR,
             row.pending_since == (status is Status.PENDING),
-            row.action_deadline == (status is Status.REQUIRES_ACTION),
+            row.action_deadline == (status in {Status.REQUIRES_ACTION, Status.PARKED}),
             not row.archived or status in IDLE,
             row.queue_length == 0 or (row.queue_length > 0 and status is not Status.WAITING),
             row.attempts == 0 or (row.attempts > 0 and working),

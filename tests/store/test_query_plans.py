@@ -15,9 +15,11 @@ from chatd.store import sql
 from chatd.store.claim_on_send import NO_CLAIM
 from chatd.store.connector import Connection
 from chatd.store.database import Database
-from chatd.store.executor import NO_ACTOR
+from chatd.store.executor import NO_ACTOR, caller_arguments
 from chatd.store.files import file_parameters
 from chatd.store.idempotency import NO_KEY
+from chatd.store.limits import ChatLimits
+from chatd.store.turns import FencingToken
 
 FILL = """
 INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pending_since,
@@ -117,6 +119,37 @@ async def test_overdue_chats_are_found_by_their_deadline(filled: Connection, gen
 
 
 @BOTH
+async def test_parked_chats_are_found_by_their_deadlines_or_their_family(
+    filled: Connection, generic: bool
+) -> None:
+    """The look of each second and process reads of them only that there is one."""
+    await filled.execute(
+        "UPDATE chats SET status = 'parked', action_deadline = clock_timestamp()"
+        " + interval '1 hour' WHERE id IN (SELECT id FROM chats WHERE status = 'waiting' LIMIT 200)"
+    )
+    await filled.execute("ANALYZE chats")
+    look = {"worker_id": UUID(int=9), "lease_seconds": 20.0}
+    result = await plan(filled, "reaps", "look", **look, generic=generic)
+    assert "chats_parked_idx" in indexes(result)
+    wake = {
+        "root_ids": [UUID(int=1)],
+        "sweeps": True,
+        "after_deadline": None,
+        "after_id": None,
+        "page_size": 100,
+        "limit": 25,
+        "max_characters": 100,
+        "words": {},
+        "limits": None,
+        "excluded": [],
+        "only": None,
+    }
+    result = await plan(filled, "families", "wake", **wake, generic=generic)
+    assert {"chats_parked_idx", "chats_root_idx", "chats_pkey"} <= indexes(result)
+    assert scanned(result) <= {"chat_tool_calls"}, "an empty table"
+
+
+@BOTH
 async def test_report_of_activity_finds_its_chats_by_an_index(
     filled: Connection, generic: bool
 ) -> None:
@@ -175,6 +208,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         "request_traceparent": None,
     }
     claim = {**NO_CLAIM, **NO_KEY, **NO_ACTOR}
+    agent = caller_arguments(FencingToken(chat_id, WORKER, 1))
     positions = {"chat_ids": [chat_id], "versions": [1], "epochs": [1], "parts": [0]}
     cursors = {**positions, "limit": 200, "max_bytes": 2**20, "owner_id": OWNER}
     cursors |= {"unchanged_too": True}
@@ -187,13 +221,41 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         "words": {},
     }
     ask: dict[tuple[str, str], dict[str, Any]] = {
-        ("chats", "send"): {**caller, **sent, **NO_KEY, **NO_ACTOR},
+        ("chats", "send"): {**caller, **sent, **agent, **NO_KEY, **NO_ACTOR},
+        ("chats", "interrupt"): {
+            **caller,
+            **agent,
+            "limits": None,
+            "words": {},
+            **NO_KEY,
+            **NO_ACTOR,
+        },
+        ("chats", "delete"): caller,
+        ("families", "spawn"): {
+            **fence,
+            "child_id": UUID(int=9),
+            "messages": [],
+            "title": "",
+            "title_by": "words",
+            "model_config_id": None,
+            "server_tools": None,
+            "limits": {"max_running_per_owner": 5},
+            "family_limits": ChatLimits().of_family,
+            "request_traceparent": None,
+        },
+        ("families", "park"): {**step, "calls": [], "limits": {"max_running_per_owner": 5}},
+        ("families", "agents"): {
+            "chat_id": chat_id,
+            "ids": None,
+            "limit": 100,
+            "max_characters": 100,
+            "words": {},
+        },
         ("titles", "set_title"): {
             "chat_id": chat_id,
             "title": "",
             **Usage().by_kind(),
         },
-        ("chats", "interrupt"): {**caller, "limits": None, "words": {}, **NO_KEY, **NO_ACTOR},
         ("actions", "answer_action"): {
             **caller,
             "answers": [],
@@ -308,6 +370,8 @@ async def test_stats_read_no_table(dsn: str, database: Database) -> None:
             " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
             "UPDATE chats SET status = 'requires_action', action_deadline = now() WHERE id IN"
             " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
+            "UPDATE chats SET status = 'parked', action_deadline = now() WHERE id IN"
+            " (SELECT id FROM chats WHERE status = 'waiting' LIMIT 100);"
         )
         await connection.execute("VACUUM ANALYZE chats")
         text, args = sql.load("stats")["collect"].bind(lease_seconds=20.0, exact_count_max_bytes=0)
@@ -323,6 +387,7 @@ async def test_stats_read_no_table(dsn: str, database: Database) -> None:
         "chats_held_idx",
         "chats_leased_idx",
         "chats_action_deadline_idx",
+        "chats_parked_idx",
         "chats_failed_idx",
     } == {
         node["Index Name"] for node in ran if "Index Name" in node and "chats" in node["Index Name"]

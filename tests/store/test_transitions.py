@@ -27,6 +27,7 @@ from support.transitions import (
     COMPACTION,
     FAILED_ATTEMPT,
     NEW_CHAT,
+    PARKED,
     REAPER,
     REQUIRED_ACTION,
     STARTED_CALL_ID,
@@ -58,6 +59,7 @@ from chatd.store.commands import (
     Fail,
     FinishInterrupt,
     FinishTurn,
+    Park,
     RecordRetry,
     Release,
     RequireAction,
@@ -86,6 +88,7 @@ def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[
         Transition.CLAIM,
         Transition.REAP,
         Transition.EXPIRE_ACTION,
+        Transition.WAKE,
         Transition.FAIL_UNSERVED,
     }:
         return NoChatFound
@@ -277,6 +280,7 @@ STALE_COMMANDS: Mapping[Transition, WorkerCommand] = {
         RecordRetry(**FAILED_ATTEMPT),
         Defer(**FAILED_ATTEMPT, remaining_seconds=60.0),
         RequireAction(**REQUIRED_ACTION),
+        Park(**PARKED),
         FinishTurn(**STEP),
         FinishInterrupt(**STEP),
         Fail(step=0, last_error="x", last_error_detail={}, settled_part=0),
@@ -314,6 +318,7 @@ BY_CALLERS = sorted(
         Transition.REAP,
         Transition.REAP_INTERRUPT,
         Transition.EXPIRE_ACTION,
+        Transition.WAKE,
         Transition.FAIL_UNSERVED,
         Transition.SET_TITLE,
     }

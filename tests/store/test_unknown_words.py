@@ -22,8 +22,8 @@ from chatd.store.reads import ChatReader
 
 NEWER_SCHEMA = """
 ALTER TABLE chats DROP CONSTRAINT chats_status_known, DROP CONSTRAINT chats_lease_columns;
-ALTER TABLE chats ADD COLUMN parked_until timestamptz;
-ALTER TABLE chats ADD CONSTRAINT chats_parked CHECK ((status = 'parked') = (parked_until IS NOT NULL));
+ALTER TABLE chats ADD COLUMN paused_until timestamptz;
+ALTER TABLE chats ADD CONSTRAINT chats_paused CHECK ((status = 'paused') = (paused_until IS NOT NULL));
 """
 REFUSALS: Mapping[Transition, type[Exception]] = {
     **dict.fromkeys(
@@ -38,6 +38,7 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
             Transition.REAP,
             Transition.EXPIRE_ACTION,
             Transition.FAIL_UNSERVED,
+            Transition.WAKE,
         ),
         NoChatFound,
     ),
@@ -61,11 +62,11 @@ LEASED = {
 }
 
 
-async def parked_chat(database: Database, **columns: object) -> Chat:
+async def paused_chat(database: Database, **columns: object) -> Chat:
     async with database.dedicated_connection() as connection:
         await connection.execute(NEWER_SCHEMA)
     return await chat_with_status(
-        database, Status.read("parked"), queued=2, parked_until="now", **columns
+        database, Status.read("paused"), queued=2, paused_until="now", **columns
     )
 
 
@@ -77,7 +78,7 @@ def test_each_transition_has_a_case() -> None:
 async def test_chat_in_an_unknown_status_keeps_it(
     database: Database, subtests: pytest.Subtests, leased: bool
 ) -> None:
-    chat = await parked_chat(database, **(LEASED if leased else {}))
+    chat = await paused_chat(database, **(LEASED if leased else {}))
     for transition, busy in TABLE:
         with subtests.test(transition=transition.value, busy=busy):
             await check(database, transition, busy, chat)
@@ -92,7 +93,7 @@ async def check(
     refusal = ChatBusy if busy is BusyBehavior.REJECT else REFUSALS.get(transition)
     if refusal is None:
         result = await make_transition(database, transition, busy, chat)
-        assert (result.chat.status, result.chat.status.is_known) == ("parked", False)
+        assert (result.chat.status, result.chat.status.is_known) == ("paused", False)
         return
     with pytest.raises(refusal):
         await make_transition(database, transition, busy, chat)
@@ -101,7 +102,7 @@ async def check(
 
 async def test_message_that_only_a_newer_version_shows_is_hidden(database: Database) -> None:
     """A new visibility may mean that nobody is to see the message."""
-    chat = await parked_chat(database)
+    chat = await paused_chat(database)
     async with database.dedicated_connection() as connection:
         await connection.execute(
             "ALTER TABLE chat_messages DROP CONSTRAINT chat_messages_visibility_check;"
@@ -111,7 +112,7 @@ async def test_message_that_only_a_newer_version_shows_is_hidden(database: Datab
             f" ('{chat.id}', chat_message_id(1, 9), 1, 'critic', '[]', 'both')"
         )
     reads = ChatReader(database)
-    assert (await reads.chat(chat.id, owner_id=OWNER)).status == "parked"
+    assert (await reads.chat(chat.id, owner_id=OWNER)).status == "paused"
     messages = (await reads.messages_after(chat.id, 0, limit=10)).items
     assert [(message.role, message.role.is_known) for message in messages] == [
         ("user", True),

@@ -105,7 +105,7 @@ INSERT INTO chats (id, root_chat_id, owner_id, last_model_config_id, status, pen
                    version, updated_at)
 SELECT id, id, 'owner ' || n % 1000, '{model}', status,
        CASE WHEN status = 'pending' THEN now() END,
-       CASE WHEN status = 'requires_action' THEN now() + interval '1 hour' END,
+       CASE WHEN status IN ('requires_action', 'parked') THEN now() + interval '1 hour' END,
        CASE WHEN status = 'error' THEN 'x' END,
        CASE WHEN status = 'running' THEN '{worker}'::uuid END,
        CASE WHEN status = 'running' THEN now() END,
@@ -113,7 +113,7 @@ SELECT id, id, 'owner ' || n % 1000, '{model}', status,
        1, {entries}, now() - random() * interval '60 days'
 FROM (SELECT n, gen_random_uuid() AS id,
              CASE n % 2000 WHEN 1 THEN 'pending' WHEN 2 THEN 'running' WHEN 3 THEN 'requires_action'
-                           WHEN 4 THEN 'error' ELSE 'waiting' END AS status
+                           WHEN 4 THEN 'error' WHEN 5 THEN 'parked' ELSE 'waiting' END AS status
       FROM generate_series(1, {chats}) n) made;
 INSERT INTO chat_events (chat_id, version, created_at, transition, status, epoch)
 SELECT id, v, now() - ({entries} - v) * interval '1 minute', 'finish_turn', 'waiting', 1
@@ -136,6 +136,8 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
     return {
         **NO_KEY,
         "advance": True,
+        "after_deadline": None,
+        "after_id": None,
         "after_owner": "",
         "limits": {"max_running_per_owner": 50},
         "max_owners": 10,
@@ -172,6 +174,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "lease_seconds": 20.0,
         "lengths": [1],
         "limit": 100,
+        "max_characters": 100,
         "max_chats": 10,
         "max_recoveries": 3,
         "words": {},
@@ -183,14 +186,17 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "owner_id": "owner 1",
         "owner_ids": ["owner 1", "owner 2"],
         "parts": [0],
+        "page_size": 100,
         "payloads": ["x"],
         "pid": 1,
         "retention_seconds": 7 * 86_400.0,
+        "root_ids": [chat_id],
         "silent_seconds": 200.0,
         "since": [datetime.now(UTC) - timedelta(minutes=1)] * 2,
         "stage_seconds": [1.0],
         "stage_seconds_left": [9.0],
         "stages": ["model call"],
+        "sweeps": True,
         "table_name": "chat_events",
         "trust_free_locks": True,
         "unchanged_too": False,

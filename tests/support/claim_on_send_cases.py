@@ -118,8 +118,8 @@ NEW_CHATS = [replace(case, transition=Transition.CREATE) for case in NEW_CHATS]
 
 CLAIMABLE_STATUSES = {
     Transition.RETRY: (Status.ERROR,),
-    Transition.EDIT: (*IDLE, Status.REQUIRES_ACTION),
-    Transition.REGENERATE: (*IDLE, Status.REQUIRES_ACTION),
+    Transition.EDIT: (*IDLE, Status.REQUIRES_ACTION, Status.PARKED),
+    Transition.REGENERATE: (*IDLE, Status.REQUIRES_ACTION, Status.PARKED),
     Transition.SUBMIT_TOOL_RESULTS: (Status.REQUIRES_ACTION,),
 }
 """Statuses of the chats that no worker has and that do not wait in the line, by the transition."""

@@ -1,5 +1,6 @@
 """Factories of stored chats in any status, inserted without transitions."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -43,7 +44,7 @@ def columns_for(status: Status) -> dict[str, Any]:
         columns |= {"last_error": "it broke", "last_error_detail": {"kind": "provider_error"}}
     if status is Status.PENDING:
         columns |= {"pending_since": "now", "round": FIRST_ROUND}
-    if status is Status.REQUIRES_ACTION:
+    if status in {Status.REQUIRES_ACTION, Status.PARKED}:
         columns["action_deadline"] = "now"
     return columns
 
@@ -100,11 +101,13 @@ async def insert_tool_calls(
     state: str = "asked",
     policy: str = "at_most_once",
     kind: str = "result",
+    waits_for: Sequence[UUID] = (),
+    seconds: float = -1,
 ) -> int:
     """Insert a message with open tool calls. Return its id. The ledger is filled from its end.
 
     Calls that are asked have a question of this kind. Those whose result is asked are of the client, and
-    others of the server.
+    others of the server. Parked ones wait for ``waits_for``, so long.
     """
     message_id: int = (
         await database.fetch(
@@ -119,8 +122,11 @@ async def insert_tool_calls(
         await database.fetch(
             "INSERT INTO chat_tool_calls"
             " (chat_id, message_id, tool_call_id, tool_name, position, executor, policy, state,"
-            "  tries, epoch, question)"
-            " VALUES ($1, $2, $3, 'weather', $4, $5, $6, $7, $8, 0, $9)",
+            "  tries, epoch, question, waits_for, wait_for_all, wake_at)"
+            " SELECT $1, $2, $3, 'weather', $4, $5, $6, $7, $8, 0, $9,"
+            "  CASE WHEN waits THEN $10::uuid[] END, CASE WHEN waits THEN true END,"
+            "  CASE WHEN waits THEN now() + make_interval(secs => $11) END"
+            " FROM (SELECT $7 = 'parked' AS waits)",
             chat_id,
             message_id,
             call_id,
@@ -130,6 +136,8 @@ async def insert_tool_calls(
             state,
             int(state == "started"),
             {"kind": kind} if state == "asked" else None,
+            list(waits_for),
+            seconds,
         )
     return message_id
 
@@ -139,7 +147,8 @@ async def chat_with_status(
 ) -> Chat:
     """Insert a chat of this status, with a user message in its history and ``queued`` in its queue.
 
-    One in ``requires_action`` waits for ``PENDING_CALL_IDS``, and its deadline is over.
+    One in ``requires_action`` waits for ``PENDING_CALL_IDS``, and its deadline is over. So does one that is
+    parked, by calls that wait for no chat.
     """
     await insert_models(database)
     chat = await insert_chat(database, **(columns_for(status) | {"queue_length": queued} | more))
@@ -151,6 +160,8 @@ async def chat_with_status(
     )
     if status is Status.REQUIRES_ACTION:
         await insert_tool_calls(database, chat.id, *PENDING_CALL_IDS)
+    if status is Status.PARKED:
+        await insert_tool_calls(database, chat.id, *PENDING_CALL_IDS, state="parked")
     for number in range(queued):
         await database.fetch(
             "INSERT INTO chat_queued_messages (chat_id, id, position, content, model_config_id)"

@@ -179,6 +179,13 @@ def check_ledger(
         assert set(states) <= {"asked", "ready", "closed"}, "nothing runs meanwhile"
         deadlines = [row["expires_at"] for row in unanswered if row["state"] == "asked"]
         assert None in deadlines or min(deadlines) == chat["action_deadline"]
+    if chat["status"] == Status.PARKED:
+        assert set(states) - {"closed"} == {"parked"}, "nothing runs or is asked meanwhile"
+        assert chat["action_deadline"] >= max(
+            row["wake_at"] for row in unanswered if row["state"] == "parked"
+        )
+    else:
+        assert "parked" not in states
     answers = {
         (previous["id"], part["tool_call_id"]): part
         for previous, message in pairwise(messages)

@@ -10,17 +10,17 @@ import asyncpg
 
 MIGRATION = """
 ALTER TABLE chats DROP CONSTRAINT chats_status_known, DROP CONSTRAINT chats_lease_columns,
-    ADD COLUMN parked_until timestamptz;
-ALTER TABLE chats ADD CONSTRAINT chats_parked CHECK ((status = 'parked') = (parked_until IS NOT NULL));
+    ADD COLUMN paused_until timestamptz;
+ALTER TABLE chats ADD CONSTRAINT chats_paused CHECK ((status = 'paused') = (paused_until IS NOT NULL));
 ALTER TABLE chat_messages DROP CONSTRAINT chat_messages_role_check,
     DROP CONSTRAINT chat_messages_visibility_check;
 """
 """A migration that only adds words and columns, as expand-and-contract demands."""
 
-_PARK = """
-WITH parked AS (
-    UPDATE chats SET version = version + 1, updated_at = clock_timestamp(), status = 'parked',
-        pending_since = NULL, parked_until = 'infinity', worker_id = $2, settled_part = settled_part + 1,
+_PAUSE = """
+WITH paused AS (
+    UPDATE chats SET version = version + 1, updated_at = clock_timestamp(), status = 'paused',
+        pending_since = NULL, paused_until = 'infinity', worker_id = $2, settled_part = settled_part + 1,
         started_at = clock_timestamp() - interval '1 hour',
         heartbeat_at = clock_timestamp() - interval '1 hour'
     WHERE id = $1 RETURNING *
@@ -28,23 +28,23 @@ WITH parked AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, finish_reason)
     SELECT id, chat_message_id(version, 1), version, 'critic',
            '[{"type": "text", "text": "Doubtful."}, {"type": "diagram", "svg": []}]', 'criticized'
-    FROM parked RETURNING id
+    FROM paused RETURNING id
 )
 INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-SELECT parked.id, version, 'park', status, epoch, jsonb_build_object(
+SELECT paused.id, version, 'pause', status, epoch, jsonb_build_object(
     'messages', jsonb_build_array(message.id), 'settled_part', settled_part,
-    'children', '[{"id": 1}]'::jsonb, 'parked_until', parked_until)
-FROM parked, message RETURNING version
+    'children', '[{"id": 1}]'::jsonb, 'paused_until', paused_until)
+FROM paused, message RETURNING version
 """
-_WAKE = """
-WITH woken AS (
+_RESUME = """
+WITH resumed AS (
     UPDATE chats SET version = version + 1, updated_at = clock_timestamp(), status = 'pending',
-        pending_since = clock_timestamp(), parked_until = NULL, worker_id = NULL, started_at = NULL,
+        pending_since = clock_timestamp(), paused_until = NULL, worker_id = NULL, started_at = NULL,
         heartbeat_at = NULL
     WHERE id = $1 RETURNING *
 )
 INSERT INTO chat_events (chat_id, version, transition, status, epoch, data)
-SELECT id, version, 'wake', status, epoch, '{}' FROM woken RETURNING version
+SELECT id, version, 'resume', status, epoch, '{}' FROM resumed RETURNING version
 """
 SENDER = UUID(int=9)
 
@@ -59,14 +59,14 @@ class NewerVersion:
         """Migrate the schema, as ``chatd migrate up`` of the newer version does."""
         await self.connection.execute(MIGRATION)
 
-    async def park(self, chat_id: str) -> None:
+    async def pause(self, chat_id: str) -> None:
         """Bring a chat into a status that only this version knows, with a worker that is long silent."""
-        version = await self.connection.fetchval(_PARK, UUID(chat_id), SENDER)
-        await self._notify(f"{SENDER} {chat_id} {version} parked")
+        version = await self.connection.fetchval(_PAUSE, UUID(chat_id), SENDER)
+        await self._notify(f"{SENDER} {chat_id} {version} paused")
 
-    async def wake(self, chat_id: str) -> None:
+    async def resume(self, chat_id: str) -> None:
         """Give the chat back, by a transition that only this version knows."""
-        version = await self.connection.fetchval(_WAKE, UUID(chat_id))
+        version = await self.connection.fetchval(_RESUME, UUID(chat_id))
         await self._notify(f"{SENDER} {chat_id} {version} pending")
 
     async def notify_in_a_new_form(self, chat_id: str) -> None:

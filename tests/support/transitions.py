@@ -1,15 +1,17 @@
 """One call of the store for every transition of the table."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.agents import Wait
 from chatd.domain.chat import BusyBehavior, Chat, Status, Usage
 from chatd.domain.message import NewMessage, Part, Role
 from chatd.domain.question import CLIENT_RUNS
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.commands import (
     CloseCalls,
     CommitStep,
@@ -18,6 +20,7 @@ from chatd.store.commands import (
     Fail,
     FinishInterrupt,
     FinishTurn,
+    Park,
     ReapInterrupt,
     RecordRetry,
     Release,
@@ -106,6 +109,22 @@ REQUIRED_ACTION = {
 }
 
 
+PARKED: dict[str, Any] = {
+    "step": 0,
+    "messages": [NewMessage(role=Role.ASSISTANT, content=CALLS)],
+    "calls": [
+        NewToolCall(
+            part=part,
+            message_id=None,
+            state=CallState.PARKED,
+            wait=Wait(chat_ids=(), for_all=True, seconds=60.0),
+        )
+        for part in CALLS
+    ],
+    "settled_part": 7,
+}
+
+
 async def make_transition(
     database: Database,
     transition: Transition,
@@ -169,6 +188,7 @@ async def make_transition(
             fence, Defer(**FAILED_ATTEMPT, remaining_seconds=60.0)
         ),
         Transition.REQUIRE_ACTION: lambda: turns.apply(fence, RequireAction(**REQUIRED_ACTION)),
+        Transition.PARK: lambda: turns.apply(fence, Park(**PARKED)),
         Transition.FINISH_TURN: lambda: turns.apply(fence, FinishTurn(**STEP)),
         Transition.FINISH_INTERRUPT: lambda: turns.apply(fence, FinishInterrupt(**STEP)),
         Transition.FAIL: lambda: turns.apply(
@@ -180,6 +200,7 @@ async def make_transition(
         ),
         Transition.REAP_INTERRUPT: lambda: turns.apply(fence, ReapInterrupt(**STEP)),
         Transition.EXPIRE_ACTION: tool_calls.expire,
+        Transition.WAKE: lambda: woken(Children(database, listener=listener)),
         Transition.FAIL_UNSERVED: lambda: PendingChats(
             database, worker_id=REAPER, listener=listener
         ).fail_unserved([MODEL], lease_seconds=60.0, grace_seconds=-1.0),
@@ -191,6 +212,11 @@ async def make_transition(
         raise NoChatFound
     first = answer[0]
     return first if isinstance(first, TransitionResult) else first.result
+
+
+async def woken(children: Children) -> Sequence[TransitionResult]:
+    """Return the chats that a sweep wakes."""
+    return (await children.wake(sweeps=True)).chats
 
 
 async def first_edited(messages: Messages, chat: Chat) -> TransitionResult:

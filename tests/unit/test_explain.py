@@ -182,11 +182,11 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         [(ReasonCode.BACKING_OFF, "waiting until 14:03:10 UTC for attempt 3 after rate_limit")],
     ),
     (
-        facts(Status.read("parked")),
+        facts(Status.read("paused")),
         [
             (
                 ReasonCode.STATUS_UNKNOWN,
-                "in the status parked, which a newer version of chatd stored: ask a process of it",
+                "in the status paused, which a newer version of chatd stored: ask a process of it",
             )
         ],
     ),
@@ -236,6 +236,16 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
                     "a worker will end the wait"
                 ),
             )
+        ],
+    ),
+    (
+        facts(Status.PARKED, action_deadline=ago(-90), queue_length=1),
+        [
+            (
+                ReasonCode.AWAITING_AGENTS,
+                "waiting for chats that it started until 14:04:30 UTC, another 1 min 30 s",
+            ),
+            (ReasonCode.MESSAGES_QUEUED, "1 queued message waits for the wait to end"),
         ],
     ),
     (

@@ -55,6 +55,7 @@ def entry_of(transition: Transition, status: Status, *roles: Role, **data: Any) 
 
 W, P, R = Status.WAITING, Status.PENDING, Status.RUNNING
 I, A, E = Status.INTERRUPTING, Status.REQUIRES_ACTION, Status.ERROR  # noqa: E741 - as in the table
+K = Status.PARKED
 USER, ASSISTANT, TOOL = Role.USER, Role.ASSISTANT, Role.TOOL
 QUEUED: Mapping[str, Any] = {"queued": 4, "queue_length": 1}
 PROMOTED: Mapping[str, Any] = {"promoted": 4, "queue_length": 0}
@@ -65,6 +66,11 @@ RETRY: Mapping[str, Any] = {
     "delay_seconds": 1.5,
     "next_attempt_at": "2026-01-01T00:00:00Z",
     "failure": {"kind": "provider_error"},
+    "settled_part": 9,
+}
+PARKED: Mapping[str, Any] = {
+    "parked": [{"tool_call_id": "c1", "tool_name": "wait_agent", "waits_for": [str(CHAT)]}],
+    "deadline": "2026-01-01T00:05:00Z",
     "settled_part": 9,
 }
 CALLS: Mapping[str, Any] = {
@@ -228,6 +234,9 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         ),
         [StreamEventType.ACTION_ANSWERED],
     ),
+    "park": (entry_of(Transition.PARK, K, ASSISTANT, **PARKED), [M, S]),
+    "park for a stored call": (entry_of(Transition.PARK, K, **PARKED), [PREVIEW_RESET, S]),
+    "wake": (entry_of(Transition.WAKE, P, TOOL, closed=[CLOSED]), [M, TOOL_CALLS, S]),
     "submit_tool_results": (entry_of(Transition.SUBMIT_TOOL_RESULTS, P, TOOL), [M, S]),
     "expire_action": (entry_of(Transition.EXPIRE_ACTION, P, TOOL), [M, S]),
     "finish_turn": (entry_of(Transition.FINISH_TURN, W, ASSISTANT), [M, S]),
@@ -258,7 +267,7 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
 
 
 NEWER: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
-    "a status": (entry_of(Transition.read("park"), Status.read("parked")), [S]),
+    "a status": (entry_of(Transition.read("pause"), Status.read("paused")), [S]),
     "a stored message": (
         entry_of(Transition.read("summarize"), W, ASSISTANT, settled_part=9),
         [M, S],
@@ -268,7 +277,7 @@ NEWER: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         [M, S],
     ),
     "a step that is over": (
-        entry_of(Transition.read("park"), P, settled_part=9),
+        entry_of(Transition.read("pause"), P, settled_part=9),
         [PREVIEW_RESET, S],
     ),
     "a hidden history": (entry_of(Transition.read("rewind"), W, reset_from=3), [HISTORY_RESET, S]),

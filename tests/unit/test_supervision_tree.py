@@ -14,7 +14,7 @@ from chatd.store import connector
 DOCS = Path(__file__).parents[2] / "docs"
 WORKER = (
     "deregistration", "heartbeat", "watchdog", "flusher", "titler", "chats", "activity", "claimer",
-    "reaper", "pending sweep", "janitor",
+    "waker", "reaper", "pending sweep", "janitor",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ _DATABASE_STATS: dict[str, Any] = {
         "running": 1,
         "interrupting": 0,
         "requires_action": 0,
+        "parked": 0,
         "error": 2,
     },
     "oldest_pending_seconds": 0.0,

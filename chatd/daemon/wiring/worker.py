@@ -22,6 +22,7 @@ from chatd.worker.pending_sweep import PendingSweep
 from chatd.worker.reaper import Reaper
 from chatd.worker.titler import Titler
 from chatd.worker.turn_services import TurnServices
+from chatd.worker.waker import Waker
 from chatd.worker.worker_lease import WorkerLease
 
 _WATCHDOG_INTERVAL_SECONDS = 0.5
@@ -42,6 +43,7 @@ class WorkerActors:
     pending_sweep: PendingSweep
     reaper: Reaper
     titler: Titler
+    waker: Waker
     watchdog: Periodic
     mcp: McpServers
     max_heartbeat_silence_seconds: float
@@ -85,7 +87,8 @@ def build_worker(
     )
     heartbeat = _build_heartbeat(settings, services, config, worker_lease, chat_tasks)
     claimer = _build_claimer(settings, services, config, worker_lease, chat_tasks)
-    _connect_wakeups(services, config, chat_tasks, heartbeat, claimer)
+    waker = Waker(services.store.children)
+    _connect_wakeups(services, config, chat_tasks, heartbeat, claimer, waker)
     services.store.slots.reserve = claimer.reserve_slot
     services.change_bus.claims_locally = lambda: worker_lease.held and chat_tasks.free_slots > 0
     return WorkerActors(
@@ -103,8 +106,9 @@ def build_worker(
             metrics=metrics.turns,
             **keywords_for(PendingSweep, worker),
         ),
-        reaper=_build_reaper(settings, services, worker_lease, chat_tasks),
+        reaper=_build_reaper(settings, services, worker_lease, chat_tasks, waker),
         titler=titler,
+        waker=waker,
         watchdog=Periodic(
             chat_tasks.watch,
             interval_seconds=min(_WATCHDOG_INTERVAL_SECONDS, worker.heartbeat_seconds / 4),
@@ -170,7 +174,11 @@ def _build_claimer(
 
 
 def _build_reaper(
-    settings: Settings, services: Services, worker_lease: WorkerLease, chat_tasks: ChatTaskPool
+    settings: Settings,
+    services: Services,
+    worker_lease: WorkerLease,
+    chat_tasks: ChatTaskPool,
+    waker: Waker,
 ) -> Reaper:
     return Reaper(
         services.store.reaps,
@@ -178,6 +186,7 @@ def _build_reaper(
         services.store.tool_calls,
         sees_locks=lambda: worker_lease.held,
         unheld=chat_tasks.unheld,
+        on_parked=waker.request_sweep,
         metrics=services.metrics.leases,
         **keywords_for(Reaper, settings.worker),
     )
@@ -200,10 +209,12 @@ def _connect_wakeups(
     chat_tasks: ChatTaskPool,
     heartbeat: Heartbeat,
     claimer: Claimer,
+    waker: Waker,
 ) -> None:
     """Have each actor woken by the events that give it something to do."""
     services.change_bus.subscribe(claimer.handle_hint)
     services.change_bus.subscribe(chat_tasks.handle_hint)
+    services.change_bus.on_family_idle = waker.handle_family
     chat_tasks.on_slot_free = claimer.wake
     chat_tasks.on_lease_in_doubt = heartbeat.wake
     # A reload may change max_chats: the heartbeat publishes it, and the claimer fills new slots.

@@ -210,8 +210,9 @@ WITH source AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: send
--- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says. A chat
--- without a title gets its `:first_words`.
+-- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says. A
+-- chat without a title gets its `:first_words`. With `:caller_id` it is the message of another
+-- chat, whose worker has that epoch (chat_agent_refusal).
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -230,21 +231,27 @@ WITH snapshot AS MATERIALIZED (
            COALESCE(:model_config_id, locked.last_model_config_id) AS model_config_id,
            CASE
                WHEN locked.version <> snapshot.version THEN 'stale'
+               WHEN caller.refusal IS NOT NULL THEN caller.refusal
                WHEN locked.archived THEN 'chat_archived'
                WHEN added.refusal IS NOT NULL THEN added.refusal
                WHEN locked.status IN ('waiting', 'error') THEN COALESCE(
-                   chat_owner_refusal(locked.owner_id, :limits),
+                   CASE WHEN locked.parent_chat_id IS NULL
+                        THEN chat_owner_refusal(locked.owner_id, :limits) END,
                    CASE WHEN locked.queue_length = 0 THEN 'append' ELSE 'append_and_dequeue' END)
                WHEN :busy_behavior = 'reject' THEN 'chat_busy'
-               WHEN :busy_behavior = 'interrupt' AND locked.status IN ('pending', 'requires_action')
-                   THEN 'append'
+               WHEN :busy_behavior = 'interrupt'
+                    AND locked.status IN ('pending', 'requires_action', 'parked') THEN 'append'
                WHEN locked.queue_length >= :max_queued::integer THEN 'queue_full'
                WHEN :busy_behavior = 'interrupt' AND locked.status = 'running' THEN 'interrupt'
                ELSE 'enqueue'
            END AS plan,
            locked.title = '' AND locked.title_by = 'words' AND locked.queue_length = 0
                AND locked.status IN ('waiting', 'error') AND :first_words <> '' AS gives_title
-    FROM locked, snapshot, added
+    FROM locked, snapshot, added, LATERAL (
+        SELECT CASE WHEN :caller_id::uuid IS NOT NULL
+                    THEN chat_agent_refusal(:caller_id, :caller_worker_id, :caller_epoch, locked.id)
+               END AS refusal
+    ) caller
 ), queue_head AS MATERIALIZED (
     SELECT q.* FROM chat_queued_messages q, decision
     WHERE decision.plan = 'append_and_dequeue' AND q.chat_id = decision.id
@@ -340,6 +347,7 @@ WITH snapshot AS MATERIALIZED (
                'promoted', (SELECT id FROM queue_head),
                'head', (SELECT enqueued.id FROM enqueued, decision
                         WHERE decision.plan = 'interrupt'),
+               'from_chat_id', :caller_id::uuid,
                'queue_length', updated.queue_length))
            || CASE WHEN gives_title THEN chat_description(title, labels, archived)
                    ELSE '{}' END
@@ -363,76 +371,116 @@ WITH snapshot AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: interrupt
--- Stop a chat: ask the worker of a running chat to stop, and stop a chat without a worker at once.
--- The head of the queue then starts the next turn. An idle chat is returned unchanged.
-WITH snapshot AS MATERIALIZED (
-    SELECT version FROM chats WHERE id = :chat_id
+-- Stop a chat and its descendants: ask the workers of those that run to stop, and stop those
+-- without a worker at once. The head of the chat's queue then starts the next turn. The queues of
+-- its descendants are emptied, so that none of them goes on. An idle chat is left as it is. The
+-- first row is the chat itself. About `:caller_id`, see `send`.
+--
+-- No chat can start another one while it is locked. So the family is whole when, with all of it
+-- locked, there is no descendant that is not.
+WITH RECURSIVE tree AS (
+    SELECT id FROM chats WHERE id = :chat_id AND owner_id = :owner_id
+    UNION
+    SELECT c.id FROM chats c JOIN tree ON c.parent_chat_id = tree.id
+), snapshot AS MATERIALIZED (
+    SELECT id, version FROM chats WHERE id = ANY(ARRAY(SELECT id FROM tree))
 ), locked AS MATERIALIZED (
-    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
-    FOR NO KEY UPDATE
-), decision AS MATERIALIZED (
-    SELECT locked.id,
+    SELECT * FROM chats WHERE id = ANY(ARRAY(SELECT id FROM snapshot))
+    ORDER BY id FOR NO KEY UPDATE
+), plans AS MATERIALIZED (
+    SELECT locked.id, snapshot.version <> locked.version AS changed,
            CASE
-               WHEN locked.version <> snapshot.version THEN 'stale'
-               WHEN locked.status IN ('waiting', 'error', 'interrupting') THEN 'unchanged'
+               WHEN locked.status IN ('waiting', 'error') THEN 'unchanged'
+               WHEN locked.status = 'interrupting'
+                   THEN CASE WHEN locked.id = :chat_id OR locked.queue_length = 0 THEN 'unchanged'
+                             ELSE 'empty_queue' END
                WHEN locked.status = 'running' THEN 'request_interrupt'
-               WHEN locked.status IN ('pending', 'requires_action') THEN 'stop'
+               WHEN locked.status IN ('pending', 'requires_action', 'parked') THEN 'stop'
                ELSE 'status_unknown'
            END AS plan
-    FROM locked, snapshot
+    FROM locked JOIN snapshot USING (id)
+), decision AS MATERIALIZED (
+    SELECT CASE
+               WHEN has_changed OR members <> 1 + (
+                   SELECT count(*) FROM chat_descendants(
+                       CASE WHEN members > 0 THEN :chat_id::uuid END)) THEN 'stale'
+               ELSE COALESCE(
+                   CASE WHEN :caller_id::uuid IS NOT NULL
+                        THEN chat_agent_refusal(:caller_id, :caller_worker_id, :caller_epoch,
+                                                :chat_id) END,
+                   CASE WHEN is_unknown THEN 'status_unknown' ELSE 'done' END)
+           END AS outcome
+    FROM (SELECT count(*) AS members, bool_or(changed) AS has_changed,
+                 bool_or(plan = 'status_unknown') AS is_unknown FROM plans) family
+    WHERE members > 0
 ), queue_head AS MATERIALIZED (
-    SELECT q.* FROM chat_queued_messages q, decision
-    WHERE decision.plan = 'stop' AND q.chat_id = decision.id
+    SELECT q.* FROM chat_queued_messages q, plans, decision
+    WHERE decision.outcome = 'done' AND plans.id = :chat_id AND plans.plan = 'stop'
+      AND q.chat_id = plans.id
     ORDER BY q.position, q.id LIMIT 1
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING queue_head
     WHERE q.chat_id = queue_head.chat_id AND q.id = queue_head.id
+), removed AS (
+    DELETE FROM chat_queued_messages q USING plans, decision
+    WHERE decision.outcome = 'done' AND plans.id <> :chat_id AND plans.plan <> 'unchanged'
+      AND q.chat_id = plans.id
+    RETURNING q.chat_id, q.id, q.bytes
 ), closed_calls AS MATERIALIZED (
-    SELECT chat_close_calls(decision.id, '[]', :words) AS content FROM decision
-    WHERE decision.plan = 'stop'
+    SELECT plans.id, chat_close_calls(plans.id, '[]', :words) AS content FROM plans, decision
+    WHERE decision.outcome = 'done' AND plans.plan = 'stop'
+), changes AS MATERIALIZED (
+    SELECT plans.id, plans.plan <> 'stop' AS is_leased, closed_calls.content,
+           queue_head.id AS head_id, queue_head.content AS head_content,
+           queue_head.model_config_id, queue_head.request_traceparent,
+           queue.ids AS removed_ids, COALESCE(queue.bytes, 0) AS removed_bytes,
+           COALESCE(queue.length, 0) AS removed_length
+    FROM plans JOIN decision ON decision.outcome = 'done'
+    LEFT JOIN closed_calls ON closed_calls.id = plans.id
+    LEFT JOIN queue_head ON queue_head.chat_id = plans.id
+    LEFT JOIN (
+        SELECT chat_id, jsonb_agg(id ORDER BY id) AS ids, sum(bytes) AS bytes, count(*) AS length
+        FROM removed GROUP BY chat_id
+    ) queue ON queue.chat_id = plans.id
+    WHERE plans.plan <> 'unchanged'
 ), updated AS (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        status = CASE WHEN decision.plan = 'request_interrupt' THEN 'interrupting'
-                      WHEN EXISTS (SELECT FROM queue_head) THEN 'pending'
+        status = CASE WHEN is_leased THEN 'interrupting'
+                      WHEN head_id IS NOT NULL THEN 'pending'
                       ELSE 'waiting' END,
-        pending_since = CASE WHEN EXISTS (SELECT FROM queue_head)
+        pending_since = CASE WHEN head_id IS NOT NULL
                              THEN LEAST(c.pending_since, clock_timestamp()) END,
-        round = CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN c.round
+        round = CASE WHEN head_id IS NULL THEN c.round
                      WHEN c.status = 'pending' THEN GREATEST(c.round, chat_front_round())
                      ELSE chat_next_round(c.owner_id) END,
-        held = CASE WHEN NOT EXISTS (SELECT FROM queue_head) THEN false
+        held = CASE WHEN head_id IS NULL THEN false
                     WHEN c.status = 'pending' THEN c.held
                     ELSE chat_must_hold(c.owner_id, :limits) END,
         action_deadline = NULL,
-        recoveries = CASE WHEN decision.plan = 'request_interrupt' THEN c.recoveries ELSE 0 END,
-        attempts = CASE WHEN decision.plan = 'request_interrupt' THEN c.attempts ELSE 0 END,
-        next_attempt_at = CASE WHEN decision.plan = 'request_interrupt' THEN c.next_attempt_at END,
-        turn_deadline_at = CASE WHEN decision.plan = 'request_interrupt'
-                                THEN c.turn_deadline_at END,
-        compaction_request = CASE WHEN decision.plan = 'request_interrupt'
-                                  THEN c.compaction_request END,
-        queue_length = c.queue_length - CASE WHEN EXISTS (SELECT FROM queue_head) THEN 1 ELSE 0 END,
-        request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
-                                   THEN (SELECT request_traceparent FROM queue_head)
+        recoveries = CASE WHEN is_leased THEN c.recoveries ELSE 0 END,
+        attempts = CASE WHEN is_leased THEN c.attempts ELSE 0 END,
+        next_attempt_at = CASE WHEN is_leased THEN c.next_attempt_at END,
+        turn_deadline_at = CASE WHEN is_leased THEN c.turn_deadline_at END,
+        compaction_request = CASE WHEN is_leased THEN c.compaction_request END,
+        queue_length = c.queue_length - (head_id IS NOT NULL)::integer - removed_length,
+        request_traceparent = CASE WHEN head_id IS NOT NULL THEN changes.request_traceparent
                                    ELSE c.request_traceparent END,
-        last_model_config_id = COALESCE((SELECT model_config_id FROM queue_head),
-                                        c.last_model_config_id),
-        stored_bytes = c.stored_bytes + (
-            SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
-    FROM decision
-    WHERE c.id = decision.id AND decision.plan IN ('request_interrupt', 'stop')
+        last_model_config_id = COALESCE(changes.model_config_id, c.last_model_config_id),
+        stored_bytes = c.stored_bytes + COALESCE(pg_column_size(changes.content), 0)
+            - removed_bytes
+    FROM changes WHERE c.id = changes.id
     RETURNING c.*
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
            m.model_config_id
-    FROM updated, (
-        SELECT 1 AS n, 'tool' AS role, content, NULL::uuid AS model_config_id
-        FROM closed_calls WHERE content IS NOT NULL
+    FROM updated JOIN changes USING (id), LATERAL (
+        SELECT 1 AS n, 'tool' AS role, changes.content, NULL::uuid AS model_config_id
+        WHERE changes.content IS NOT NULL
         UNION ALL
-        SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head
+        SELECT 2, 'user', head_content, changes.model_config_id WHERE head_id IS NOT NULL
     ) m
     RETURNING *
 ), journal_entry AS (
@@ -441,29 +489,35 @@ WITH snapshot AS MATERIALIZED (
     SELECT updated.id, updated.version, 'interrupt', updated.status, updated.epoch, :actor_owner_id,
            :actor_token_id::uuid,
            jsonb_strip_nulls(jsonb_build_object(
-               'messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted),
-               'promoted', (SELECT id FROM queue_head),
+               'messages', (SELECT jsonb_agg(inserted.id ORDER BY inserted.id) FROM inserted
+                            WHERE inserted.chat_id = updated.id),
+               'promoted', head_id,
+               'removed', removed_ids,
+               'from_chat_id', :caller_id::uuid,
                'queue_length', updated.queue_length))
-    FROM updated
-    RETURNING created_at, data
+    FROM updated JOIN changes USING (id)
+    RETURNING chat_id, created_at, data
 ), chat AS (
     SELECT * FROM updated
     UNION ALL
-    SELECT locked.* FROM locked, decision WHERE decision.plan = 'unchanged'
+    SELECT locked.* FROM locked, plans
+    WHERE locked.id = :chat_id AND plans.id = locked.id AND plans.plan = 'unchanged'
 ), response AS (
-    SELECT CASE WHEN chat.id IS NOT NULL THEN 'done' ELSE decision.plan END AS outcome,
-           chat_columns(chat),
+    SELECT decision.outcome, chat_columns(chat),
            journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
-           (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
-    FROM decision LEFT JOIN chat ON true LEFT JOIN journal_entry ON true
+           (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY inserted.id) FROM inserted
+            WHERE inserted.chat_id = chat.id) AS messages
+    FROM decision LEFT JOIN chat ON decision.outcome = 'done'
+    LEFT JOIN journal_entry ON journal_entry.chat_id = chat.id
 ), saved_key AS (
     INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
     SELECT :idempotency_owner, :idempotency_key, :request_hash, id,
            CASE WHEN entry_created_at IS NOT NULL THEN version END,
-           (SELECT array_agg(id ORDER BY id) FROM inserted)
-    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+           (SELECT array_agg(id ORDER BY id) FROM inserted WHERE inserted.chat_id = response.id)
+    FROM response
+    WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done' AND id = :chat_id
 )
-SELECT * FROM response;
+SELECT * FROM response ORDER BY id <> :chat_id;
 
 -- name: retry
 -- Run a failed turn again without a new message. Queued messages stay in the queue.
@@ -476,6 +530,7 @@ WITH snapshot AS MATERIALIZED (
     SELECT locked.id, CASE WHEN locked.version <> snapshot.version THEN 'stale'
                            WHEN locked.status <> 'error' THEN 'nothing_to_retry'
                            WHEN locked.archived THEN 'chat_archived'
+                           WHEN locked.parent_chat_id IS NOT NULL THEN 'done'
                            ELSE COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
                       END AS outcome
     FROM locked, snapshot
@@ -557,6 +612,7 @@ WITH snapshot AS MATERIALIZED (
                                   WHERE chat_id = :chat_id)
                       AND m.superseded_version IS NULL AND m.visibility IN ('both', 'model'))
                 THEN 'nothing_to_compact'
+                WHEN locked.parent_chat_id IS NOT NULL THEN 'done'
                 ELSE COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
            END AS outcome
     FROM locked, snapshot
@@ -702,12 +758,18 @@ WITH RECURSIVE tree AS (
     SELECT c.id FROM chats c JOIN tree ON c.parent_chat_id = tree.id
 ), locked AS MATERIALIZED (
     SELECT c.id FROM chats c JOIN tree ON tree.id = c.id ORDER BY c.id FOR UPDATE OF c
+), decision AS MATERIALIZED (  -- whether the family is whole, as in `interrupt`
+    SELECT CASE WHEN members = 1 + (SELECT count(*) FROM chat_descendants(
+                    CASE WHEN members > 0 THEN :chat_id::uuid END)) THEN 'done'
+                ELSE 'stale' END AS outcome
+    FROM (SELECT count(*) AS members FROM locked) family WHERE members > 0
 ), deleted AS (
-    DELETE FROM chats c USING locked WHERE c.id = locked.id
-    RETURNING c.id, c.owner_id, c.version
+    DELETE FROM chats c USING locked, decision
+    WHERE c.id = locked.id AND decision.outcome = 'done'
+    RETURNING c.id, c.owner_id, c.version, c.root_chat_id AS family_root
 ), deleted_parts AS (
-    DELETE FROM chat_parts p USING locked WHERE p.chat_id = locked.id
+    DELETE FROM chat_parts p USING deleted WHERE p.chat_id = deleted.id
 ), tombstones AS (
     INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM deleted
 )
-SELECT id, version, owner_id FROM deleted;
+SELECT decision.outcome, deleted.* FROM decision LEFT JOIN deleted ON true;

@@ -45,13 +45,14 @@ WITH snapshot AS MATERIALIZED (
                WHEN (SELECT role FROM target_message) <> 'user' THEN 'not_a_user_message'
                WHEN locked.archived THEN 'chat_archived'
                WHEN locked.status NOT IN ('waiting', 'error', 'pending', 'running',
-                                          'interrupting', 'requires_action')
+                                          'interrupting', 'requires_action', 'parked')
                    THEN 'status_unknown'
                ELSE COALESCE(
                    CASE WHEN :content::jsonb IS NOT NULL
                         THEN chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes,
                                                 added.bytes) END,
                    CASE WHEN locked.status IN ('waiting', 'error')
+                             AND locked.parent_chat_id IS NULL
                         THEN chat_owner_refusal(locked.owner_id, :limits) END,
                    'done')
            END AS outcome
@@ -62,7 +63,7 @@ WITH snapshot AS MATERIALIZED (
                  CASE WHEN comes_anew THEN chat_must_hold(locked.owner_id, :limits)
                       ELSE locked.held END AS held
           FROM locked, decision,
-               LATERAL (SELECT locked.status IN ('waiting', 'error', 'requires_action')
+               LATERAL (SELECT locked.status IN ('waiting', 'error', 'requires_action', 'parked')
                                AS comes_anew) before
           WHERE decision.outcome = 'done') chat
 ), superseded AS (

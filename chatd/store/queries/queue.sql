@@ -39,8 +39,8 @@ FROM locked CROSS JOIN snapshot LEFT JOIN updated ON true LEFT JOIN journal_entr
 
 -- name: promote
 -- Make a queued message the next one. It interrupts a running turn, enters the history of a failed
--- chat and of one that waits for its client, and moves to the front of the queue of a chat that is
--- pending or interrupting.
+-- chat and of one that waits for answers or other chats, and moves to the front of the queue of a
+-- chat that is pending or interrupting.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -54,9 +54,9 @@ WITH snapshot AS MATERIALIZED (
                WHEN locked.version <> snapshot.version THEN 'stale'
                WHEN NOT EXISTS (SELECT FROM target) THEN 'queued_message_not_found'
                WHEN locked.archived THEN 'chat_archived'
-               WHEN locked.status = 'error'
+               WHEN locked.status = 'error' AND locked.parent_chat_id IS NULL
                    THEN COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'append_queued')
-               WHEN locked.status = 'requires_action' THEN 'append_queued'
+               WHEN locked.status IN ('error', 'requires_action', 'parked') THEN 'append_queued'
                WHEN locked.status = 'running' THEN 'interrupt'
                WHEN locked.status IN ('pending', 'interrupting') THEN 'move_to_front'
                ELSE 'status_unknown'

@@ -4,8 +4,8 @@
 
 -- name: look
 -- Look once at the workers that hold leases. Return those whose lease is over or whose lock is
--- free, and whether chats wait whose client missed its deadline. Every process looks every second,
--- so the result is small: one row while nothing is wrong.
+-- free, whether chats wait whose client missed its deadline, and whether any wait for others. Every
+-- process looks every second, so the result is small: one row while nothing is wrong.
 --
 -- A worker keeps its lock while it lives, if it proved that the lock sits in a session of its own.
 -- A free lock proves nothing about a worker that has not renewed since this server started,
@@ -25,7 +25,8 @@ WITH holders AS MATERIALIZED (
 )
 SELECT looks.*,
        COALESCE((SELECT min(action_deadline) FROM chats WHERE status = 'requires_action')
-                < clock_timestamp(), false) AS action_overdue
+                < clock_timestamp(), false) AS action_overdue,
+       (SELECT min(action_deadline) FROM chats WHERE status = 'parked') IS NOT NULL AS parked
 FROM (SELECT) one_row LEFT JOIN looks ON looks.expired OR looks.lock_free;
 
 -- name: reap

@@ -30,6 +30,7 @@ WITH leased AS MATERIALIZED (
            held.due AS pending_held,
            line.due + returned.due + returned.deferred + held.due + held.deferred AS pending,
            (SELECT count(*) FROM chats WHERE status = 'requires_action') AS requires_action,
+           (SELECT count(*) FROM chats WHERE status = 'parked') AS parked,
            (SELECT count(*) FROM chats WHERE status = 'error') AS error,
            CASE WHEN pg_relation_size('chats') <= :exact_count_max_bytes
                 THEN (SELECT count(*) FROM chats)
@@ -39,8 +40,9 @@ WITH leased AS MATERIALIZED (
     FROM line, returned, held
 )
 SELECT pending, pending_due, pending_deferred, pending_held,
-       running, interrupting, requires_action, error,
-       GREATEST(chats - pending - running - interrupting - requires_action - error, 0) AS waiting,
+       running, interrupting, requires_action, parked, error,
+       GREATEST(chats - pending - running - interrupting - requires_action - parked - error, 0)
+           AS waiting,
        EXTRACT(EPOCH FROM clock_timestamp() - (
            SELECT min(LEAST(oldest.pending_since, clock_timestamp()))
            FROM chat_model_configs m CROSS JOIN LATERAL (

@@ -1646,6 +1646,7 @@ export interface components {
          *       "chats": {
          *         "error": 2,
          *         "interrupting": 0,
+         *         "parked": 0,
          *         "pending": 0,
          *         "requires_action": 0,
          *         "running": 1,
@@ -3081,6 +3082,7 @@ export interface components {
          *         "chats": {
          *           "error": 2,
          *           "interrupting": 0,
+         *           "parked": 0,
          *           "pending": 0,
          *           "requires_action": 0,
          *           "running": 1,
@@ -3121,6 +3123,7 @@ export interface components {
              *       "chats": {
              *         "error": 2,
              *         "interrupting": 0,
+             *         "parked": 0,
              *         "pending": 0,
              *         "requires_action": 0,
              *         "running": 1,
@@ -3349,7 +3352,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "awaiting_agents" | "failed" | "status_unknown" | "recovered" | "messages_queued";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -3873,10 +3876,11 @@ export interface components {
          *     * `running`: a worker holds its lease and runs a turn.
          *     * `interrupting`: a stop was requested. The worker stores the answer so far.
          *     * `requires_action`: it waits for answers of people, or results of client tools, until a deadline.
+         *     * `parked`: it waits for other chats, which it started, until a deadline.
          *     * `error`: the last turn failed with `last_error`. A retry or a message continues it.
          * @enum {string}
          */
-        Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "error";
+        Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "parked" | "error";
         /**
          * StatusChanged
          * @description The chat's status changed.
