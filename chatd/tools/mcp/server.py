@@ -52,7 +52,9 @@ class McpServer:
         self._queue = CallQueue()
         self._running = 0
         self._wake, self._drained = anyio.Event(), anyio.Event()
-        self._link, self._scope = Link(), anyio.CancelScope()
+        self._link = Link()
+        self._scope: anyio.CancelScope | None = None
+        """Scope of the connection. None before the first one, as it needs the event loop."""
         self._child = ChildHandle(config.name)
 
     @property
@@ -170,6 +172,10 @@ class McpServer:
     def _drop_if_stuck(self, call: Call) -> None:
         if call.running:
             self._link.end("it does not read what it is sent")
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
             self._scope.cancel()
 
     async def _wait_for_work(self) -> None:
@@ -184,7 +190,8 @@ class McpServer:
         self._state = ServerState.CONNECTING
         started_at = self._now()
         error: Exception | None = None
-        with anyio.CancelScope() as self._scope:
+        with anyio.CancelScope() as scope:
+            self._scope = scope
             timer = asyncio.get_running_loop().call_later(
                 self.config.connect_seconds, self._give_up_connecting
             )
@@ -196,7 +203,7 @@ class McpServer:
                         self._known.take(listing)
                         self._ready(self._now() - started_at)
                         await self._serve(connection)
-                    self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
+                    scope.deadline = anyio.current_time() + CLOSE_SECONDS
             except Exception as raised:  # noqa: BLE001 - a server's data may have the SDK raise anything
                 error = raised
             finally:
@@ -207,7 +214,7 @@ class McpServer:
         self._wake.set()
         if self._state is ServerState.CONNECTING:
             self._fail()
-            self._scope.cancel()
+            self._cancel()
 
     def _give_up_connecting(self) -> None:
         """Fail at once, although the SDK will take its time to come back."""
