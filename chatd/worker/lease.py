@@ -58,7 +58,13 @@ class Lease:
 
     @property
     def is_overdue(self) -> bool:
-        """True if the task should have ended: it was cancelled, or a stage of it is over."""
+        """True if the task should have ended: it was cancelled, or a stage of it is over.
+
+        While it stores the result of a cancelled turn it has the time of ``stop_scope``, which may begin
+        late: a statement that is under way is left to the task.
+        """
+        if self._stop_scope is not None:
+            return anyio.current_time() > self._stop_scope.deadline
         seconds_left = self.progress.snapshot().deadline_in_seconds
         return self.cause is not None or (seconds_left is not None and seconds_left < 0)
 

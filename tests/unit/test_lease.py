@@ -239,6 +239,32 @@ async def test_only_a_task_that_should_have_ended_is_given_up(
     assert held.cause is (Cause.LOST if cancelled else None)
 
 
+async def test_task_that_stores_the_result_of_an_interrupt_has_the_rest_of_its_lease_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was left to a statement until then, and is given up only if it does not end after that."""
+    now = boottime()
+    monkeypatch.setattr("chatd.worker.chat_tasks.boottime", lambda: now)
+    held, tasks = lease(), pool()
+    tasks._leases[held.chat.id] = held
+
+    async def look(times: int) -> bool:
+        nonlocal now
+        for _ in range(times):
+            now += 1
+            held.renewed_at = boottime()
+            await tasks.watch()
+        return held in tasks.leases
+
+    held.cancel(Cause.INTERRUPTED)
+    assert await look(19)
+    with held.stop_scope(Cause.INTERRUPTED) as stop:
+        assert await look(14)
+        stop.deadline = anyio.current_time() - 1
+        assert await look(20)
+        assert not await look(2)
+
+
 async def test_pool_that_stops_claiming_has_no_free_slots_in_a_later_life() -> None:
     """The supervisor restarts it in the middle of a stop."""
     tasks = pool()
