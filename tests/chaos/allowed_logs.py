@@ -14,5 +14,8 @@ ALLOWED = {
     "loop.unblocked": "the same",
     "process.paused": "SIGSTOP",
     "config.rejected": "SIGHUP while the database is unavailable: the models could not be stored",
+    "mcp.failed": "an MCP server is killed or stopped while it is connected to",
+    "mcp.lost": "an MCP server is killed, or ends as a call of the model wishes",
+    "mcp.notice": "a turn begins while an MCP server is not available",
     "llm.answer_unreadable": "the model sends garbage",
 }

@@ -14,6 +14,8 @@ def answer_to(action: dict[str, Any], choose: random.Random) -> dict[str, Any]:
     unique = choose.getrandbits(48)
     if action["kind"] == "result":
         return answer | {"result": f"found {unique}"}
+    if action["kind"] == "input":
+        return answer | _input(action["schema"], unique, choose)
     if choose.random() < 0.3:
         answer |= {"decision": "deny", "reason": f"no {unique}"}
     else:
@@ -26,9 +28,21 @@ def answer_to(action: dict[str, Any], choose: random.Random) -> dict[str, Any]:
     return answer
 
 
+def _input(schema: dict[str, Any], unique: int, choose: random.Random) -> dict[str, Any]:
+    """Return the answer of a person to a question: one of its options, words, or none."""
+    word = choose.choice(["accept", "accept", "accept", "decline", "cancel"])
+    if word != "accept":
+        return {"input": word}
+    options = schema["properties"]["answer"].get("enum") or [f"the one of {unique}"]
+    return {"input": word, "content": {"answer": choose.choice(options)}}
+
+
 def decision_of(answer: dict[str, Any]) -> dict[str, Any]:
     """Return what the ledger is to have of an answer."""
     if "result" in answer:
         return {"decision": "result"}
+    if "input" in answer:
+        content = {"content": answer["content"]} if "content" in answer else {}
+        return {"decision": answer["input"]} | content
     decision = {name: answer[name] for name in ("decision", "reason", "args") if name in answer}
     return decision | ({"remember": True} if "remember" in answer else {})

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chaos.answers import answer_to
-from chaos.model_process import POLICIES, TOOL
+from chaos.offered_tools import CLIENT_TOOL, HTTP_POLICIES, MCP_HTTP, MCP_STDIO
 from chaos.records import Request
 from chaos.requests import Requester
 
@@ -13,7 +13,9 @@ _THINK_SECONDS = 1.2
 WISHES = ("", " [tool]", " [long]", " [server]")
 """What a message asks the model for: a call of the client's tool, a long answer, calls of server tools."""
 _OPERATIONS_OF_A_CHAT = (4, 14)
-_TOOLS = [{"name": TOOL, "description": "Look it up.", "parameters": {"type": "object"}}]
+_FOLLOWED_FORKS = 0.7
+"""Share of forks that their client goes on with."""
+_TOOLS = [{"name": CLIENT_TOOL, "description": "Look it up.", "parameters": {"type": "object"}}]
 
 Chat = dict[str, Any]
 
@@ -25,14 +27,15 @@ class Caller:
         self._requests = requester
         self._random = requester.random
         self._follow = follow
+        self._forks: list[str] = []
+        """Forks of chats of this client, which it goes on with."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Make one chat after the other until the run stops."""
         while not stopping.is_set():
-            created = await self._create()
-            if not created.accepted:
+            chat_id = self._forks.pop() if self._forks else await self._create()
+            if chat_id is None:
                 continue
-            chat_id: str = created.response["id"]
             leave = await self._follow(chat_id)
             for _ in range(self._random.randint(*_OPERATIONS_OF_A_CHAT)):
                 await asyncio.sleep(self._random.expovariate(1 / _THINK_SECONDS))
@@ -41,7 +44,8 @@ class Caller:
             if await self._idle(chat_id, stopping):
                 await leave()
 
-    async def _create(self) -> Request:
+    async def _create(self) -> str | None:
+        """Make a chat, and return its id. None: it was refused."""
         body: dict[str, Any] = {"title": self._requests.next_text()}
         text = None
         if self._random.random() < 0.8:
@@ -49,15 +53,25 @@ class Caller:
         if self._random.random() < 0.6:
             body["tools"] = _TOOLS
         if self._random.random() < 0.3:
-            names = sorted(POLICIES)
-            body["server_tools"] = {"http": self._random.sample(names, self._random.randrange(3))}
+            body["server_tools"] = self._chosen_tools()
         if self._random.random() < 0.2:
             body["permission_mode"] = self._random.choice(["ask", "ask", "read_only"])
         if self._random.random() < 0.1:
             body["tool_rules"] = [{"tools": "app*", "permission": "deny"}]
         if self._random.random() < 0.3:
             body["system_prompt"] = "Be brief."
-        return await self._requests.change("create", "POST", "/chats", body, text=text)
+        created = await self._requests.change("create", "POST", "/chats", body, text=text)
+        return created.response["id"] if created.accepted else None
+
+    def _chosen_tools(self) -> dict[str, list[str]]:
+        """Return a choice of some HTTP tools, and now and then of MCP servers and built-in tools."""
+        names, servers = sorted(HTTP_POLICIES), [MCP_HTTP, MCP_STDIO]
+        chosen = {"http": self._random.sample(names, self._random.randrange(3))}
+        if self._random.random() < 0.5:
+            chosen["mcp"] = self._random.sample(servers, self._random.randrange(3))
+        if self._random.random() < 0.2:
+            chosen["builtin"] = []
+        return chosen
 
     def _text(self) -> str:
         """Return a message, with wishes for the model now and then."""
@@ -70,6 +84,8 @@ class Caller:
             self._answer: 14,
             self._interrupt: 3,
             self._edit: 2,
+            self._regenerate: 1.5,
+            self._fork: 1,
             self._retry: 1.5,
             self._promote: 1.5,
             self._remove: 1.5,
@@ -121,6 +137,20 @@ class Caller:
             text, edited = self._text(), self._random.choice(messages)["id"]
             path = f"/messages/{edited}"
             await self._change("edit", "PATCH", chat_id, path, {"content": text}, text=text)
+
+    async def _regenerate(self, chat_id: str) -> None:
+        if messages := await self._messages(chat_id):
+            path = f"/messages/{self._random.choice(messages)['id']}/regenerate"
+            await self._change("regenerate", "POST", chat_id, path)
+
+    async def _fork(self, chat_id: str) -> None:
+        """Fork the chat, whole or up to a message. The fork is one of the next chats of this client."""
+        body = {}
+        if self._random.random() < 0.6 and (messages := await self._messages(chat_id)):
+            body = {"from_message_id": self._random.choice(messages)["id"]}
+        made = await self._change("fork", "POST", chat_id, "/fork", body)
+        if made.accepted and self._random.random() < _FOLLOWED_FORKS:
+            self._forks.append(made.response["id"])
 
     async def _queued(self, chat_id: str) -> int | None:
         found = await self._requests.read(f"/chats/{chat_id}/queue")

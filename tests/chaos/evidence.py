@@ -51,6 +51,27 @@ class Evidence:
             and (request.accepted or request.lost_attempts or request.status is None)
         }
 
+    def is_copied(self, message: Row) -> bool:
+        """Return whether a message came into its chat with the fork that made the chat."""
+        journal = self.journal.get(message["chat_id"], ())
+        return message["version"] == 1 and bool(journal) and journal[0]["transition"] == "fork"
+
+    def own_messages(self) -> ByChat:
+        """Return the messages that were stored by their chats themselves, and not copied."""
+        return {
+            chat_id: [row for row in rows if not self.is_copied(row)]
+            for chat_id, rows in self.messages.items()
+        }
+
+    def forks(self) -> dict[str, set[str]]:
+        """Return the chats that were forked from each chat, those from its forks included."""
+        found: dict[str, set[str]] = {}
+        made = [r for r in self.requests if r.operation == "fork" and r.accepted]
+        for request in reversed(made):
+            fork = request.response["id"]
+            found.setdefault(request.chat_id or "", set()).update({fork}, found.get(fork, ()))
+        return found
+
     def entries(self, chat_id: str, after: int, up_to: float) -> Iterator[Row]:
         """Yield the journal entries of a chat after one version and up to another."""
         for row in self.journal.get(chat_id, ()):

@@ -93,6 +93,8 @@ class Injector:
             Kind.TOOLS_KILLED: self._kill_tools,
             Kind.TOOLS_STOPPED: self._stop_tools,
             Kind.TOOLS_SLOW: self._slow_tools,
+            Kind.MCP_KILLED: self._kill_program,
+            Kind.MCP_STOPPED: self._stop_program,
             Kind.RESET_CLIENTS: self._reset_clients,
             Kind.LOSE_RESPONSE: self._lose_response,
         }
@@ -296,6 +298,15 @@ class Injector:
     async def _slow_tools(self, fault: Fault, _: Replica, choose: random.Random) -> bool:
         await self._tools.delay(fault.seconds, choose.randint(1, 8))
         return True
+
+    async def _kill_program(self, _: Fault, replica: Replica, __: random.Random) -> bool:
+        return self._tools.signal_program(replica.name, signal.SIGKILL)
+
+    async def _stop_program(self, fault: Fault, replica: Replica, _: random.Random) -> bool:
+        stopped = self._tools.signal_program(replica.name, signal.SIGSTOP)
+        await asyncio.sleep(fault.seconds)
+        self._tools.signal_program(replica.name, signal.SIGCONT)
+        return stopped
 
     async def _reset_clients(self, _: Fault, __: Replica, choose: random.Random) -> bool:
         share = choose.choice([0.02, 0.05, 0.25])

@@ -18,18 +18,14 @@ from support.model_server import End, ModelResponse, ModelServer, Pause
 from support.request_rules import DIALECTS, violations
 from typing_extensions import override
 
+from chaos.offered_tools import call_id_of, chosen_calls, client_call, reading_calls
+
 ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
 """A message: a name unlike every other, and a wish."""
 _MAX_BREACHES = 5
+_MOST_ROUNDS = 4
+"""Answers of one turn that call tools, at most."""
 WORDS = ["one", "word", "after", "the", "other", "so", "that", "it", "can", "be", "cut"]
-TOOL = "look_up"
-"""The tool that clients run."""
-POLICIES = {"append": "at_most_once", "pay": "at_most_once", "read": "idempotent"}
-"""The tools that the server runs, and their policies."""
-HOWS = {"quick": 6, "slow": 3, "streams": 2, "large": 1, "fails": 1, "drops": 1, "never": 1}
-"""How a server tool is to behave, by weight."""
-CALLS = {"append": 4.0, "pay": 2.0, "read": 4.0, TOOL: 0.8, "no_such_tool": 0.4}
-"""What an answer with server tools calls, by weight."""
 
 
 def text_of(content: Any) -> str:
@@ -69,7 +65,7 @@ def _tool_calls(number: int, calls: list[tuple[str, str]]) -> list[dict[str, Any
     """Return the deltas of calls, each of a name and its arguments in two pieces."""
     deltas = []
     for index, (name, args) in enumerate(calls):
-        call = {"index": index, "id": f"call_{number}_{index}", "type": "function"}
+        call = {"index": index, "id": call_id_of(number, index), "type": "function"}
         deltas.append({"tool_calls": [call | {"function": {"name": name, "arguments": ""}}]})
         middle = len(args) // 2
         deltas += [
@@ -120,21 +116,19 @@ class ChaosModel(ModelServer):
 
     def _tools_called(self, asked: str, messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
         """Return the names and arguments of calls. As many answers call as the message's name decides."""
-        since = itertools.takewhile(lambda message: message["role"] != "user", reversed(messages))
+        since = [*itertools.takewhile(lambda each: each["role"] != "user", reversed(messages))]
         rounds = sum(message["role"] == "assistant" for message in since)
         name = asked.partition(" ")[0]
         if "[tool]" in asked:
-            names = [] if rounds else [TOOL]
-        elif "[server]" in asked and rounds < random.Random(name).choice([1, 1, 2, 3]):
-            count = self._random.choice([1, 2, 3, 3, 6])
-            names = self._random.choices(list(CALLS), list(CALLS.values()), k=count)
-        else:
-            names = []
-        hows = self._random.choices(list(HOWS), list(HOWS.values()), k=len(names))
-        return [
-            (tool, json.dumps({"call": self._calls, "asked": name, "how": how}))
-            for tool, how in zip(names, hows, strict=True)
-        ]
+            return [] if rounds else [client_call(self._calls, name)]
+        if "[server]" not in asked:
+            return []
+        results = [text_of(message["content"]) for message in since if message["role"] == "tool"]
+        if rounds < _MOST_ROUNDS and (reading := reading_calls(results, self._random)):
+            return reading
+        if rounds < random.Random(name).choice([1, 1, 2, 3]):
+            return chosen_calls(self._calls, name, self._random)
+        return []
 
     def _pieces(self, name: str, *, long: bool) -> list[str]:
         count = self._random.randint(*((40, 70) if long else (3, 14)))

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     TOOLS_KILLED = "tools: SIGKILL of their server"
     TOOLS_STOPPED = "tools: SIGSTOP of their server"
     TOOLS_SLOW = "tools: slow"
+    MCP_KILLED = "MCP: SIGKILL of a program"
+    MCP_STOPPED = "MCP: SIGSTOP of a program"
     RESET_CLIENTS = "connections of clients reset"
     LOSE_RESPONSE = "response of a request lost"
 
@@ -102,6 +104,8 @@ WEIGHTS: dict[Kind, Weight] = {
     Kind.TOOLS_KILLED: Weight(weight=1.0, seconds=(0.0, 1.5)),
     Kind.TOOLS_STOPPED: Weight(weight=2.0, seconds=(0.5, 5.0)),
     Kind.TOOLS_SLOW: Weight(weight=3.0, seconds=(0.5, 6.0)),
+    Kind.MCP_KILLED: Weight(weight=1.0),
+    Kind.MCP_STOPPED: Weight(weight=1.5, seconds=(0.5, 6.0)),
     Kind.RESET_CLIENTS: Weight(weight=12.0),
     Kind.LOSE_RESPONSE: Weight(weight=14.0),
 }

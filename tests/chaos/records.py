@@ -59,6 +59,7 @@ class Effect:
 
     ``sent`` and ``closed`` are when the kernel had the request, and the end of a connection that the caller
     closed before the answer. A stopped server reads both late: ``began`` and ``ended`` are its own times.
+    Of the pipe of a program the kernel does not tell, so they are None.
     """
 
     number: str
@@ -68,7 +69,7 @@ class Effect:
     asked: str
     call: int
     how: str
-    sent: float
+    sent: float | None
     began: float
     ended: float | None = None
     closed: float | None = None

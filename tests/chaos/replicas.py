@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
@@ -18,14 +19,16 @@ from support.postgres_proxy import PostgresProxy, postgres_proxy
 from support.processes import ChatdProcess
 
 from chaos.model import free_port
-from chaos.model_process import HOWS, POLICIES
+from chaos.offered_tools import HOWS, HTTP_POLICIES, MCP_HTTP, MCP_STDIO, MCP_TOOLS
 from chaos.plan import LEASE_SECONDS, REPLICAS
 from chaos.records import Life
-from chaos.tools import TIMEOUT_SECONDS
+from chaos.tool_process import MCP_PATH
+from chaos.tools import TESTS, TIMEOUT_SECONDS, Tools
 
 _STOP_SECONDS = 45.0
 """Longest time from SIGTERM to the end of a process, whatever the database does meanwhile."""
 _LAST_LINES = 30
+IDEMPOTENT = [tool for tool, policy in MCP_TOOLS.items() if policy == "idempotent"]
 
 SETTINGS = f"""
 [database]
@@ -48,6 +51,7 @@ stream_idle_timeout_seconds = 8
 model_call_timeout_seconds = 30
 client_tool_timeout_seconds = 8
 [tools]
+builtin = ["ask_user_question"]
 rules = {{ pay = "ask" }}
 approval_seconds = 10
 parallel = 4
@@ -71,8 +75,22 @@ TOOLS = "".join(
     + _ENDPOINT.format(
         name=name, policy=policy, read_only=json.dumps(name == "read"), hows=list(HOWS)
     )
-    for name, policy in POLICIES.items()
+    for name, policy in HTTP_POLICIES.items()
 )
+MCP = f"""
+[mcp.{MCP_HTTP}]
+url = "%(tools_url)s{MCP_PATH}"
+headers = {{ x-replica = "%(replica)s" }}
+idempotent = {IDEMPOTENT}
+call_seconds = {TIMEOUT_SECONDS:g}
+[mcp.{MCP_STDIO}]
+command = %(python)s
+args = %(program_args)s
+env = {{ PYTHONPATH = "{TESTS}" }}
+idempotent = {IDEMPOTENT}
+call_seconds = {TIMEOUT_SECONDS:g}
+connect_seconds = 10
+"""
 MODELS = """
 [providers.chaos]
 kind = "openai-compatible"
@@ -95,7 +113,7 @@ class Replica:
         proxy: PostgresProxy,
         notifications: NotificationFaults,
         model_url: str,
-        tools_url: str,
+        tools: Tools,
         source: Path | None,
     ) -> None:
         self.name = name
@@ -106,7 +124,7 @@ class Replica:
         self.process: ChatdProcess | None = None
         self._folder = folder
         self._model_url = model_url
-        self._tools_url = tools_url
+        self._tools = tools
         self._source = source
         self._scanned = 0
         self._max_attempts = 4
@@ -144,11 +162,13 @@ class Replica:
     def _configuration(self) -> tuple[str, str]:
         values = {
             "url": self._model_url,
-            "tools_url": self._tools_url,
+            "tools_url": self._tools.url,
+            "python": json.dumps(sys.executable),
+            "program_args": json.dumps(self._tools.program_args(self.name)),
             "replica": self.name,
             "max_attempts": self._max_attempts,
         }
-        return SETTINGS % values, MODELS % values + TOOLS % values
+        return SETTINGS % values, (MODELS + TOOLS + MCP) % values
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal. Return False if no process runs."""
@@ -227,7 +247,7 @@ def ended_by_itself(life: Life) -> bool:
 
 @asynccontextmanager
 async def replica_processes(
-    folder: Path, dsn: str, model_url: str, tools_url: str, source: Path | None
+    folder: Path, dsn: str, model_url: str, tools: Tools, source: Path | None
 ) -> AsyncIterator[list[Replica]]:
     """Start the replicas. Those that run at the end are killed."""
     async with AsyncExitStack() as stack:
@@ -237,9 +257,7 @@ async def replica_processes(
             proxy.keeps_sent = False
             notifications = NotificationFaults()
             proxy.response_filter = notifications.filter
-            replicas.append(
-                Replica(name, folder, proxy, notifications, model_url, tools_url, source)
-            )
+            replicas.append(Replica(name, folder, proxy, notifications, model_url, tools, source))
         try:
             for replica in replicas:
                 replica.start()

@@ -123,7 +123,7 @@ class Run:
                 role = await _role(server, self._source)
                 async with (
                     replica_processes(
-                        Path(folder), role.dsn, model.url, tools.url, self._source
+                        Path(folder), role.dsn, model.url, tools, self._source
                     ) as replicas,
                     load_balancer(*(replica.port for replica in replicas)) as balancer,
                 ):

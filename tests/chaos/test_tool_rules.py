@@ -1,6 +1,7 @@
 """Every rule of tools finds what it is for. The evidence is made by hand, and broken in one place."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from chaos.records import Request
 from chaos.whole_evidence import START
 from chaos.whole_tool_evidence import CALLS, TOOL_CHAT, effect, evidence_with_tools, found
 from chatd.domain.tool_call_errors import CANCELLED, OUTCOME_UNKNOWN
+from chatd.domain.tool_choice import ASK_USER_TOOL
 
 
 def answer_otherwise(e: Evidence, text: str, *, is_error: bool) -> None:
@@ -23,6 +25,15 @@ def answer_otherwise(e: Evidence, text: str, *, is_error: bool) -> None:
 
 def tool_runs_twice(e: Evidence) -> None:
     e.effects.append(effect(2, CALLS[0], "pay", 3.2))
+
+
+def mcp_tool_runs_twice(e: Evidence) -> None:
+    """MCP has no key of a call, so its effects have the id."""
+    row = e.tool_calls[TOOL_CHAT][0]
+    row["tool_name"] = "desk__append"
+    more = {"tool": "desk__append", "key": CALLS[0]}
+    e.effects[0] = replace(e.effects[0], **more)
+    e.effects.append(replace(e.effects[0], number="7-2"))
 
 
 def tool_runs_twice_in_a_deleted_chat(e: Evidence) -> None:
@@ -49,6 +60,11 @@ def effect_is_of_another_tool(e: Evidence) -> None:
 
 def tool_was_not_chosen(e: Evidence) -> None:
     e.chats[TOOL_CHAT]["server_tools"] = {"http": ["read"]}
+
+
+def mcp_server_was_not_chosen(e: Evidence) -> None:
+    mcp_tool_runs_twice(e)
+    e.chats[TOOL_CHAT]["server_tools"] = {"http": ["pay"], "mcp": ["shop"]}
 
 
 def ask(e: Evidence, **decision: Any) -> None:
@@ -82,6 +98,22 @@ def two_answers_are_accepted(e: Evidence) -> None:
 def accepted_answer_is_lost(e: Evidence) -> None:
     ask(e)
     answer(e, decision="deny", reason="no")
+
+
+def question_is_answered_otherwise(e: Evidence) -> None:
+    """Have the accepted answer in the ledger, beside another result."""
+    given = {"answer": "the red one"}
+    ask(e, decision="accept", content=given)
+    e.tool_calls[TOOL_CHAT][0]["answer"]["result"] = "yes"
+    answer(e, input="accept", content=given)
+
+
+def question_has_two_answers(e: Evidence) -> None:
+    ask(e, decision="accept", content={"answer": "the red one"})
+    e.tool_calls[TOOL_CHAT][0]["tool_name"] = ASK_USER_TOOL
+    e.tool_calls[TOOL_CHAT][0]["answer"]["result"] = {"answer": "the red one"}
+    answer(e, input="accept", content={"answer": "the red one"})
+    answer(e, input="decline")
 
 
 def changed_arguments_are_lost(e: Evidence) -> None:
@@ -162,6 +194,7 @@ def outcome_is_unknown_for_no_reason(e: Evidence) -> None:
 CASES: dict[str, list[Callable[[Evidence], None]]] = {
     "tools_run_as_often_as_they_may": [
         tool_runs_twice,
+        mcp_tool_runs_twice,
         tool_runs_twice_in_a_deleted_chat,
         idempotent_tool_runs_more_often_than_it_was_started,
         idempotent_tool_runs_four_times,
@@ -171,6 +204,8 @@ CASES: dict[str, list[Callable[[Evidence], None]]] = {
         two_answers_are_accepted,
         accepted_answer_is_lost,
         changed_arguments_are_lost,
+        question_is_answered_otherwise,
+        question_has_two_answers,
     ],
     "refused_answers_are_told_what_stands": [refusal_names_another_decision],
     "asked_calls_run_only_when_allowed": [
@@ -183,7 +218,7 @@ CASES: dict[str, list[Callable[[Evidence], None]]] = {
         call_runs_with_other_arguments,
     ],
     "denied_tools_have_no_effect": [tool_runs_that_the_chat_denies],
-    "effects_are_of_chosen_tools": [tool_was_not_chosen],
+    "effects_are_of_chosen_tools": [tool_was_not_chosen, mcp_server_was_not_chosen],
     "ledgers_are_closed_at_rest": [row_is_left_open, row_is_left_open_after_a_failure],
     "results_are_what_the_tools_answered": [
         result_is_that_of_another_call,

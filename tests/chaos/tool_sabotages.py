@@ -78,6 +78,42 @@ OF_TOOLS = (
         found_by=frozenset({"allowed_calls_have_the_arguments_given"}),
     ),
     Sabotage(
+        name="answers-to-questions",
+        edits=(
+            Edit(
+                file="chatd/domain/answer.py",
+                old="            return {**answer, **_closed(self.content, is_error=False)}",
+                new='            return {**answer, **_closed("yes", is_error=False)}',
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"accepted_answers_stand"}),
+    ),
+    Sabotage(
+        name="policy-of-mcp",
+        edits=(
+            Edit(
+                file="chatd/tools/mcp/tool.py",
+                old="CallPolicy.IDEMPOTENT if tool.idempotent else CallPolicy.AT_MOST_ONCE",
+                new="CallPolicy.IDEMPOTENT",
+            ),
+        ),
+        faults=_LOST_WORKERS,
+        found_by=frozenset({"tools_run_as_often_as_they_may"}),
+    ),
+    Sabotage(
+        name="rest-of-a-result",
+        edits=(
+            Edit(
+                file="chatd/worker/result_reading.py",
+                old="{span.total_bytes}{kept}:\\n{text}",
+                new="{span.total_bytes}{kept}:\\n{text[1:]}",
+            ),
+        ),
+        faults=_SLOW_TOOLS,
+        found_by=frozenset({"read_results_are_what_the_tools_put_out"}),
+    ),
+    Sabotage(
         name="end-of-calls",
         edits=(
             Edit(

@@ -14,7 +14,7 @@ from chaos.records import Effect
 
 TIMEOUT_SECONDS = 4.0
 """``tools.timeout_seconds`` of the replicas."""
-_TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[1]
 _STOP_SECONDS = 5.0
 
 
@@ -40,8 +40,8 @@ class Tools:
             *("-m", "chaos.tool_process", str(self._seed), str(self.port), str(self._log)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            cwd=_TESTS,
-            env={**os.environ, "PYTHONPATH": str(_TESTS)},
+            cwd=TESTS,
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
         )
         assert process.stdout is not None
         assert json.loads(await process.stdout.readline()) == {"listening": True}
@@ -62,6 +62,21 @@ class Tools:
             self._process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(seconds)
             self._process.send_signal(signal.SIGCONT)
+
+    def program_args(self, replica: str) -> list[str]:
+        """Return the arguments with which a replica runs Python as its MCP server."""
+        return ["-m", "chaos.mcp_program", str(self._log), replica, str(self._seed)]
+
+    def signal_program(self, replica: str, number: signal.Signals) -> bool:
+        """Send a signal to the MCP server of a replica. Return False if none runs."""
+        try:
+            pid = int(Path(f"{self._log}.{replica}.pid").read_text())
+            if str(self._log) not in Path(f"/proc/{pid}/cmdline").read_text():
+                return False
+            os.kill(pid, number)
+        except (OSError, ValueError):
+            return False
+        return True
 
     async def delay(self, seconds: float, calls: int) -> None:
         """Have coming calls take longer."""

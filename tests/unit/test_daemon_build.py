@@ -7,7 +7,11 @@ from support.providers import catalog, scripted
 
 from chatd.daemon import Daemon
 
-ENDPOINT = {"description": "Pay.", "url": "http://127.0.0.1:9/pay", "parameters": {"type": "object"}}
+ENDPOINT = {
+    "description": "Pay.",
+    "url": "http://127.0.0.1:9/pay",
+    "parameters": {"type": "object"},
+}
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,9 @@ def accepted_answers_stand(evidence: Evidence) -> Findings:
     """Find answers that were accepted and are not what the ledger has, so that another one counts."""
     for request, answer, row in _answers(evidence):
         stands = row is not None and row["decision"] == decision_of(answer)
-        if row is not None and "result" in answer:
-            stands = stands and (row["answer"] or {}).get("result") == answer["result"]
+        given = answer.get("result") or answer.get("content")
+        if row is not None and given is not None:
+            stands = stands and (row["answer"] or {}).get("result") == given
         if not stands:
             yield described(request) | {
                 "answer": answer,

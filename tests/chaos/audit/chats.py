@@ -97,7 +97,7 @@ def nothing_is_left_running(evidence: Evidence) -> Findings:
 def created_chats_exist_once(evidence: Evidence) -> Findings:
     """Find chats that were created and not deleted but are not there, or that nobody created."""
     deleted = evidence.deleted_chats()
-    created = [request for request in evidence.requests if request.operation == "create"]
+    created = [r for r in evidence.requests if r.operation in {"create", "fork"}]
     known: set[str] = set()
     for request in created:
         if not request.accepted:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import zip_longest
 
 from chaos.audit.rules import Findings, described, excerpt, rule
 from chaos.evidence import Evidence, Row, text_of
@@ -16,7 +15,7 @@ _REPLACES_A_TURN = frozenset({"send", "promote", "interrupt"})
 def _stored_texts(evidence: Evidence) -> Counter[str]:
     rows = [
         row
-        for rows in (*evidence.messages.values(), *evidence.queue.values())
+        for rows in (*evidence.own_messages().values(), *evidence.queue.values())
         for row in rows
         if row.get("role", "user") == "user"
     ]
@@ -59,12 +58,22 @@ def refused_messages_are_not_stored(evidence: Evidence) -> Findings:
     yield from ({"stored_but_never_sent": text} for text in stored if text not in sent)
 
 
-def _turns(messages: list[Row]) -> Iterator[tuple[Row, list[Row], Row | None]]:
-    """Yield every message of a user, what was stored after it, and the next message of a user."""
-    users = [place for place, row in enumerate(messages) if row["role"] == "user"]
-    for place, following in zip_longest(users, users[1:]):
-        after = None if following is None else messages[following]
-        yield messages[place], messages[place + 1 : following], after
+def _turns(messages: list[Row]) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield every message of a user with what was stored to answer it."""
+    users = [row for row in messages if row["role"] == "user"]
+    replies: dict[int, list[Row]] = {row["id"]: [] for row in users}
+    for row in messages:
+        if row["role"] != "user":
+            before = (user for user in reversed(users) if user["id"] < row["id"])
+            asked = next((user for user in before if not _is_hidden(user, row["version"])), None)
+            if asked is not None:
+                replies[asked["id"]].append(row)
+    yield from ((user, replies[user["id"]]) for user in users)
+
+
+def _is_hidden(message: Row, version: int) -> bool:
+    superseded: int | None = message["superseded_version"]
+    return superseded is not None and superseded <= version
 
 
 def _is_answer(row: Row) -> bool:
@@ -72,15 +81,39 @@ def _is_answer(row: Row) -> bool:
     return row["role"] == "assistant" and not calls
 
 
+def _turn_under_way(evidence: Evidence, message: Row) -> tuple[int, float] | None:
+    """Return when a message was last to be answered, and the version of the message after that.
+
+    None: it was to be answered in the chat that it was copied from.
+    """
+    chat_id = message["chat_id"]
+    regenerated = [
+        row["version"]
+        for row in evidence.journal.get(chat_id, ())
+        if row["transition"] == "regenerate" and row["data"]["reset_from"] == message["id"] + 1
+    ]
+    if not regenerated and evidence.is_copied(message):
+        return None
+    begun = regenerated[-1] if regenerated else message["version"]
+    after = (
+        row["version"]
+        for row in evidence.messages[chat_id]
+        if row["role"] == "user" and row["id"] > message["id"] and row["version"] >= begun
+    )
+    return begun, next(after, float("inf"))
+
+
 @rule
 def messages_are_answered_or_explained(evidence: Evidence) -> Findings:
     """Find messages without an answer whose journal has no reason for it."""
     for chat_id, messages in evidence.messages.items():
-        for message, replies, following in _turns(messages):
-            if any(map(_is_answer, replies)) or message["superseded_version"] is not None:
+        for message, replies in _turns(messages):
+            turn = _turn_under_way(evidence, message)
+            answers = [row for row in filter(_is_answer, replies) if not _was_replaced(row)]
+            if answers or _was_replaced(message) or turn is None:
                 continue
-            end = float("inf") if following is None else following["version"]
-            entries = list(evidence.entries(chat_id, message["version"], end))
+            begun, end = turn
+            entries = list(evidence.entries(chat_id, begun, end))
             retried = [place for place, row in enumerate(entries) if row["transition"] == "retry"]
             entries = entries[retried[-1] :] if retried else entries
             explained = any(
@@ -98,15 +131,21 @@ def messages_are_answered_or_explained(evidence: Evidence) -> Findings:
                 }
 
 
+def _was_replaced(row: Row) -> bool:
+    return row["superseded_version"] is not None
+
+
 @rule
 def messages_are_answered_once(evidence: Evidence) -> Findings:
-    """Find messages with two answers, and answers of the model that are stored twice."""
+    """Find messages with two answers that were shown at once, and answers of the model stored twice."""
     stored: Counter[str] = Counter()
     for chat_id, messages in evidence.messages.items():
-        for message, replies, _ in _turns(messages):
+        for message, replies in _turns(messages):
             answers = [row for row in replies if _is_answer(row)]
-            stored.update(m[1] for row in answers if (m := _CALL.match(text_of(row["content"]))))
-            if len(answers) > 1:
+            own = [row for row in answers if not evidence.is_copied(row)]
+            stored.update(m[1] for row in own if (m := _CALL.match(text_of(row["content"]))))
+            ends = Counter(row["superseded_version"] for row in answers)
+            if any(number > 1 for number in ends.values()):
                 yield {
                     "chat": chat_id,
                     "message": message["id"],
@@ -121,7 +160,7 @@ def answers_are_what_the_model_sent(evidence: Evidence) -> Findings:
     """Find answers that are not the whole answer of a call, or no beginning of one if interrupted."""
     calls = {call.number: call for call in evidence.model_calls}
     for chat_id, messages in evidence.messages.items():
-        for message, replies, _ in _turns(messages):
+        for message, replies in _turns(messages):
             for row in filter(_is_answer, replies):
                 text, stopped = text_of(row["content"]), row["finish_reason"] == "interrupted"
                 found = _CALL.match(text)
@@ -153,7 +192,7 @@ def answers_come_from_the_lease(evidence: Evidence) -> Findings:
     """Find answers of calls that another replica made than the one that had the lease."""
     calls = {call.number: call for call in evidence.model_calls}
     replicas = {life.worker_id: life.replica for life in evidence.lives}
-    for chat_id, messages in evidence.messages.items():
+    for chat_id, messages in evidence.own_messages().items():
         workers = {
             row["epoch"]: row["worker_id"]
             for row in evidence.journal.get(chat_id, [])

@@ -56,11 +56,11 @@ def replays_are_equal(evidence: Evidence) -> Findings:
     """Find repeats of an accepted request that were answered otherwise than the first time."""
     deleted = evidence.deleted_chats()
     for request in evidence.requests:
-        chat_id = request.chat_id or (request.response or {}).get("id")
+        chats = {request.chat_id, (request.response or {}).get("id")}
         for status, response in request.replays:
             if (status, _made(response)) == (request.status, _made(request.response)):
                 continue
-            if not (status == 404 and chat_id in deleted):
+            if not (status == 404 and chats & deleted):
                 yield described(request) | {"first": request.response, "replay": response}
 
 

@@ -14,7 +14,7 @@ _STOPS_TOOLS = frozenset({"finish_interrupt", "fail", "release", "finish_turn", 
 
 def _let_go(effect: Effect) -> float:
     """Return when the caller had what it asked for, or wanted it no more, as far as the kernel knows."""
-    return effect.closed or effect.ended or effect.sent
+    return effect.closed or effect.ended or effect.sent or effect.began
 
 
 def _caller_was_stopped(evidence: Evidence, effect: Effect, until: float) -> bool:
@@ -42,7 +42,8 @@ def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
         for row in ends[chat_id]:
             until = row["created_at"].timestamp() + _SLACK_SECONDS
             if (
-                row["epoch"] >= call["epoch"]
+                effect.sent is not None
+                and row["epoch"] >= call["epoch"]
                 and replicas.get(row["worker_id"]) == effect.replica
                 and call["completed_at"] is not None
                 and call["started_at"] < row["created_at"]
@@ -60,7 +61,7 @@ def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
 @rule
 def tools_end_in_time(evidence: Evidence) -> Findings:
     """Find calls that were not let go when their time was over."""
-    for effect in evidence.effects:
+    for effect in (each for each in evidence.effects if each.sent is not None):
         until = effect.sent + TIMEOUT_SECONDS + _SLACK_SECONDS
         if _let_go(effect) > until and not _caller_was_stopped(evidence, effect, until):
             yield {"effect": effect, "seconds": _let_go(effect) - effect.sent}

@@ -6,16 +6,18 @@ from uuid import UUID, uuid5
 
 from chaos.audit.rules import Findings, excerpt, rule
 from chaos.evidence import FINAL_STATUSES, Evidence, Row
-from chaos.model_process import POLICIES
+from chaos.offered_tools import POLICIES, server_of
 from chaos.records import Effect
 from chatd.domain.tool_call import MAX_TRIES
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN
 
 
 def rows_by_key(evidence: Evidence) -> dict[str, Row]:
-    """Return the calls of server tools by the key that their requests have."""
+    """Return the calls of server tools by the key that their requests have. Those of MCP have their id."""
     return {
-        str(uuid5(UUID(chat_id), f"{row['message_id']}/{row['tool_call_id']}")): row
+        row["tool_call_id"]
+        if server_of(row["tool_name"])
+        else str(uuid5(UUID(chat_id), f"{row['message_id']}/{row['tool_call_id']}")): row
         for chat_id, rows in evidence.tool_calls.items()
         for row in rows
         if row["executor"] == "server"
@@ -54,7 +56,7 @@ def tools_run_as_often_as_they_may(evidence: Evidence) -> Findings:
 @rule
 def effects_belong_to_calls(evidence: Evidence) -> Findings:
     """Find effects of calls that no ledger has, although their chat was not deleted."""
-    rows, deleted = rows_by_key(evidence), evidence.deleted_chats()
+    rows, deleted, forks = rows_by_key(evidence), evidence.deleted_chats(), evidence.forks()
     chats = {
         request.text.partition(" ")[0]: request.chat_id or (request.response or {}).get("id")
         for request in evidence.requests
@@ -62,9 +64,9 @@ def effects_belong_to_calls(evidence: Evidence) -> Findings:
     }
     for effect in evidence.effects:
         row = rows.get(effect.key)
-        if (row is None and chats.get(effect.asked) not in deleted) or (
-            row is not None and row["tool_name"] != effect.tool
-        ):
+        chat_id = chats.get(effect.asked) or ""
+        gone = deleted & {chat_id, *forks.get(chat_id, ())}
+        if (row is None and not gone) or (row is not None and row["tool_name"] != effect.tool):
             yield {"effect": effect, "call": None if row is None else call_described(row)}
 
 
@@ -72,8 +74,10 @@ def effects_belong_to_calls(evidence: Evidence) -> Findings:
 def effects_are_of_chosen_tools(evidence: Evidence) -> Findings:
     """Find effects of tools that their chat did not choose."""
     for row, effect in effects_of_calls(evidence):
-        chosen = evidence.chats[row["chat_id"]]["server_tools"]
-        if chosen is not None and effect.tool not in chosen["http"]:
+        chosen = evidence.chats[row["chat_id"]]["server_tools"] or {}
+        server = server_of(effect.tool)
+        names = chosen.get("mcp" if server else "http")
+        if names is not None and (server or effect.tool) not in names:
             yield call_described(row, effect=effect, chosen=chosen)
 
 
