@@ -6,8 +6,9 @@ from uuid import UUID
 
 from chatd.api.request.pagination import chat_page
 from chatd.api.schema import resources
+from chatd.api.schema.construct import constructor
 from chatd.api.schema.tools import ToolRule
-from chatd.domain.chat import Chat
+from chatd.domain.chat import Chat, Usage
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import (
     Message,
@@ -18,6 +19,9 @@ from chatd.domain.message import (
 )
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.stream_events import StreamEvent
+
+_chat, _message = constructor(resources.Chat), constructor(resources.Message)
+_usage = constructor(resources.Usage)
 
 
 class Presenter:
@@ -38,7 +42,7 @@ class Presenter:
     def chat(
         self, chat: Chat, actions: Sequence[Mapping[str, Any]] | None = None
     ) -> resources.Chat:
-        return resources.Chat(
+        return _chat(
             id=chat.id,
             owner_id=chat.owner_id,
             parent_chat_id=chat.parent_chat_id,
@@ -59,7 +63,7 @@ class Presenter:
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
             queue_length=chat.queue_length,
-            usage=resources.Usage.from_domain(chat.usage),
+            usage=_usage_of(chat.usage),
             stored_bytes=chat.stored_bytes,
             created_at=chat.created_at,
             updated_at=chat.updated_at,
@@ -92,13 +96,13 @@ class Presenter:
         }
 
     def message(self, message: Message) -> resources.Message:
-        return resources.Message(
+        return _message(
             id=message.id,
             chat_id=message.chat_id,
             role=message.role,
             content=[_public_part(part, message.chat_id) for part in message.content],
             model=self._model_name(message.model_config_id),
-            usage=resources.Usage.from_domain(message.usage) if message.usage else None,
+            usage=_usage_of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
             compacted=message.compacted,
             created_at=message.created_at,
@@ -128,6 +132,16 @@ class Presenter:
             worker_id=entry.worker_id,
             data=dict(entry.data),
         )
+
+
+def _usage_of(usage: Usage) -> resources.Usage:
+    return _usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
 
 
 def chosen_tools(choice: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:

@@ -6,8 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -16,7 +15,7 @@ from typing_extensions import override
 from chatd.domain.sanitize import visible
 from chatd.logs import journald
 from chatd.logs.exceptions import exception_fields
-from chatd.logs.serialize import format_timestamp, serialize
+from chatd.logs.serialize import serialize, serialize_fields, timestamp
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -165,18 +164,22 @@ def _emit(sink: _Sink, level: str, fields: Fields) -> None:
     sink.write(value, level)
 
 
+_LEVELS: Final = {"exception": "error", "warn": "warning"}
+"""Levels of methods with other names."""
+
+
 def _add_standard_fields(logger: Any, method: str, fields: Fields) -> Fields:
     """Put the standard fields first, and serialize all others."""
     event = fields.pop("event", None)
     return {
-        "timestamp": format_timestamp(datetime.now(UTC)),
-        "level": {"exception": "error", "warn": "warning"}.get(method, method),
+        "timestamp": timestamp(),
+        "level": _LEVELS.get(method, method),
         "event": event
         if isinstance(event, str) and _EVENT_NAME.fullmatch(event)
         else serialize(event),
         **({"logger": name} if (name := getattr(logger, "name", None)) else {}),
         **_process_fields,
-        **{key: serialize(value, key) for key, value in fields.items()},
+        **serialize_fields(fields),
     }
 
 

@@ -33,7 +33,6 @@ from chatd.api.schema.types import (
     Title,
 )
 from chatd.domain.chat import BusyBehavior, Status
-from chatd.domain.chat import Usage as StoredUsage
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
 from chatd.domain.permission import Permission, PermissionMode
@@ -176,16 +175,6 @@ class Usage(BaseModel):
     cache_read_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
-
-    @classmethod
-    def from_domain(cls, usage: StoredUsage) -> "Usage":
-        return cls(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-        )
 
 
 class FailureDetail(BaseModel):
