@@ -37,6 +37,8 @@ def message(number: int, version: int, role: str, text: str) -> dict[str, Any]:
         "content": [{"type": "text", "text": text}],
         "visibility": "both",
         "superseded_version": None,
+        "covers_until": None,
+        "compacted_by": None,
         "finish_reason": "stop" if role == "assistant" else None,
     }
 
