@@ -124,10 +124,10 @@ class Turns:
     async def history(self, chat_id: UUID) -> ChatHistory:
         """Return what the model is shown."""
         rows = await self._database.fetch(_Q["history"], chat_id=chat_id)
-        first = rows[0] if rows else {"tools": None, "ledger": None}
+        first = rows[0] if rows else {"tools": None, "ledger": None, "prompt": None}
         messages = tuple(map(records.message, rows))
         if any(message.covers_until is not None for message in messages):
-            messages = in_order(messages)
+            messages = in_order([*map(records.message, first["prompt"] or ()), *messages])
         return ChatHistory(
             messages,
             first["tools"] or (),

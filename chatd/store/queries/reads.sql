@@ -19,7 +19,8 @@ SELECT m.*, page.available, m.role <> 'system' AND m.id <= compacted.until AS co
 ) page
 JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
 CROSS JOIN (
-    SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+    SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
+                     ORDER BY covers_until DESC LIMIT 1), 0) AS until
 ) compacted
 WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;
@@ -36,7 +37,8 @@ SELECT m.*, page.available, m.role <> 'system' AND m.id <= compacted.until AS co
 ) page
 JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
 CROSS JOIN (
-    SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+    SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
+                     ORDER BY covers_until DESC LIMIT 1), 0) AS until
 ) compacted
 WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;

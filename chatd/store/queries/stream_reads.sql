@@ -73,7 +73,8 @@ FULL JOIN (
     SELECT m.*, m.role <> 'system' AND m.id <= compacted.until AS compacted
     FROM page JOIN chat_messages m ON m.chat_id = :chat_id AND m.id = page.id
     CROSS JOIN (
-        SELECT COALESCE(max(covers_until), 0) AS until FROM chat_summaries WHERE chat_id = :chat_id
+        SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
+                     ORDER BY covers_until DESC LIMIT 1), 0) AS until
     ) compacted
 ) m ON false
 ORDER BY m.id NULLS FIRST;

@@ -8,14 +8,13 @@
 
 -- name: history
 -- Read what the model is shown, in the order of ids. The first row has the tools of the chat and its
--- open tool calls, in their order. Of what is compacted only the system prompt is read, which is at
--- the beginning of the chat, so a chat costs what its messages since its summary do.
+-- open tool calls, in their order.
+--
+-- Of what is compacted nothing is read but the system prompt, which is at the beginning of the chat,
+-- and which the first row has. So a chat costs what its messages since the summary do.
 WITH boundary AS MATERIALIZED (
-    SELECT COALESCE(max(covers_until), 0) AS id FROM chat_summaries WHERE chat_id = :chat_id
-), prompt_end AS MATERIALIZED (
-    SELECT id FROM chat_messages
-    WHERE chat_id = :chat_id AND role <> 'system' AND (SELECT id FROM boundary) > 0
-    ORDER BY id LIMIT 1
+    SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
+                     ORDER BY covers_until DESC LIMIT 1), 0) AS id
 )
 SELECT chat_id, id, version, role, content, model_config_id, finish_reason, input_tokens,
        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, created_at,
@@ -24,15 +23,18 @@ SELECT chat_id, id, version, role, content, model_config_id, finish_reason, inpu
             THEN (SELECT tools FROM chat_tools WHERE chat_id = :chat_id) END AS tools,
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL
             THEN (SELECT jsonb_agg(to_jsonb(t) ORDER BY t.position) FROM chat_tool_calls t
-                  WHERE t.chat_id = :chat_id AND t.completed_at IS NULL) END AS ledger
-FROM (
-    SELECT * FROM chat_messages WHERE chat_id = :chat_id AND id < (SELECT id FROM prompt_end)
-    UNION ALL
-    SELECT * FROM chat_messages
-    WHERE chat_id = :chat_id AND id > (SELECT id FROM boundary)
-      AND COALESCE(covers_until, id) >= (SELECT id FROM boundary)
-) shown
-WHERE superseded_version IS NULL AND visibility IN ('both', 'model')
+                  WHERE t.chat_id = :chat_id AND t.completed_at IS NULL) END AS ledger,
+       CASE WHEN lag(id) OVER (ORDER BY id) IS NULL AND (SELECT id FROM boundary) > 0
+            THEN (SELECT jsonb_agg(to_jsonb(p) ORDER BY p.id) FROM chat_messages p
+                  WHERE p.chat_id = :chat_id AND p.superseded_version IS NULL
+                    AND p.visibility IN ('both', 'model')
+                    AND p.id < (SELECT id FROM chat_messages
+                                WHERE chat_id = :chat_id AND role <> 'system'
+                                ORDER BY id LIMIT 1)) END AS prompt
+FROM chat_messages
+WHERE chat_id = :chat_id AND id > (SELECT id FROM boundary)
+  AND COALESCE(covers_until, id) >= (SELECT id FROM boundary)
+  AND superseded_version IS NULL AND visibility IN ('both', 'model')
 ORDER BY id;
 
 -- name: current
