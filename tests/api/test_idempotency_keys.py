@@ -121,8 +121,8 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         last = (await chatd.api.messages(chat["id"]))[-1]["id"]
         await twice(f"{path}/messages/{last}/regenerate", {})
         await chatd.api.wait_for_status(chat["id"], "requires_action")
-        await twice(f"{path}/interrupt")
-        await twice(f"{path}/clear")
+        for action, body in (("compact", {}), ("interrupt", None), ("clear", None)):
+            await twice(f"{path}/{action}", body)
         assert await chatd.api.messages(chat["id"]) == []
         await twice(path, {"archived": True, "title": "old"}, method="PATCH")
         found = await chatd.api.chat(chat["id"])

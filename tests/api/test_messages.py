@@ -48,6 +48,7 @@ async def test_message_to_an_idle_chat_is_stored(chatd: InProcessDaemon) -> None
         "model",
         "usage",
         "finish_reason",
+        "compacted",
         "created_at",
     }
     assert (answer["role"], answer["model"], answer["finish_reason"]) == (

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -125,10 +125,16 @@ async def run_server_tool(chatd: InProcessDaemon) -> list[SseEvent]:
     return viewer.events
 
 
-async def edit_and_delete(chatd: InProcessDaemon) -> list[SseEvent]:
-    """Edit a message, then delete the chat. Return the events."""
+async def edit_and_delete(chatd: InProcessDaemon, database: Database) -> list[SseEvent]:
+    """Edit a message that a summary covers, then delete the chat. Return the events."""
     chat_id = (await chatd.api.create("fail"))["id"]
     await chatd.api.wait_for_status(chat_id, "error")
+    await database.fetch(
+        "INSERT INTO chat_messages (chat_id, id, version, role, content, visibility, covers_until)"
+        " SELECT $1, id + 1, version, 'user', '[]', 'model', id FROM chat_messages"
+        " WHERE chat_id = $1",
+        UUID(chat_id),
+    )
     path = f"/api/v1/chats/{chat_id}"
     async with background_subscriber(chatd, chat_id) as viewer:
         first = (await chatd.api.messages(chat_id))[0]["id"]
@@ -137,6 +143,7 @@ async def edit_and_delete(chatd: InProcessDaemon) -> list[SseEvent]:
         )
         assert edited.status_code == 200, edited.text
         await eventually(lambda: any(e.event == "history_reset" for e in viewer.events))
+        assert {"compacted_until": 0} in [event.data for event in viewer.events]
         deleted = await chatd.api.http.delete(path)
         assert deleted.status_code == 204, deleted.text
         await eventually(viewer.task.done)
@@ -151,7 +158,7 @@ async def test_chat_events_fit_their_schemas(dsn: str, database: Database) -> No
         http={"sse_keepalive_seconds": 0.2},
         mcp={"absent": {"command": "/no/such/program"}},
     ) as chatd:
-        edited = await edit_and_delete(chatd)
+        edited = await edit_and_delete(chatd, database)
         required = await require_action(chatd) + await run_server_tool(chatd)
         chat_id, received = await run_scenario(chatd, model)
         received += edited + required
