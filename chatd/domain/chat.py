@@ -84,7 +84,7 @@ class Usage:
         return {kind: getattr(self, kind) for kind in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: ``store.records`` fills its dict at once
 class Chat:
     """One row of ``chats``.
 

@@ -100,6 +100,11 @@ def sanitize_error_text(text: str) -> str:
 
 def replace_unstorable_json(value: Any) -> Any:
     """Apply ``replace_unstorable`` to every string in a JSON value; replace NaN and infinity by null."""
+    kind = type(value)  # first, since ``Mapping`` is looked up by a call
+    if kind is str:
+        return replace_unstorable(value)
+    if kind is dict:
+        return {replace_unstorable(str(k)): replace_unstorable_json(v) for k, v in value.items()}
     match value:
         case str():
             return replace_unstorable(value)

@@ -59,6 +59,6 @@ def _encode_timestamp(value: datetime) -> tuple[int]:
 def _decode_timestamp(value: tuple[int]) -> datetime:
     """Return a timestamp, or the last or first one of Python for one beyond it, and for infinity."""
     try:
-        return _EPOCH + timedelta(microseconds=value[0])
+        return _EPOCH + timedelta(0, 0, value[0])
     except OverflowError:
         return _LATEST if value[0] > 0 else _EARLIEST

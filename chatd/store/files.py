@@ -17,9 +17,14 @@ _Q = sql.load("files")
 FILE_PARAMETERS: Final = ("file_ids", "file_media_types", "file_names", "file_data")
 
 
+_NO_FILES: Final[Mapping[str, object]] = dict.fromkeys(FILE_PARAMETERS, ())
+
+
 def file_parameters(files: Iterable[File]) -> Mapping[str, object]:
     """Return the parameters that every statement has which stores files."""
     files = tuple({file.id: file for file in files}.values())
+    if not files:
+        return _NO_FILES
     return {
         "file_ids": [file.id for file in files],
         "file_media_types": [replace_unstorable(file.media_type) for file in files],

@@ -18,6 +18,7 @@ from chatd.store.records import (
     TransitionResult,
     chat,
     chat_fields,
+    chat_of,
     given_messages,
     ledger,
     message,
@@ -70,7 +71,7 @@ def results_with_claim(
         "claim_traceparent": row["unclaimed_traceparent"],
     }
     result = _result(
-        Chat(**(fields | pending)),
+        chat_of(fields | pending),
         (row["entry_created_at"], row["entry_data"]),
         transition,
         None,
@@ -79,7 +80,7 @@ def results_with_claim(
     if "ledger" in row:
         result = replace(result, ledger=ledger(row["ledger"]))
     claim = (row["claim_created_at"], row["claim_data"])
-    return result, _result(Chat(**fields), claim, Transition.CLAIM, worker_id, _NO_MESSAGES)
+    return result, _result(chat_of(fields), claim, Transition.CLAIM, worker_id, _NO_MESSAGES)
 
 
 def _result(

@@ -1,7 +1,12 @@
 """Columns that statements return: of a chat those that a ``Chat`` is made of, and its tools only once."""
 
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from support.factories import insert_chat, insert_models
 from support.queries import ALL_QUERIES
 
+from chatd.domain.chat import Chat
 from chatd.store.columns import CHAT_COLUMNS
 from chatd.store.database import Database
 
@@ -38,3 +43,13 @@ async def test_every_other_column_of_a_chat_is_named_above(database: Database) -
         " AND attrelid IN ('chats'::regclass, 'chat_tools'::regclass)"
     )
     assert {row["name"] for row in rows} - {*CHAT_COLUMNS, "chat_id"} == OTHER_COLUMNS.keys()
+
+
+async def test_chat_of_a_row_has_all_fields_of_a_chat(database: Database) -> None:
+    """It is made without its constructor, which would miss none."""
+    await insert_models(database)
+    chat = await insert_chat(database)
+    assert vars(chat).keys() == {field.name for field in fields(Chat)}
+    assert chat == Chat(**vars(chat))
+    with pytest.raises(FrozenInstanceError):
+        chat.title = "another"  # type: ignore[misc]
