@@ -32,6 +32,27 @@ def chat_row(chat: "Chat", now: datetime) -> tuple[str, ...]:
     )
 
 
+def chat_rows(
+    chats: "Sequence[Chat]", now: datetime, *, tree: bool = False
+) -> list[tuple[str, ...]]:
+    """Return a row for each chat. In a tree, chats follow the one that started them, if it is there."""
+    if not tree:
+        return [chat_row(chat, now) for chat in chats]
+    ids = {chat["id"] for chat in chats}
+    below: dict[str | None, list[Chat]] = {}
+    for chat in chats:
+        parent = chat["parent_chat_id"]
+        below.setdefault(parent if parent in ids else None, []).append(chat)
+    rows: list[tuple[str, ...]] = []
+    waiting = [(chat, 0) for chat in reversed(below.get(None, []))]
+    while waiting:
+        chat, depth = waiting.pop()
+        chat_id, *cells = chat_row(chat, now)
+        rows.append(("  " * depth + chat_id, *cells))
+        waiting += [(child, depth + 1) for child in reversed(below.get(chat["id"], []))]
+    return rows
+
+
 def format_age(timestamp: str, now: datetime) -> str:
     """Return how long ago a time was, in its largest unit."""
     age = now - datetime.fromisoformat(timestamp)

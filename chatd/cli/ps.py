@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from chatd.cli.connection import CallerOptions, report_reconnect, run_with_client
-from chatd.cli.formatting import CHAT_COLUMNS, chat_row, utc_now
+from chatd.cli.formatting import CHAT_COLUMNS, chat_rows, utc_now
 from chatd.cli.options import Flag
 from chatd.cli.output import CHAT_STATUS_STYLES, Json, echo, format_table, print_json, rich_table
 
@@ -23,6 +23,7 @@ line.
 Examples:
   chatd ps
   chatd ps --status running
+  chatd ps --tree                            (agents below the chats that started them)
   chatd ps --once --label team:red --label urgent
   chatd ps --owner shop                      (scope act-for)
   chatd ps --once --json | jq -r '.[] | select(.queue_length > 0).id'""",
@@ -46,6 +47,9 @@ def ps(
     ] = (),
     archived: Annotated[Flag, Parameter(help="Only archived chats.")] = False,
     everything: Annotated[Flag, Parameter(name="--all", help="Archived chats too.")] = False,
+    tree: Annotated[
+        Flag, Parameter(help="Show agents below the chats that started them, as far as both fit.")
+    ] = False,
     q: Annotated[str | None, Parameter(help="Only chats whose title contains this.")] = None,
     limit: Annotated[int, Parameter(help="Maximum number of chats.")] = 30,
     json: Json = False,
@@ -65,11 +69,10 @@ def ps(
         elif json:
             print_json(await _list_chats(client, filters))
         elif once or not sys.stdout.isatty():
-            now = utc_now()
-            rows = [chat_row(chat, now) for chat in await _list_chats(client, filters)]
-            echo(format_table(CHAT_COLUMNS, rows))
+            chats = await _list_chats(client, filters)
+            echo(format_table(CHAT_COLUMNS, chat_rows(chats, utc_now(), tree=tree)))
         else:
-            await _watch(client, filters)
+            await _watch(client, filters, tree=tree)
 
     return run_with_client(caller, job)
 
@@ -85,7 +88,7 @@ async def _print_events(client: "Client") -> None:
             print_json({"event": event.event, "data": event.data}, compact=True)
 
 
-async def _watch(client: "Client", filters: dict[str, Any]) -> None:
+async def _watch(client: "Client", filters: dict[str, Any], *, tree: bool) -> None:
     """Show the table, and read it again after each event: the server applies the filters."""
     import anyio
     from rich.live import Live
@@ -97,24 +100,22 @@ async def _watch(client: "Client", filters: dict[str, Any]) -> None:
             async for _ in events:
                 changed.set()
 
-    with Live(
-        _chats_table(await _list_chats(client, filters)), auto_refresh=False, screen=False
-    ) as live:
+    async def table() -> "Table":
+        chats = await _list_chats(client, filters)
+        rows = chat_rows(chats, utc_now(), tree=tree)
+        return rich_table(CHAT_COLUMNS, rows, CHAT_STATUS_STYLES)
+
+    with Live(await table(), auto_refresh=False, screen=False) as live:
         async with anyio.create_task_group() as group:
             group.start_soon(follow)
             while True:
                 with anyio.move_on_after(_REFRESH_SECONDS):  # ages change without events
                     await changed.wait()
                 changed = anyio.Event()
-                live.update(_chats_table(await _list_chats(client, filters)), refresh=True)
+                live.update(await table(), refresh=True)
                 await anyio.sleep(_MIN_REFRESH_SECONDS)
 
 
 _REFRESH_SECONDS = 1.0
 _MIN_REFRESH_SECONDS = 0.2
 """Shortest time between two reads of the table."""
-
-
-def _chats_table(chats: "list[Chat]") -> "Table":
-    now = utc_now()
-    return rich_table(CHAT_COLUMNS, [chat_row(chat, now) for chat in chats], CHAT_STATUS_STYLES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from chatd.cli.connection import CallerOptions, ChatId, resolve_chat_id, run_with_client
-from chatd.cli.formatting import plain_text
+from chatd.cli.formatting import chat_rows, plain_text, utc_now
 from chatd.cli.output import Json, echo, one_line, print_json, to_json
 from chatd.cli.tool_calls import action_text, outcome, record_text, rest_lines, value_text
 
@@ -41,8 +41,11 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
         queue = await client.queue.list(chat_id)
         calls = [call async for call in client.chats.tool_calls(chat_id)]
         explanation = await client.chats.explain(chat_id)
+        children = [
+            child async for child in client.chats.children(chat_id, max_items=_MAX_CHILDREN)
+        ]
         if json:
-            document = {"chat": record, "messages": messages, "queue": queue}
+            document = {"chat": record, "children": children, "messages": messages, "queue": queue}
             print_json({**document, "tool_calls": calls, "explain": explanation})
             return
         _print_chat(record)
@@ -55,6 +58,7 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
             echo()
             echo(one_line(f"--- queued #{queued['id']}  {queued['created_at'][:19]}"))
             echo(plain_text(queued["content"]))
+        _print_children(children)
         _print_explanation(explanation)
 
     return run_with_client(caller, job)
@@ -66,6 +70,7 @@ def _print_chat(chat: "Chat") -> None:
         "chat": chat["id"],
         "owner": chat["owner_id"],
         "title": chat["title"] or "-",
+        "parent": chat["parent_chat_id"],
         "status": chat["status"] + (" (archived)" if chat["archived"] else ""),
         "last error": chat["last_error"],
         "model": chat["model"] or "-",
@@ -106,6 +111,19 @@ def _print_content(
 
 _TOOL_PARTS = frozenset({"tool-call", "tool-result", "native-tool-call", "native-tool-result"})
 _OUTCOMES = {"ok": "", "failed": ", failed", "unknown": ", outcome unknown"}
+
+
+_MAX_CHILDREN = 100
+"""As many as a chat may start (``agents.max_children``)."""
+
+
+def _print_children(children: "Sequence[Chat]") -> None:
+    """Print the chats that this one has started."""
+    if not children:
+        return
+    echo()
+    for row in chat_rows(children, utc_now()):
+        echo(one_line(f"agent       {'  '.join(row)}"))
 
 
 def _print_explanation(explanation: "Explanation") -> None:

@@ -135,6 +135,10 @@ class Chats:
             params["label"] = [*labels]
         return paginate(self._http, "/chats", params, max_items=max_items)
 
+    def children(self, chat_id: str, *, max_items: int | None = None) -> AsyncIterator[Chat]:
+        """Return the chats that this one has started, archived ones included, latest update first."""
+        return self.list(parent=chat_id, archived="any", max_items=max_items)
+
     async def update(
         self,
         chat_id: str,

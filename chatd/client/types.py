@@ -129,6 +129,29 @@ class AnswerActions(TypedDict):
     answers: list[ToolApproval | ToolResultInput | ToolInput]
 
 
+Status: TypeAlias = Literal[
+    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
+]
+"""Status of a chat.
+
+* ``waiting``: idle. The next message is the user's.
+* ``pending``: it has work and no worker yet.
+* ``running``: a worker holds its lease and runs a turn.
+* ``interrupting``: a stop was requested. The worker stores the answer so far.
+* ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
+* ``parked``: it waits for other chats, which it started, until a deadline.
+* ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
+"""
+
+
+class AwaitedChat(TypedDict):
+    """A chat that another one waits for."""
+
+    chat_id: str
+    status: Status | None
+    """Null: the chat was deleted."""
+
+
 BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
 """Behavior of a message that is sent to a busy chat.
 
@@ -242,21 +265,6 @@ PermissionMode: TypeAlias = Literal["default", "ask", "read_only"]
 * ``default``: as the configuration says.
 * ``ask``: each call is asked.
 * ``read_only``: they are denied.
-"""
-
-
-Status: TypeAlias = Literal[
-    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
-]
-"""Status of a chat.
-
-* ``waiting``: idle. The next message is the user's.
-* ``pending``: it has work and no worker yet.
-* ``running``: a worker holds its lease and runs a turn.
-* ``interrupting``: a stop was requested. The worker stores the answer so far.
-* ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
-* ``parked``: it waits for other chats, which it started, until a deadline.
-* ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
 """
 
 
@@ -604,6 +612,8 @@ class Explanation(TypedDict):
     action_deadline: str | None
     activity: Activity | None
     at: str
+    awaited_chats: list[AwaitedChat]
+    """The chats that a parked chat waits for: at most 50."""
     chat_id: str
     chats_ahead: int | None
     """Pending chats that will be claimed before this one.

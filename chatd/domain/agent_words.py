@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from chatd.domain.agents import SpawnRefusal
 from chatd.domain.chat import Status
 
 DELETED: Final = "deleted"
@@ -14,7 +15,7 @@ AGENT_STATES: Final[Mapping[str, str]] = {
     Status.RUNNING.value: "working",
     Status.INTERRUPTING.value: "stopping",
     Status.REQUIRES_ACTION.value: "waiting for people",
-    "parked": "waiting for agents of its own",
+    Status.PARKED.value: "waiting for agents of its own",
     DELETED: "deleted",
 }
 """States of agents, by the status of their chats. One that is deleted, or never was, has no status."""
@@ -49,17 +50,10 @@ INTERRUPT: Final = (
 LIST: Final = "List the agents that this chat has started, with their states."
 ID: Final = "The id of an agent that this chat has started."
 
-UNAVAILABLE: Final = "The agents cannot be reached at the moment."
-
 
 def no_agent(name: str) -> str:
     """Return the result of a call about an agent that this chat has not started, or that was deleted."""
     return f"This chat has no agent {name}."
-
-
-def no_model(name: str, names: str) -> str:
-    """Return the result of a call that names a model that is not configured."""
-    return f"There is no model {name}. Models: {names}."
 
 
 def no_tools(missing: str, choices: str) -> str:
@@ -67,21 +61,20 @@ def no_tools(missing: str, choices: str) -> str:
     return f"This chat has no tools {missing} to give. It has: {choices or 'none'}."
 
 
-def too_deep(max_depth: int) -> str:
-    """Return the result of a call of an agent that may not start others."""
-    generations = "one generation" if max_depth == 1 else f"{max_depth} generations"
-    return f"This agent cannot start others: this server allows {generations} of agents."
+_REFUSALS: Final[Mapping[SpawnRefusal, str]] = {
+    SpawnRefusal.TOO_DEEP: "This agent cannot start others. Do the work without.",
+    SpawnRefusal.TOO_MANY_CHILDREN: (
+        "This chat has started as many agents as it may. Send a message to one that is idle instead."
+    ),
+    SpawnRefusal.FAMILY_TOO_LARGE: (
+        "There are as many agents as this chat and all its agents may have. Send a message to one that is "
+        "idle instead."
+    ),
+    SpawnRefusal.CHAT_FULL: "The prompt is too long.",
+    SpawnRefusal.STORAGE_FULL: "There is no space left for another agent.",
+}
 
 
-def too_many_children(max_children: int) -> str:
-    """Return the result of a call in a chat that has started as many agents as it may."""
-    return (
-        f"This chat has {max_children} agents, and cannot start more. Send one of them a message."
-    )
-
-
-def family_too_large(max_family: int) -> str:
-    """Return the result of a call in a family that has as many chats as it may."""
-    return (
-        f"No more agents can be started: this chat, those above it and all agents are {max_family}."
-    )
+def not_started(reason: SpawnRefusal) -> str:
+    """Return the result of a call that starts no agent."""
+    return _REFUSALS[reason]

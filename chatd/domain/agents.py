@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from chatd.domain.message import NewMessage
 
@@ -26,12 +26,10 @@ class Wait:
 class Spawn:
     """A chat that another one starts. What is None is that of the parent.
 
-    A tool call starts it. The ids of the call and of its message make the id of the chat, so a call that is
-    repeated starts no other.
+    A tool call starts it. ``id`` is the key of the call, so one that is repeated starts no other.
     """
 
-    message_id: int
-    tool_call_id: str
+    id: UUID
     messages: Sequence[NewMessage]
     title: str = ""
     model_config_id: UUID | None = None
@@ -48,11 +46,6 @@ class SpawnRefusal(StrEnum):
     """The prompt is larger than a chat may be."""
     STORAGE_FULL = "storage_full"
     """The owner has no space left."""
-
-
-def derived_id(chat_id: UUID, message_id: int, tool_call_id: str) -> UUID:
-    """Return an id that is the same for each repetition of one tool call of a chat."""
-    return uuid5(chat_id, f"{message_id} {tool_call_id}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,14 @@ class WorkerCapacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedChat:
+    """A chat that another one waits for. It has no status if it was deleted, or never was."""
+
+    chat_id: UUID
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDiagnostics:
     """All facts about a chat at ``now``, by the database's clock.
 
@@ -76,6 +84,10 @@ class ChatDiagnostics:
     """Tool calls without a result, up to a bound."""
     asked: Mapping[str, int] = field(default_factory=dict)
     """Number of the calls that it waits for, by the kind of the question."""
+    awaited: Sequence[AwaitedChat] = ()
+    """The chats that it waits for, up to a bound."""
+    awaits_any: bool = False
+    """One of them is enough."""
 
     @property
     def activity(self) -> Activity | None:

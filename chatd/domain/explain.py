@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from chatd.domain.chat import Status
+from chatd.domain.chat import IDLE, Status
 from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.duration import format_duration
 from chatd.domain.question import QuestionKind
@@ -79,9 +79,7 @@ def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reas
         case Status.REQUIRES_ACTION:
             yield from _awaiting_answers(chat)
         case Status.PARKED:
-            yield Reason(
-                ReasonCode.AWAITING_AGENTS, "waiting for chats that it started" + _until(chat)
-            )
+            yield _awaiting_agents(chat)
         case Status.ERROR:
             yield _failed(chat)
     if chat.recoveries:
@@ -238,6 +236,20 @@ _ANSWERS: Final = {
         "the client's tool results",
     ),
 }
+
+
+def _awaiting_agents(chat: ChatDiagnostics) -> Reason:
+    """Return the chats that it waits for and that are not idle yet."""
+    busy = [each for each in chat.awaited if each.status not in {None, *IDLE}]
+    if not busy:
+        text = "the chats that it waits for are idle: a process is about to end the wait"
+        return Reason(ReasonCode.AWAITING_AGENTS, text)
+    words = [f"{each.chat_id} {each.status}" for each in busy[:_MAX_NAMED_CALLS]]
+    if hidden := len(busy) - len(words):
+        words.append(f"{hidden} more")
+    one_of = "one of " if chat.awaits_any and len(busy) > 1 else ""
+    text = f"waiting for {one_of}{_count(len(busy), 'chat')} ({', '.join(words)}){_until(chat)}"
+    return Reason(ReasonCode.AWAITING_AGENTS, text)
 
 
 def _until(chat: ChatDiagnostics) -> str:

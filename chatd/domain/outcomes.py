@@ -9,6 +9,8 @@ class TurnOutcome(StrEnum):
     FINISHED = "finished"
     REQUIRES_ACTION = "requires_action"
     """People or the client are to answer. Another turn continues then."""
+    PARKED = "parked"
+    """The chat waits for chats that it started. Another turn continues then."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     DEFERRED = "deferred"

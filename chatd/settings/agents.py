@@ -21,5 +21,6 @@ class AgentsSettings(Section):
     """Maximum chats of one family: a chat that a person started, and all below it."""
     max_wait_seconds: PositiveFloat = 3600
     """Time for which a chat waits for its agents at once. Its model may wait again."""
-    max_answer_characters: PositiveInt = Field(8000, le=100_000)
-    """Size up to which a model reads the answer of one agent. The rest of a longer one is left out."""
+    max_answer_characters: PositiveInt = Field(48_000, ge=1000, le=1_000_000)
+    """Characters of answers that one result has, of all its agents together, in equal shares. The rest of a
+    longer answer is left out."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from chatd.domain.agent_words import AGENT_STATES
-from chatd.domain.agents import Agent, Spawn, SpawnRefusal, derived_id
+from chatd.domain.agents import Agent, Spawn, SpawnRefusal
 from chatd.domain.errors import LeaseLost, SpawnRefused
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.title import first_words
@@ -81,7 +81,7 @@ class Children:
                 chat_id=fence.chat_id,
                 worker_id=fence.worker_id,
                 epoch=fence.epoch,
-                child_id=derived_id(fence.chat_id, spawn.message_id, spawn.tool_call_id),
+                child_id=spawn.id,
                 messages=message_rows(spawn.messages),
                 title=replace_unstorable(spawn.title) or first_words(spawn.messages[-1].content),
                 title_by="caller" if spawn.title else "words",

@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from chatd.domain.chat import Status
-from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.domain.diagnostics import (
+    Activity,
+    AwaitedChat,
+    ChatDiagnostics,
+    WorkerCapacity,
+    WorkerInfo,
+)
 from chatd.domain.moment import parse_moment
 from chatd.store.records import Row, tool_call_record
 
@@ -51,6 +58,15 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
             for call in row["open_calls"] or ()
         ),
         asked=row["asked"] or {},
+        awaited=[_awaited_chat(each) for each in row["awaited"] or ()],
+        awaits_any=any(each["any"] for each in row["awaited"] or ()),
+    )
+
+
+def _awaited_chat(awaited: Mapping[str, Any]) -> AwaitedChat:
+    status = awaited["status"]
+    return AwaitedChat(
+        chat_id=UUID(awaited["chat_id"]), status=None if status is None else Status.read(status)
     )
 
 

@@ -114,6 +114,9 @@ class TurnMetrics:
         self.tool_seconds = Histogram(
             "chatd_tool_seconds", "Duration of calls of the server's tools.", tool=None
         )
+        self.agents_started = Counter(
+            "chatd_agents_started_total", "Chats that models started by a tool call."
+        )
         self.parts_streamed = Counter("chatd_parts_streamed_total", "Parts streamed by models.")
 
     def add_tokens(self, model: str, purpose: CallPurpose, usage: Usage) -> None:

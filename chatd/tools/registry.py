@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from chatd.domain.agents import Wait
 from chatd.domain.permission import ChatPermissions, ConfiguredPermissions, Permission, decide
 from chatd.domain.question import MAY_RUN, Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
@@ -51,11 +52,12 @@ class ToolRegistry:
     def __hash__(self) -> int:
         return hash(tuple(self._by_name))
 
-    def with_tool(self, tool: Tool) -> "ToolRegistry":
-        """Return these tools and one more, unless there is one of its name."""
-        if tool.name in self._by_name:
+    def with_tools(self, *tools: Tool) -> "ToolRegistry":
+        """Return these tools and more, but for those whose names are taken."""
+        new = [tool for tool in tools if tool.name not in self._by_name]
+        if not new:
             return self
-        return ToolRegistry([*self.tools, tool], self.permissions, checks=self._checks)
+        return ToolRegistry([*self.tools, *new], self.permissions, checks=self._checks)
 
     def chosen(self, choice: ToolChoice) -> "ToolRegistry":
         """Return the tools of a chat with this choice."""
@@ -95,6 +97,16 @@ class ToolRegistry:
             return tool.question(parse_arguments(args, self._check_of(tool)))
         except BadArguments as error:
             return error
+
+    def wait(self, name: str, args: str) -> Wait | None:
+        """Return the chats that a call waits for. None: it is to be run, also for its complaint."""
+        tool = self._by_name.get(name)
+        if tool is None or tool.wait is None:
+            return None
+        try:
+            return tool.wait(parse_arguments(args, self._check_of(tool)))
+        except BadArguments:
+            return None
 
     def complaint(self, name: str, args: str) -> str | None:
         """Return why arguments do not fit a tool. None: they fit, or it is not known here."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from chatd.domain.agents import Wait
 from chatd.domain.files import File
 from chatd.domain.permission import Permission
 from chatd.domain.question import Question
@@ -74,6 +75,8 @@ class Tool:
     run: Callable[[ToolRequest], Awaitable[ToolOutcome]]
     question: Callable[[Mapping[str, Any]], Question] | None = None
     """Function that returns the question about a call that a person answers. Then ``run`` is not called."""
+    wait: Callable[[Mapping[str, Any]], Wait | None] | None = None
+    """Function that returns what a call waits for. Then ``run`` is not called. None: it is."""
     note: str | None = None
     """Words for a person who is asked about a call."""
     permission: Permission | None = None

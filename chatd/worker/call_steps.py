@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from chatd.domain.message import Message, NewMessage, pending_tool_calls
 from chatd.domain.notice import Notice
-from chatd.domain.outcomes import ToolOutcomeKind
+from chatd.domain.outcomes import ToolOutcomeKind, TurnOutcome
 from chatd.domain.permission import Permission
 from chatd.domain.question import QuestionKind
 from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
-from chatd.store.commands import CommitStep, RequireAction
+from chatd.domain.transitions import Transition
+from chatd.store.commands import CommitStep, Park, RequireAction
 from chatd.store.histories import ChatHistory
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import (
+    AwaitAgents,
     AwaitAnswers,
     CallModel,
     NextStep,
@@ -24,11 +26,18 @@ from chatd.worker.next_step import (
     cancelled_calls,
     errors_of,
     next_step,
+    parked,
 )
 from chatd.worker.tool_progress import LiveParts
 from chatd.worker.tool_run import StartTask, ToolRun
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.writer import Writer
+
+WAITING_OUTCOMES: Final = {
+    Transition.REQUIRE_ACTION: TurnOutcome.REQUIRES_ACTION,
+    Transition.PARK: TurnOutcome.PARKED,
+}
+"""The outcome of a turn that waits for something, by its last transition."""
 
 
 class StepValues(TypedDict):
@@ -94,8 +103,8 @@ class CallSteps:
         await self._run.run(step, args, window=window)
 
     def command(
-        self, step: CallModel | OpenCalls | AwaitAnswers, values: StepValues
-    ) -> CommitStep | RequireAction:
+        self, step: CallModel | OpenCalls | AwaitAnswers | AwaitAgents, values: StepValues
+    ) -> CommitStep | RequireAction | Park:
         """Return the command that stores the messages of ``values`` and how their calls begin."""
         if isinstance(step, CallModel):
             return CommitStep(**values)
@@ -106,6 +115,10 @@ class CallSteps:
                 return CommitStep(**values)
             if step.server_runs:
                 return CommitStep(**values, calls=step.calls)
+            if not step.asks:
+                step = AwaitAgents(tuple(map(parked, step.calls)))
+        if isinstance(step, AwaitAgents):
+            return Park(**values, calls=step.calls)
         return RequireAction(
             **values,
             calls=step.calls,
@@ -150,6 +163,7 @@ class CallSteps:
             permission=self._permission,
             approval=self._config.tools.approval,
             question=self._config.tools.question,
+            wait=self._config.tools.wait,
         )
 
     def _permission(self, name: str) -> Permission:

@@ -3,9 +3,11 @@
 Because nothing else is read, a turn resumes at the right step after a crash.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from chatd.domain.agents import Wait
 from chatd.domain.message import (
     PAUSED,
     Message,
@@ -43,7 +45,15 @@ class OpenCalls:
     @property
     def server_runs(self) -> bool:
         """True if the server is to run one of them. It does so before anything is asked."""
-        return any(call.state in {CallState.READY, CallState.STARTED} for call in self.calls)
+        return any(
+            call.state in {CallState.READY, CallState.STARTED} and call.wait is None
+            for call in self.calls
+        )
+
+    @property
+    def asks(self) -> bool:
+        """True if people or the client are to answer one of them. The wait for chats comes after that."""
+        return any(call.state is CallState.ASKED for call in self.calls)
 
     @property
     def all_closed(self) -> bool:
@@ -73,11 +83,18 @@ class AwaitAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitAgents:
+    """Wait for other chats. ``calls`` are parked from now on, as others in the ledger may be already."""
+
+    calls: tuple[NewToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """End the turn: the model's response is complete."""
 
 
-NextStep = CallModel | OpenCalls | RunCalls | AwaitAnswers | Finish
+NextStep = CallModel | OpenCalls | RunCalls | AwaitAnswers | AwaitAgents | Finish
 
 
 def _allow(_: str) -> Permission:
@@ -89,7 +106,7 @@ def _may_run(_: str) -> Question:
 
 
 def _run(*_: str) -> None:
-    """Return the question of a call that is not answered, but run."""
+    """Return the question of a call that is not answered, but run, or what one waits for that does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,8 @@ class ToolNames:
     question: Callable[[str, str], Question | Exception | None] = _run
     """The question of a call, by the name of its tool and its arguments, if a person answers it. An
     exception: the arguments do not fit."""
+    wait: Callable[[str, str], Wait | None] = _run
+    """The wait of a call, by the name of its tool and its arguments, if it is not run."""
 
 
 def next_step(
@@ -119,7 +138,8 @@ def next_step(
     """Return what to do after ``history``, for the worker of this ``epoch``."""
     pending = pending_tool_calls(history)
     if ledger:
-        return _continue(ledger, pending, tools, epoch)
+        waits = _waits(ledger, pending, tools)
+        return _run_first(ledger, waits, tools, epoch) or _then_wait(ledger, pending, waits)
     if pending:
         return OpenCalls(tuple(_opened(pending, tools)))
     last = next((m for m in reversed(history) if m.role is not Role.SYSTEM), None)
@@ -128,10 +148,10 @@ def next_step(
     return CallModel()
 
 
-def _continue(
-    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], tools: ToolNames, epoch: int
-) -> RunCalls | AwaitAnswers:
-    """Return how calls that are in the ledger go on: those that the server runs come first."""
+def _run_first(
+    ledger: Sequence[ToolCall], waits: Mapping[str, Wait], tools: ToolNames, epoch: int
+) -> RunCalls | None:
+    """Return how calls that are in the ledger and that the server runs go on. None: there are none."""
     run: list[ToolCall] = []
     start: list[ToolCall] = []
     unknown: list[ToolCall] = []
@@ -139,7 +159,10 @@ def _continue(
     for call in ledger:
         if call.state is CallState.READY:
             is_denied = tools.permission(call.name) is Permission.DENY
-            (denied_now if is_denied else start).append(call)
+            if is_denied:
+                denied_now.append(call)
+            elif call.id not in waits:
+                start.append(call)
         elif call.state is CallState.STARTED:
             if call.epoch == epoch:
                 run.append(call)
@@ -149,28 +172,64 @@ def _continue(
                 unknown.append(call)
     if run or start or unknown or denied_now:
         return RunCalls(tuple(run), tuple(start), tuple(unknown), tuple(denied_now))
-    asked = {call.id: call for call in ledger}
-    return AwaitAnswers(
-        tuple(
-            NewToolCall(
-                part=call.part,
-                message_id=call.message_id,
-                state=CallState.ASKED,
-                executor=asked[call.id].executor,
-                policy=asked[call.id].policy,
-                question=asked[call.id].question,
-            )
-            for call in pending
-            if call.id in asked
+    return None
+
+
+def _then_wait(
+    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], waits: Mapping[str, Wait]
+) -> AwaitAnswers | AwaitAgents:
+    """Return the wait for people and the client, and without one the wait for other chats."""
+    asked = _in_ledger(ledger, pending, lambda call: call.state is CallState.ASKED)
+    if asked:
+        return AwaitAnswers(tuple(asked))
+    ready = _in_ledger(ledger, pending, lambda call: call.id in waits)
+    return AwaitAgents(tuple(parked(replace(call, wait=waits[call.id])) for call in ready))
+
+
+def parked(call: NewToolCall) -> NewToolCall:
+    """Return a call as it is once its chat waits: parked, unless it is closed already."""
+    return call if call.wait is None else replace(call, state=CallState.PARKED)
+
+
+def _waits(
+    ledger: Sequence[ToolCall], pending: Sequence[PendingToolCall], tools: ToolNames
+) -> Mapping[str, Wait]:
+    """Return what each ready call waits for, by its id, if it waits for anything."""
+    ready = {call.id: call for call in ledger if call.state is CallState.READY}
+    waits = {}
+    for call in pending:
+        if (row := ready.get(call.id)) is not None:
+            args = call.part.get("args") or "" if row.args is None else json.dumps(row.args)
+            waits[call.id] = tools.wait(row.name, args)
+    return {id_: wait for id_, wait in waits.items() if wait is not None}
+
+
+def _in_ledger(
+    ledger: Sequence[ToolCall],
+    pending: Sequence[PendingToolCall],
+    fits: Callable[[ToolCall], bool],
+) -> Iterable[NewToolCall]:
+    """Return those rows of the ledger that fit, in the order of the calls."""
+    rows = {call.id: call for call in ledger if fits(call)}
+    return [
+        NewToolCall(
+            part=call.part,
+            message_id=call.message_id,
+            state=row.state,
+            executor=row.executor,
+            policy=row.policy,
+            question=row.question,
         )
-    )
+        for call in pending
+        if (row := rows.get(call.id)) is not None
+    ]
 
 
 def _opened(pending: Iterable[PendingToolCall], tools: ToolNames) -> Iterable[NewToolCall]:
     started = 0
     for call in pending:
         new = _new_call(call, tools)
-        if new.state is CallState.READY:
+        if new.state is CallState.READY and new.wait is None:
             started += 1
             if started <= tools.parallel:
                 new = replace(new, state=CallState.STARTED)
@@ -194,7 +253,8 @@ def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
     if question is None and permission is Permission.ASK:
         question = tools.approval(name)
     state = CallState.READY if question is None else CallState.ASKED
-    return replace(new, policy=tools.server[name], state=state, question=question)
+    wait = tools.wait(name, call.part.get("args") or "") if question is None else None
+    return replace(new, policy=tools.server[name], state=state, question=question, wait=wait)
 
 
 def steps_taken(history: Sequence[Message]) -> int:

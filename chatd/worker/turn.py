@@ -32,17 +32,17 @@ from chatd.store.commands import (
     FinishInterrupt,
     FinishTurn,
     Release,
-    RequireAction,
 )
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.tools.registry import ToolRegistry
-from chatd.worker.call_steps import CallSteps, StepValues
+from chatd.worker.call_steps import WAITING_OUTCOMES, CallSteps, StepValues
 from chatd.worker.config import TurnConfig
 from chatd.worker.failed_attempt import FailedAttempt
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
 from chatd.worker.next_step import (
+    AwaitAgents,
     AwaitAnswers,
     CallModel,
     Finish,
@@ -182,16 +182,16 @@ class Turn:
 
     async def _end_step(
         self,
-        step: CallModel | OpenCalls | AwaitAnswers | Finish,
+        step: CallModel | OpenCalls | AwaitAnswers | AwaitAgents | Finish,
         messages: list[NewMessage],
     ) -> bool:
         """Store ``messages`` and the calls in them. Return False if the turn is over."""
         match step:
-            case CallModel() | OpenCalls() | AwaitAnswers():
+            case CallModel() | OpenCalls() | AwaitAnswers() | AwaitAgents():
                 command = self._calls.command(step, self._step_values(messages))
                 await self._writer.apply(command)
-                if isinstance(command, RequireAction):
-                    self.stats.outcome = TurnOutcome.REQUIRES_ACTION
+                if command.ends_lease:
+                    self.stats.outcome = WAITING_OUTCOMES[command.transition]
                     return False
                 self._call = self._response = None
                 self._history, self._notices = ChatHistory(), ()

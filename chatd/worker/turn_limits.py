@@ -62,7 +62,7 @@ class AgentLimits:
     max_wait_seconds: float
     """Time of one wait."""
     max_answer_characters: int
-    """Characters of an agent's answer that its parent is shown."""
+    """Characters of answers in one result."""
 
 
 NO_AGENTS: Final = AgentLimits(

@@ -8,6 +8,8 @@ from chatd.domain.chat import Chat
 from chatd.domain.message import Content, Message
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
+from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.turns import Turns
 from chatd.telemetry.metrics import Metrics
 from chatd.tools.mcp.servers import McpServers
@@ -23,6 +25,8 @@ class TurnServices:
     """Dependencies of a turn that no reload replaces."""
 
     turns: Turns
+    chats: Chats
+    children: Children
     change_bus: ChangeBus
     hub: ChatHub
     flusher: Flusher

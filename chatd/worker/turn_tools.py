@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.notice import Notice
-from chatd.domain.tool_choice import NO_CHOICE, READ_RESULT_TOOL, ToolChoice
+from chatd.domain.tool_choice import AGENTS, NO_CHOICE, READ_RESULT_TOOL, ToolChoice, ToolKind
 from chatd.store.histories import ChatHistory
 from chatd.store.tool_outputs import OutputSpan
 from chatd.tools.registry import ToolRegistry
+from chatd.worker.agents import AgentTools, may_have_agents
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.result_reading import has_cut_result, reading_tool
@@ -24,6 +25,13 @@ async def chosen_tools(
     chosen = lease.chat.server_tools
     choice = NO_CHOICE if chosen is None else ToolChoice(chosen)
     tools = await services.mcp.snapshot(config.tools, choice)
+    if may_have_agents(lease.chat, config.agents) and choice.allows(
+        ToolKind.BUILTIN, AGENTS, by_default=config.agents.default
+    ):
+        agents = AgentTools(
+            services, lease, catalog=config.catalog, limits=config.agents, given=tools
+        )
+        tools = tools.with_tools(*agents.tools())
     return tools, services.mcp.notices(choice)
 
 
@@ -47,4 +55,4 @@ def tools_for(
             lease.chat.id, call_id, offset=offset, length=length
         )
 
-    return config.tools.with_tool(reading_tool(read))
+    return config.tools.with_tools(reading_tool(read))

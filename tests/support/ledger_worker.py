@@ -17,6 +17,8 @@ from chatd.domain.permission import Permission
 from chatd.domain.tool_call import CallPolicy
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
+from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.commands import FinishInterrupt
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
@@ -75,6 +77,8 @@ class LedgerWorker:
         change_bus = ChangeBus(hub, notify_replicas=lambda _: None)
         services = TurnServices(
             turns=_FaultyTurns(self),
+            chats=Chats(self.world.database),
+            children=Children(self.world.database),
             change_bus=change_bus,
             hub=hub,
             flusher=make_flusher(self.world.database, change_bus),

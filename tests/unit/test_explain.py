@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from support.diagnostics import NOW, ago, facts, workers
 
 from chatd.domain.chat import LEASED, Status
-from chatd.domain.diagnostics import Activity, ChatDiagnostics, WorkerCapacity, WorkerInfo
+from chatd.domain.diagnostics import (
+    Activity,
+    AwaitedChat,
+    ChatDiagnostics,
+    WorkerCapacity,
+    WorkerInfo,
+)
 from chatd.domain.explain import Reason, ReasonCode, reasons
 from chatd.domain.tool_call import CallPolicy, CallState, Executor
 from chatd.domain.tool_call_record import ToolCallRecord
@@ -239,13 +245,43 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.PARKED, action_deadline=ago(-90), queue_length=1),
+        facts(
+            Status.PARKED,
+            action_deadline=ago(-90),
+            awaited=[
+                AwaitedChat(chat_id=UUID(int=1), status=Status.RUNNING),
+                AwaitedChat(chat_id=UUID(int=2), status=Status.WAITING),
+                AwaitedChat(chat_id=UUID(int=3), status=Status.PENDING),
+                AwaitedChat(chat_id=UUID(int=4), status=None),
+            ],
+            awaits_any=True,
+            queue_length=1,
+        ),
         [
             (
                 ReasonCode.AWAITING_AGENTS,
-                "waiting for chats that it started until 14:04:30 UTC, another 1 min 30 s",
+                (
+                    f"waiting for one of 2 chats ({UUID(int=1)} running, {UUID(int=3)} pending) "
+                    "until 14:04:30 UTC, another 1 min 30 s"
+                ),
             ),
-            (ReasonCode.MESSAGES_QUEUED, "1 queued message waits for the wait to end"),
+            (
+                ReasonCode.MESSAGES_QUEUED,
+                "1 queued message waits for the wait to end",
+            ),
+        ],
+    ),
+    (
+        facts(
+            Status.PARKED,
+            action_deadline=ago(-90),
+            awaited=[AwaitedChat(chat_id=UUID(int=1), status=Status.ERROR)],
+        ),
+        [
+            (
+                ReasonCode.AWAITING_AGENTS,
+                "the chats that it waits for are idle: a process is about to end the wait",
+            )
         ],
     ),
     (

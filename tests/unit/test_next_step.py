@@ -1,11 +1,14 @@
 """Next step of a turn, from the stored history, also after a crash between any two rows."""
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatd.domain.agents import Wait
 from chatd.domain.message import PAUSED, NewMessage, Part, Role
 from chatd.domain.permission import Permission
 from chatd.domain.question import CLIENT_RUNS, MAY_RUN, Question
@@ -17,6 +20,7 @@ from chatd.domain.tool_call import (
     ToolCall,
 )
 from chatd.worker.next_step import (
+    AwaitAgents,
     AwaitAnswers,
     CallModel,
     Finish,
@@ -295,6 +299,73 @@ def test_call_that_was_allowed_and_is_denied_by_now_does_not_start() -> None:
     assert next_step([USER, CALLS], [waits, OWN], tools=GUARDED, epoch=5) == RunCalls(
         run=(OWN,), denied=(waits,)
     )
+
+
+WAIT = Wait(chat_ids=(UUID(int=7),), for_all=True, seconds=60)
+
+
+def waits(name: str, args: str) -> Wait | None:
+    return WAIT if name == "w" and args == "{}" else None
+
+
+AGENTS = ToolNames(
+    client={"c"}, server=dict.fromkeys("adfw", IDEMPOTENT), permission=permission_of, wait=waits
+)
+PARKED = CallState.PARKED
+
+
+def waiting(part: Part, state: CallState = READY, message_id: int | None = None) -> NewToolCall:
+    """Return a call that waits for other chats."""
+    return NewToolCall(part=part, message_id=message_id, state=state, policy=IDEMPOTENT, wait=WAIT)
+
+
+def test_call_that_waits_for_other_chats_does_not_run() -> None:
+    calls = [call("1", "w"), call("2", "f"), call("3", "c"), call("4", "w")]
+    step = next_step([USER, stored(Role.ASSISTANT, *calls)], tools=AGENTS)
+    assert isinstance(step, OpenCalls)
+    assert [each.state for each in step.calls] == [READY, STARTED, ASKED, READY]
+    assert [each.wait for each in step.calls] == [WAIT, None, None, WAIT]
+    assert step.server_runs
+    assert step.asks
+
+
+def test_calls_that_all_wait_for_other_chats_are_neither_run_nor_asked() -> None:
+    step = next_step([USER, stored(Role.ASSISTANT, call("1", "w"))], tools=AGENTS)
+    assert step == OpenCalls((waiting(call("1", "w")),))
+    assert not step.server_runs
+    assert not step.asks
+
+
+W = row("a", READY, policy=IDEMPOTENT, tries=0, tool="w")
+W_ASKED = row("a", ASKED, policy=IDEMPOTENT, tries=0, tool="w", question=MAY_RUN)
+F_READY = row("b", READY, tries=0)
+F_ASKED = row("b", ASKED, tries=0, question=MAY_RUN)
+PARKING = {
+    "a ready one": ([W], AwaitAgents((waiting(call("a"), PARKED),))),
+    "one that is parked": ([row("a", PARKED, tool="w")], AwaitAgents()),
+    "one of both": (
+        [row("b", PARKED, tool="w"), W],
+        AwaitAgents((waiting(call("a"), PARKED),)),
+    ),
+    "tools run first": ([W, OWN], RunCalls(run=(OWN,))),
+    "tools start first": ([W, F_READY], RunCalls(start=(F_READY,))),
+    "people are asked first": ([W, F_ASKED], AwaitAnswers((to_approve(call("b")),))),
+    "people are asked about the wait": (
+        [W_ASKED],
+        AwaitAnswers((to_approve(call("a"), IDEMPOTENT),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARKING)
+def test_turn_waits_for_other_chats_last(name: str) -> None:
+    ledger, expected = PARKING[name]
+    assert next_step([USER, CALLS], ledger, tools=AGENTS, epoch=5) == expected
+
+
+def test_arguments_that_a_person_changed_say_what_a_call_waits_for() -> None:
+    changed = replace(W, args={"ids": []})
+    assert next_step([USER, CALLS], [changed], tools=AGENTS, epoch=5) == RunCalls(start=(changed,))
 
 
 def play(history: list[NewMessage], calls: list[int]) -> list[NewMessage]:

@@ -58,7 +58,14 @@ def turn(writer: SilentWriter) -> Turn:
             parallel=1, output_bytes=1, keep_bytes=0, keep_days=7, approval_seconds=1
         ),
     )
-    services = TurnServices(turns=UNUSED, change_bus=UNUSED, hub=UNUSED, flusher=UNUSED)
+    services = TurnServices(
+        turns=UNUSED,
+        chats=UNUSED,
+        children=UNUSED,
+        change_bus=UNUSED,
+        hub=UNUSED,
+        flusher=UNUSED,
+    )
     lease = Lease(leased_chat(), worker_lease=worker_lease)
     return Turn(services, config, lease, cast("Any", writer), UNUSED)
 

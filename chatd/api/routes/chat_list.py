@@ -60,7 +60,7 @@ async def list_chats(
     context: Context,
     archived: Archived = False,
     status: Annotated[
-        list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=6)
+        list[Status] | None, Query(description=f"{_REPEATABLE}any of them.", max_length=len(Status))
     ] = None,
     label: Annotated[
         list[Annotated[LabelFilter, Sanitized]] | None,

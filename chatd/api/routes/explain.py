@@ -51,6 +51,10 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         action_deadline=diagnostics.action_deadline,
         server_tools=chosen_tools(diagnostics.server_tools),
         missing_server_tools=context.limits.missing_server_tools(diagnostics.server_tools or {}),
+        awaited_chats=[
+            explanation.AwaitedChat(chat_id=each.chat_id, status=each.status)
+            for each in diagnostics.awaited
+        ],
         open_calls=[ToolCallRecord.from_domain(call) for call in diagnostics.open_calls],
         workers=_worker_capacity(diagnostics) if caller.is_operator else None,
     )

@@ -63,6 +63,13 @@ class Reason(BaseModel):
     text: str = Field(examples=["idle for 12 s: there is nothing to do until a message comes"])
 
 
+class AwaitedChat(BaseModel):
+    """A chat that another one waits for."""
+
+    chat_id: UUID
+    status: Status | None = Field(description="Null: the chat was deleted.")
+
+
 class Explanation(BaseModel):
     """The reasons for a chat's state. All times are the database's."""
 
@@ -95,5 +102,8 @@ class Explanation(BaseModel):
     )
     open_calls: list[ToolCallRecord] = Field(
         description="Tool calls without a result: at most 50.", examples=[[]]
+    )
+    awaited_chats: list[AwaitedChat] = Field(
+        description="The chats that a parked chat waits for: at most 50.", examples=[[]]
     )
     workers: WorkerCapacity | None = Field(description="For operators only.")

@@ -124,6 +124,8 @@ def build_worker(
 def _turn_services(services: Services, flusher: Flusher, titler: Titler) -> TurnServices:
     return TurnServices(
         turns=services.store.turns,
+        chats=services.store.chats,
+        children=services.store.children,
         change_bus=services.change_bus,
         hub=services.hub,
         flusher=flusher,

@@ -120,6 +120,13 @@ SELECT chat_columns(c), c.held, c.activity, clock_timestamp() AS now,
             SELECT question->>'kind' AS kind, count(*) AS n FROM chat_tool_calls
             WHERE chat_id = c.id AND completed_at IS NULL AND state = 'asked' GROUP BY 1
        ) asked WHERE c.status = 'requires_action') AS asked,
+       (SELECT jsonb_agg(jsonb_build_object('chat_id', id, 'status', status, 'any', is_any)) FROM (
+            SELECT each.id, a.status, NOT t.wait_for_all AS is_any
+            FROM chat_tool_calls t CROSS JOIN LATERAL unnest(t.waits_for) AS each (id)
+            LEFT JOIN chats a ON a.id = each.id AND a.root_chat_id = c.root_chat_id
+            WHERE t.chat_id = c.id AND t.completed_at IS NULL AND t.state = 'parked'
+            ORDER BY t.position LIMIT :max_calls
+       ) awaited WHERE c.status = 'parked') AS awaited,
        capacity.alive, capacity.with_model, capacity.with_free_slots, capacity.free_slots,
        capacity.last_heartbeat_at
 FROM chats c

@@ -133,6 +133,7 @@ export interface ListOptions {
   status?: Status;
   /** `name` or `name:value`; all of them must match. */
   labels?: readonly string[];
+  /** Id of the chat that started them, or `"none"`: chats that no other one started. */
   parent?: string;
   /** Part of the title. */
   q?: string;
@@ -167,6 +168,11 @@ export class Chats {
   /** Yield your chats, the most recently changed first. */
   list({ labels, pageSize = 50, ...more }: ListOptions = {}): AsyncGenerator<Chat, void, undefined> {
     return paginate(this.http, "/chats", { ...more, label: labels, limit: pageSize });
+  }
+
+  /** Yield the chats that this one has started, also archived ones, the most recently changed first. */
+  children(chatId: string, { pageSize }: { pageSize?: number } = {}): AsyncGenerator<Chat, void, undefined> {
+    return this.list({ parent: chatId, archived: "any", ...(pageSize ? { pageSize } : {}) });
   }
 
   /** Change title or labels at any time; archive or unarchive an idle chat. */

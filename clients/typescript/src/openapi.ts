@@ -889,6 +889,23 @@ export interface components {
             tool_name: string;
         };
         /**
+         * AwaitedChat
+         * @description A chat that another one waits for.
+         * @example {
+         *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "status": null
+         *     }
+         */
+        AwaitedChat: {
+            /**
+             * Chat Id
+             * Format: uuid
+             */
+            chat_id: string;
+            /** @description Null: the chat was deleted. */
+            status: components["schemas"]["Status"] | null;
+        };
+        /**
          * BusyBehavior
          * @description Behavior of a message that is sent to a busy chat.
          *
@@ -1731,6 +1748,7 @@ export interface components {
          *       "action_deadline": null,
          *       "activity": null,
          *       "at": "2026-03-01T09:30:02.480000Z",
+         *       "awaited_chats": [],
          *       "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "chats_ahead": null,
          *       "epoch": 1,
@@ -1768,6 +1786,12 @@ export interface components {
              * Format: date-time
              */
             at: string;
+            /**
+             * Awaited Chats
+             * @description The chats that a parked chat waits for: at most 50.
+             * @example []
+             */
+            awaited_chats: components["schemas"]["AwaitedChat"][];
             /**
              * Chat Id
              * Format: uuid
