@@ -224,7 +224,7 @@ async def test_parked_chats_run_not_against_the_limit_of_their_owner(database: D
     await park(database, root, middle.id, turns=turns)
     (claimed,) = await claim_chats(database, 10)
     middle = claimed.result.chat
-    last = (await children.spawn(fence_of(middle), spawn_of())).chat
+    last = (await children.spawn(fence_of(middle), spawn_of("s2"))).chat
     assert await claim_chats(database, 10) == []
     await park(database, middle, last.id, turns=turns)
     for expected, following in ((last, middle), (middle, root)):

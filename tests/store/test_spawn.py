@@ -77,7 +77,7 @@ async def test_tries_of_one_call_at_the_same_time_start_one_chat(wide: Database)
     assert await wide.fetch("SELECT FROM chats WHERE parent_chat_id IS NOT NULL") == [()]
 
 
-async def refusal(children: Children, parent: Chat, call_id: str = "s1") -> Any:
+async def refusal(children: Children, parent: Chat, call_id: str = "refused") -> Any:
     with pytest.raises(SpawnRefused) as refused:
         await children.spawn(fence_of(parent), spawn_of(call_id))
     return refused.value.context["reason"]

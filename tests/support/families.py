@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from chatd.domain.agents import Spawn, Wait
 from chatd.domain.chat import Chat, Status
@@ -23,9 +23,9 @@ def fence_of(chat: Chat) -> FencingToken:
 
 
 def spawn_of(call_id: str = "s1", prompt: str = "go", **values: Any) -> Spawn:
-    """Return a chat that a call of the message 7 starts."""
+    """Return a chat that a call starts."""
     message = NewMessage(role=Role.USER, content=text_content(prompt))
-    return Spawn(message_id=7, tool_call_id=call_id, messages=[message], **values)
+    return Spawn(id=uuid5(NAMESPACE_OID, call_id), messages=[message], **values)
 
 
 async def child_of(parent: Chat, database: Database, status: Status, **columns: Any) -> Chat:
