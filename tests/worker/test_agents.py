@@ -122,7 +122,7 @@ async def test_example_of_the_guide(dsn: str) -> None:
         assert text_of((await daemon.api.messages(chat["id"]))[-1]["content"]) == answer
         rows = chat_rows([chat, *await children(daemon.api, chat["id"])], utc_now(), tree=True)
         assert [row[0].startswith("  ") for row in rows] == [False, True, True]
-        assert [row[-1] for row in rows] == ["-", "blue", "red"]
+        assert [row[-1] for row in rows] == [message, "blue", "red"]
 
 
 async def test_one_agent_may_be_enough(dsn: str) -> None:
