@@ -113,7 +113,8 @@ class ChatTaskPool:
         self._reserved_slots += slots
         if chat_id is not None:
             self._awaited.add(chat_id)
-        return _ClaimingStatement(self, self.unheld.claim_sent(), slots, chat_id)
+        claim = self.unheld.claim_sent(chat_id=chat_id)
+        return _ClaimingStatement(self, claim, slots, chat_id)
 
     def end_claiming(
         self, claim: ClaimStatement, slots: int, chat_id: UUID | None, *, failed: bool

@@ -15,7 +15,13 @@ ChatEpoch = tuple[UUID, int]
 class ClaimStatement:
     """A statement that may claim chats. ``ended_at`` is when their tasks were started, or it failed."""
 
+    chat_id: UUID | None
+    """The only chat that it may claim. None: it may claim any."""
     ended_at: float = inf
+
+    def may_bring(self, chat_id: UUID) -> bool:
+        """Return whether the statement may claim a chat."""
+        return self.chat_id is None or self.chat_id == chat_id
 
 
 @dataclass(slots=True)
@@ -44,9 +50,9 @@ class UnheldChats:
         self._chats: dict[ChatEpoch, _Unheld] = {}
         self._claims: list[ClaimStatement] = []
 
-    def claim_sent(self) -> ClaimStatement:
-        """Record that a statement is sent which may claim chats."""
-        claim = ClaimStatement()
+    def claim_sent(self, *, chat_id: UUID | None = None) -> ClaimStatement:
+        """Record that a statement is sent which may claim a chat (None: any)."""
+        claim = ClaimStatement(chat_id)
         self._claims.append(claim)
         return claim
 
@@ -70,7 +76,8 @@ class UnheldChats:
             if chat in held or (is_evidence and chat not in named):
                 del self._chats[chat]
         for chat in named - self._chats.keys():
-            self._chats[chat] = _Unheld(ReapReason.NO_TASK, sent_at, tuple(self._claims))
+            claims = tuple(claim for claim in self._claims if claim.may_bring(chat[0]))
+            self._chats[chat] = _Unheld(ReapReason.NO_TASK, sent_at, claims)
         return self._awaits_renewal()
 
     def to_give_back(self) -> list[tuple[ChatEpoch, ReapReason]]:

@@ -57,6 +57,26 @@ def test_chat_is_given_back_only_after_the_end_of_each_claim_that_may_bring_it()
     assert not chats.claim_ended(later, now=22.0)
 
 
+def test_chat_waits_for_no_claim_of_another_chat() -> None:
+    """A statement that waits for a connection, or for a row, may take twenty seconds."""
+    chats = UnheldChats()
+    lost, _ = chats.claim_sent(chat_id=CHAT[0]), chats.claim_sent(chat_id=uuid4())
+    chats.claim_ended(lost, now=9.0)
+    assert chats.observe(named(CHAT), held=set(), sent_at=10.0), "another renewal is due"
+    chats.observe(named(CHAT), held=set(), sent_at=10.1)
+    assert chats.to_give_back() == [(CHAT, ReapReason.NO_TASK)]
+
+
+def test_chat_waits_for_a_second_claim_of_its_own() -> None:
+    chats = UnheldChats()
+    lost, second = chats.claim_sent(chat_id=CHAT[0]), chats.claim_sent(chat_id=CHAT[0])
+    chats.claim_ended(lost, now=9.0)
+    assert not chats.observe(named(CHAT), held=set(), sent_at=10.0), "a renewal cannot tell yet"
+    assert chats.claim_ended(second, now=11.0)
+    chats.observe(named(CHAT), held=set(), sent_at=11.1)
+    assert chats.to_give_back() == [(CHAT, ReapReason.NO_TASK)]
+
+
 def test_claim_that_arrives_is_not_given_back() -> None:
     chats = UnheldChats()
     claim = chats.claim_sent()
