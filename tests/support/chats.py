@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from chatd.domain.chat import Chat, Status, Usage
+from chatd.domain.chat import Chat, Status, TitleSource, Usage
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,6 +18,7 @@ def leased_chat(**changes: Any) -> Chat:
         "parent_chat_id": None,
         "root_chat_id": chat_id,
         "title": "",
+        "title_by": TitleSource.WORDS,
         "status": Status.RUNNING,
         "last_error": None,
         "last_error_detail": None,
