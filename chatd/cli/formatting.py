@@ -89,4 +89,6 @@ def _part_text(part: "Part") -> str:
     if part["type"] == "file":
         name = part.get("name") or "a file"
         return f"[{name}, {part.get('media_type')}, {part.get('size')} bytes]"
+    if part["type"] == "compaction":
+        return f"[compacted: a summary, about {part['after_tokens']} tokens of {part['before_tokens']}]"
     return ""

@@ -51,7 +51,9 @@ def show(chat: ChatId, /, *, json: Json = False, caller: CallerOptions | None = 
         _print_chat(record)
         for message in messages:
             echo()
-            echo(one_line(f"--- {message['role']} #{message['id']}  {message['created_at'][:19]}"))
+            note = "  (compacted)" if message["compacted"] else ""
+            title = f"--- {message['role']} #{message['id']}  {message['created_at'][:19]}"
+            echo(one_line(title + note))
             own = [call for call in calls if call["message_id"] == message["id"]]
             _print_content(message, own, record["actions"] or ())
         for queued in queue:

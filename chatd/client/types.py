@@ -538,6 +538,7 @@ ReasonCode: TypeAlias = Literal[
     "status_unknown",
     "recovered",
     "messages_queued",
+    "compaction_requested",
 ]
 """A reason, for programs. Several may hold at once; the most important one comes first."""
 

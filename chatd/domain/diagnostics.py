@@ -79,6 +79,7 @@ class ChatDiagnostics:
     workers: WorkerCapacity
     lease_seconds: float
     held: bool = False
+    compaction_requested: bool = False
     server_tools: Mapping[str, Sequence[str]] | None = None
     open_calls: Sequence[ToolCallRecord] = ()
     """Tool calls without a result, up to a bound."""

@@ -44,6 +44,7 @@ class ReasonCode(StrEnum):
     STATUS_UNKNOWN = "status_unknown"
     RECOVERED = "recovered"
     MESSAGES_QUEUED = "messages_queued"
+    COMPACTION_REQUESTED = "compaction_requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,20 @@ def _iter_reasons(chat: ChatDiagnostics, *, for_operator: bool) -> Iterator[Reas
             yield _awaiting_agents(chat)
         case Status.ERROR:
             yield _failed(chat)
+    yield from _besides(chat)
+
+
+def _besides(chat: ChatDiagnostics) -> Iterator[Reason]:
+    """Yield what is true of a chat in any status."""
     if chat.recoveries:
         times = "once" if chat.recoveries == 1 else f"{chat.recoveries} times"
         yield Reason(ReasonCode.RECOVERED, f"it lost its worker {times} without making progress")
     if chat.queue_length:
         yield _messages_queued(chat)
+    if chat.compaction_requested:
+        yield Reason(
+            ReasonCode.COMPACTION_REQUESTED, "it is compacted before its model is called next"
+        )
 
 
 def _waiting(chat: ChatDiagnostics) -> Iterator[Reason]:

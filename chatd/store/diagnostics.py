@@ -46,6 +46,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         ),
         lease_seconds=lease_seconds,
         held=row["held"],
+        compaction_requested=row["compaction_request"] is not None,
         server_tools=row["server_tools"],
         open_calls=tuple(
             tool_call_record(

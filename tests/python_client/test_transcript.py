@@ -10,6 +10,7 @@ from chatd.client import (
     ChatDeleted,
     ChatEvent,
     ChatUpdated,
+    HistoryCompacted,
     HistoryReset,
     MessagePart,
     MessageStored,
@@ -99,6 +100,15 @@ def test_history_reset_drops_later_messages_and_the_preview() -> None:
     transcript = seen(*before, HistoryReset({"from_message_id": 5}), MessageStored(message(10)))
     assert [each["id"] for each in transcript.messages] == [1, 4, 10]
     assert transcript.preview == []
+
+
+def test_compaction_marks_the_messages_that_the_model_is_not_shown() -> None:
+    before = snapshot(message(1, "system"), *map(message, (4, 5, 9)))
+    transcript = seen(before, HistoryCompacted({"compacted_until": 5}))
+    marks = {each["id"]: each["compacted"] for each in transcript.messages}
+    assert marks == {1: False, 4: True, 5: True, 9: False}
+    transcript.apply(HistoryCompacted({"compacted_until": 4}))
+    assert [each["id"] for each in transcript.messages if each["compacted"]] == [4]
 
 
 def test_error_stays_until_the_status_changes() -> None:

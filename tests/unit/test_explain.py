@@ -118,13 +118,14 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
-        facts(Status.PENDING, chats_ahead=21, queue_length=2),
+        facts(Status.PENDING, chats_ahead=21, queue_length=2, compaction_requested=True),
         [
             (
                 ReasonCode.CHATS_AHEAD,
                 "pending for 12 s: 21 chats ahead of it, and 20 free slots",
             ),
             (ReasonCode.MESSAGES_QUEUED, "2 queued messages wait for the pending turn to end"),
+            (ReasonCode.COMPACTION_REQUESTED, "it is compacted before its model is called next"),
         ],
     ),
     (

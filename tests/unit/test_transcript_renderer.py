@@ -118,6 +118,13 @@ def test_status_changes_and_failures_are_noted() -> None:
     assert "edited: the messages from here on are replaced" in output[-1]
 
 
+def test_compaction_is_noted() -> None:
+    notice = {"type": "compaction", "before_tokens": 900, "after_tokens": 90}
+    chat = RenderedChat(message(1, "user", "hello"))
+    chat.apply(MessageStored({**message(2, "assistant", ""), "content": [notice]}))
+    assert lines(chat.output) == ["> hello", "[compacted: a summary, about 90 tokens of 900]"]
+
+
 def test_long_history_starts_with_its_last_messages() -> None:
     chat = RenderedChat(*(message(number, "user", f"no {number}") for number in range(30)))
     assert "[10 earlier messages; 'chatd show' has them all]" in chat.output

@@ -11,6 +11,7 @@ TEXT             send a message; during an answer it is queued
 /interrupt TEXT  stop the answer and send this instead; without TEXT, only stop
 /edit TEXT       replace your last message; the messages after it are removed
 /regenerate      have your last message answered again, instead of the answer so far
+/compact [TEXT]  have the model go on from a summary; TEXT says what to keep in it
 /retry           retry the failed turn
 /decline         answer no to what is asked
 /help            show this list
@@ -62,6 +63,7 @@ class Conversation:
             "interrupt": self._interrupt,
             "edit": self._edit,
             "regenerate": self._regenerate,
+            "compact": self._compact,
             "retry": self._retry,
             "decline": self._decline,
             "help": self._help,
@@ -127,6 +129,13 @@ class Conversation:
         if self.chat_id is None or sent is None:
             return "You have sent no message yet."
         await self._client.messages.regenerate(self.chat_id, sent["id"])
+        self.awaiting_answer = True
+        return None
+
+    async def _compact(self, text: str) -> str | None:
+        if self.chat_id is None:
+            return "There is nothing to compact yet."
+        await self._client.chats.compact(self.chat_id, instructions=text or None)
         self.awaiting_answer = True
         return None
 

@@ -145,8 +145,8 @@ class TranscriptRenderer:
             yield _markdown(text[len(printed) :])
         if native := [*native_call_lines(content)]:
             yield Group(*native)
-        if files := plain_text([part for part in content if part["type"] == "file"]):
-            yield _text(files, "dim")
+        if others := plain_text([one for one in content if one["type"] in {"file", "compaction"}]):
+            yield _text(others, "dim")
 
     def _render_stable_blocks(self) -> Iterable[RenderableType]:
         """Yield the blocks of the current answer that can no longer change."""

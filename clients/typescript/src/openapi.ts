@@ -3376,7 +3376,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "awaiting_agents" | "failed" | "status_unknown" | "recovered" | "messages_queued";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "awaiting_agents" | "failed" | "status_unknown" | "recovered" | "messages_queued" | "compaction_requested";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
