@@ -8,6 +8,7 @@ DROP FUNCTION chat_spawn_refusal (uuid, uuid, jsonb);
 DROP FUNCTION chat_agent_refusal (uuid, uuid, bigint, uuid);
 DROP FUNCTION chat_descendants (uuid);
 DROP FUNCTION chat_close_calls (uuid, jsonb, jsonb);
+DROP FUNCTION chat_tool_call_word (chat_tool_calls);
 DROP FUNCTION chat_tool_call_rows (jsonb);
 DROP FUNCTION chat_new_output_bytes (uuid, jsonb);
 DROP TABLE chat_tool_outputs;

@@ -543,7 +543,9 @@ CREATE UNLOGGED TABLE chat_parts (
 --
 -- A question has a kind: 'approval' (may the server run this?), 'result' (the client runs it) or
 -- 'input' (a tool asks a person). `decision` is the answer to it, with the arguments that a person
--- gave in place of the model's. An answer is compared with it when it comes again.
+-- gave in place of the model's. An answer is compared with it when it comes again. A call that was
+-- started becomes asked if its tool needs input. It becomes ready with the answer, and then starts
+-- once more, with `continuation`.
 CREATE TABLE chat_tool_calls (
     chat_id       uuid NOT NULL,
     tool_call_id  text NOT NULL,
@@ -566,6 +568,9 @@ CREATE TABLE chat_tool_calls (
     waits_for     uuid[],                             -- chats of the same family
     wait_for_all  boolean,                            -- until all of them are idle, or one is
     wake_at       timestamptz,                        -- how long it waits
+    earlier_decisions  jsonb NOT NULL DEFAULT '[]'    -- {"kind", "decision"} of earlier questions
+                  CHECK (jsonb_array_length(earlier_decisions) < 10),
+    continuation  bytea,                              -- for its tool alone, which asked for input
     PRIMARY KEY (chat_id, message_id, tool_call_id),
     FOREIGN KEY (chat_id, message_id) REFERENCES chat_messages ON DELETE CASCADE,
 
@@ -583,7 +588,9 @@ CREATE TABLE chat_tool_calls (
         question IS NOT NULL OR (state <> 'asked' AND decision IS NULL)),
     CONSTRAINT chat_tool_calls_parked_wait CHECK (
         state <> 'parked' OR (executor = 'server' AND waits_for IS NOT NULL
-                              AND wait_for_all IS NOT NULL AND wake_at IS NOT NULL))
+                              AND wait_for_all IS NOT NULL AND wake_at IS NOT NULL)),
+    CONSTRAINT chat_tool_calls_continuation_open CHECK (
+        continuation IS NULL OR (state <> 'closed' AND question IS NOT NULL))
 );
 CREATE INDEX chat_tool_calls_open_idx ON chat_tool_calls (chat_id, message_id) WHERE completed_at IS NULL;
 -- Finding the call that an answer is about, and an earlier answer to it.
@@ -644,6 +651,13 @@ CREATE FUNCTION chat_tool_call_rows(calls jsonb) RETURNS TABLE (
     FROM jsonb_array_elements(calls) WITH ORDINALITY AS input (call, n)
 $$;
 
+-- The state of an open call as `words` of chat_close_calls have it.
+CREATE FUNCTION chat_tool_call_word(call chat_tool_calls) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN call.continuation IS NOT NULL THEN 'other'
+                WHEN call.state = 'asked' AND call.executor = 'server' THEN 'ready'
+                ELSE call.state END
+$$;
+
 -- Close open calls of a chat, and return the content of the message that answers all calls of their
 -- message, in their order, or null when there is none to store: a call is still open, or none was.
 --
@@ -651,7 +665,8 @@ $$;
 -- result is the head and the tail of an output, output_bytes is its length, and output as much of it
 -- as is kept. `files` refer to the images of the result. Every other open call gets the error that
 -- `words` has for its state, or for 'other' states. A call of the server that is asked counts as
--- 'ready'. Without either word it stays open. Results that were stored before are kept.
+-- 'ready', and as an 'other' one if its tool asked for input, since it was started then. Without
+-- either word it stays open. Results that were stored before are kept.
 CREATE FUNCTION chat_close_calls(chat uuid, results jsonb, words jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -671,7 +686,8 @@ BEGIN
                 || jsonb_strip_nulls(jsonb_build_object('output_bytes', given.output_bytes))
                 || CASE WHEN given.files IS NULL THEN '{}'
                         ELSE jsonb_build_object('files', given.files) END,
-            decision = COALESCE(given.decision, t.decision)
+            decision = COALESCE(given.decision, t.decision),
+            continuation = NULL
         FROM (
             SELECT item->>'tool_call_id' AS tool_call_id, item->'result' AS result,
                    (item->'is_error')::boolean AS is_error, item->'output_bytes' AS output_bytes,
@@ -689,13 +705,10 @@ BEGIN
         completed_at = clock_timestamp(),
         is_error = true,
         answer = chat_tool_result(t.tool_call_id, t.tool_name,
-                                  COALESCE(words->CASE WHEN t.state = 'asked'
-                                                            AND t.executor = 'server' THEN 'ready'
-                                                       ELSE t.state END,
-                                           words->'other'), true)
+                                  COALESCE(words->chat_tool_call_word(t), words->'other'), true),
+        continuation = NULL
     WHERE t.chat_id = chat AND t.completed_at IS NULL
-      AND words ?| ARRAY[CASE WHEN t.state = 'asked' AND t.executor = 'server' THEN 'ready'
-                              ELSE t.state END, 'other'];
+      AND words ?| ARRAY[chat_tool_call_word(t), 'other'];
     IF EXISTS (SELECT FROM chat_tool_calls t
                WHERE t.chat_id = chat AND t.completed_at IS NULL) THEN
         RETURN NULL;

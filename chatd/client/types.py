@@ -25,6 +25,8 @@ class Action(TypedDict):
     """
     message: str | None
     """The question, for a person."""
+    question_number: int
+    """0 for the first question about this call. A tool may ask again."""
     schema: dict[str, Any] | None
     """JSON schema of the ``content`` that answers an ``input``."""
     tool_call_id: str
@@ -111,6 +113,8 @@ class ToolInput(TypedDict):
     """The answer, as the ``schema`` of the question has it. Only with ``accept``."""
     input: Literal["accept", "decline", "cancel"]
     """``accept``: see ``content``; ``decline``: no answer; ``cancel``: closed without a decision."""
+    question_number: NotRequired[int]
+    """The ``question_number`` of the action: which question about the call is answered."""
     tool_call_id: str
 
 
@@ -181,7 +185,7 @@ CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
 CallState: TypeAlias = Literal["asked", "ready", "started", "parked", "closed"]
 """State of a tool call.
 
-* ``asked``: a person or the client is to answer its question.
+* ``asked``: a person or the client is to answer its question. It may have been started before.
 * ``ready``: it may start.
 * ``started``: it runs, or did when its worker died.
 * ``parked``: it waits for other chats.
@@ -1250,11 +1254,13 @@ class ToolCallsChangedData(TypedDict):
     When all have ended, one message has all their results.
     """
 
+    asked: list[str]
+    """The ids of calls whose tools need the input of a person. ``action_required`` follows."""
     closed: list[ClosedToolCall]
     """The calls that have ended."""
     started: list[str]
     """The ids of calls that were started after the message with them was stored: because others had to
-    end before, or by another worker once more.
+    end before, with an answer, or by another worker once more.
     """
 
 

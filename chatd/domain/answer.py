@@ -56,15 +56,22 @@ class Approval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """The answer of a person to an input: ``content`` with ``accept``, or nothing."""
+    """The answer of a person to an input: ``content`` with ``accept``, or nothing.
+
+    It is the result of the call, unless the tool waits for it: then the call goes on with it.
+    """
 
     tool_call_id: str
     decision: Decision
     content: Any = None
+    question_number: int = 0
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the answer in the shape that the statement ``answer_action`` reads."""
-        answer = _answer(self.tool_call_id, QuestionKind.INPUT, self.decision, content=self.content)
+        answer = {
+            **_answer(self.tool_call_id, QuestionKind.INPUT, self.decision, content=self.content),
+            "number": self.question_number,
+        }
         if self.decision is Decision.ACCEPT:
             return {**answer, **_closed(self.content, is_error=False)}
         return {

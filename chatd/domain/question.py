@@ -28,11 +28,15 @@ class QuestionKind(StoredWord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question about a call. ``schema`` describes the content of the answer to an input."""
+    """A question about a call. ``schema`` describes the content of the answer to an input.
+
+    A call may be asked several times, one after the other. ``number`` counts its questions from 0.
+    """
 
     kind: QuestionKind
     message: str | None = None
     schema: Mapping[str, Any] | None = None
+    number: int = 0
 
     @classmethod
     def read(cls, stored: Mapping[str, Any] | None) -> "Question | None":
@@ -43,16 +47,26 @@ class Question:
             kind=QuestionKind.read(stored["kind"]),
             message=stored.get("message"),
             schema=stored.get("schema"),
+            number=stored.get("number", 0),
         )
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the question as it is stored."""
-        fields = {"kind": self.kind.value, "message": self.message, "schema": self.schema}
+        fields = {
+            "kind": self.kind.value,
+            "message": self.message,
+            "schema": self.schema,
+            "number": self.number or None,
+        }
         stored: Mapping[str, Any] = replace_unstorable_json(
             {key: value for key, value in fields.items() if value is not None}
         )
         return stored
 
+
+MAX_QUESTIONS: Final = 10
+"""Questions about one call. A tool that asks again and again would hold its chat for ever. A CHECK of the
+ledger holds it, too."""
 
 CLIENT_RUNS: Final = Question(kind=QuestionKind.RESULT)
 """The question about a call of a tool that the client runs."""
@@ -72,5 +86,6 @@ def action(
         "kind": question["kind"],
         "message": question.get("message"),
         "schema": question.get("schema"),
+        "question_number": question.get("number", 0),
         "expires_at": expires_at,
     }

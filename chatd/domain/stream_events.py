@@ -146,7 +146,7 @@ def _tool_call_events(entry: JournalEntry) -> Sequence[StreamEvent]:
     if entry.transition is Transition.REQUIRE_ACTION:
         return [StreamEvent(StreamEventType.ACTION_REQUIRED, _action_required(entry))]
     if entry.transition in {Transition.CLOSE_CALLS, Transition.WAKE}:
-        calls = {key: entry.data.get(key, []) for key in ("closed", "started")}
+        calls = {key: entry.data.get(key, []) for key in ("closed", "started", "asked")}
         return [StreamEvent(StreamEventType.TOOL_CALLS, calls)]
     if "answered" not in entry.data:
         return ()

@@ -4,6 +4,7 @@ A row of the ledger is stored with the message that makes the call. It outlives 
 worker of the chat knows which calls were started and have no result.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,7 +21,7 @@ from chatd.domain.stored_word import StoredWord
 class CallState(StoredWord):
     """State of a tool call.
 
-    * `asked`: a person or the client is to answer its question.
+    * `asked`: a person or the client is to answer its question. It may have been started before.
     * `ready`: it may start.
     * `started`: it runs, or did when its worker died.
     * `parked`: it waits for other chats.
@@ -72,6 +73,27 @@ class ToolCall:
     """The question that is or was asked about it."""
     args: Mapping[str, Any] | None = None
     """The arguments that a person gave in place of the model's."""
+    continuation: bytes | None = field(default=None, repr=False)
+    """Data that its tool needs to go on, if it asked for input. No other part reads it."""
+    decision: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The answer to the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputCall:
+    """A started call whose tool asks a person for input. It starts again with the answer."""
+
+    tool_call_id: str
+    question: Question
+    continuation: bytes = field(repr=False)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the call in the shape that the statement ``close_calls`` reads."""
+        return {
+            "tool_call_id": replace_unstorable(self.tool_call_id),
+            "question": self.question.to_json(),
+            "continuation": b64encode(self.continuation).decode(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ CANCELLED: Final[Mapping[str, str]] = {
     "other": "Cancelled by the user while it ran; it may have had effects.",
 }
 """Results of calls that are open when their turn is interrupted, by state. One of the server that is asked
-was not started either, so it counts as ready."""
+counts as ready, since it was not started either. One whose tool asked for input was, whatever its state."""
 
 MAX_OUTPUT_SO_FAR: Final = 16 * 1024
 """Characters of a call's output that are kept while it runs: the last ones."""
@@ -68,6 +68,11 @@ def refused(reason: str | None) -> str:
 def dismissed(*, declined: bool) -> str:
     """Return the result of a question that a person declined to answer, or closed without an answer."""
     return "The user declined to answer." if declined else "The user closed this without an answer."
+
+
+def asks_too_often(questions: int) -> str:
+    """Return the result of a call whose tool asked for input again and again."""
+    return f"The tool asked {questions} times for input and did not end. It may have had effects."
 
 
 def bad_arguments(complaint: str) -> str:

@@ -14,7 +14,7 @@ from chatd.domain.files import File
 from chatd.domain.message import NewMessage, Role, Visibility
 from chatd.domain.notice import Notice, notices_json
 from chatd.domain.sanitize import replace_unstorable_json
-from chatd.domain.tool_call import NewToolCall, ToolResult
+from chatd.domain.tool_call import InputCall, NewToolCall, ToolResult
 from chatd.domain.tool_call_errors import CANCELLED, TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
@@ -29,7 +29,9 @@ _FAMILIES = sql.load("families")
 _FENCE_PARAMETERS: Final = ("chat_id", "worker_id", "epoch")
 
 
-def _each_to_json(values: Sequence[NewToolCall | ToolResult]) -> list[Mapping[str, Any]]:
+def _each_to_json(
+    values: Sequence[NewToolCall | ToolResult | InputCall],
+) -> list[Mapping[str, Any]]:
     return [value.to_json() for value in values]
 
 
@@ -93,7 +95,8 @@ class CommitStep(_StoreMessages):
 class CloseCalls(WorkerCommand):
     """Command that stores ``results`` of started calls, and starts those of ``start_ids``.
 
-    The result of the last open call also stores the message with all of them, which is a step.
+    Those of ``asking`` are asked from now on. The result of the last open call also stores the message with
+    all of them, which is a step.
     """
 
     transition = Transition.CLOSE_CALLS
@@ -101,6 +104,7 @@ class CloseCalls(WorkerCommand):
     query = _TOOL_CALLS["close_calls"]
 
     results: Sequence[ToolResult] = field(metadata=_TO_JSON)
+    asking: Sequence[InputCall] = field(default=(), metadata=_TO_JSON)
     start_ids: Sequence[str] = ()
     settled_part: int
     """The number of the last part that the tools reported."""

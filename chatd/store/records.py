@@ -318,7 +318,20 @@ def ledger(rows: Iterable[Row] | None) -> tuple[ToolCall, ...]:
             epoch=row["epoch"],
             executor=Executor(row["executor"]),
             question=Question.read(row["question"]),
-            args=(row["decision"] or {}).get("args"),
+            args=_given_args(row),
+            continuation=_bytes(row["continuation"]),
+            decision=row["decision"],
         )
         for row in rows or ()
     )
+
+
+def _given_args(row: Row) -> Mapping[str, Any] | None:
+    """Return the arguments that a person gave when the call was allowed."""
+    decisions = [*(each["decision"] for each in row["earlier_decisions"]), row["decision"]]
+    return next((each["args"] for each in decisions if each and "args" in each), None)
+
+
+def _bytes(value: str | None) -> bytes | None:
+    """Return a value of bytea as ``to_jsonb`` spells it."""
+    return None if value is None else bytes.fromhex(value.removeprefix("\\x"))

@@ -120,8 +120,15 @@ class ToolCalls:
 
     async def actions(self, chat_id: UUID, *, owner_id: str) -> list[Mapping[str, Any]]:
         """Return the calls that a chat asks, as clients see them. None of a chat of another owner."""
+        return [call for call, _ in await self.asked(chat_id, owner_id=owner_id)]
+
+    async def asked(self, chat_id: UUID, *, owner_id: str) -> list[tuple[Mapping[str, Any], bool]]:
+        """Return the same, and of each call whether its tool needs the answer to go on."""
         rows = await self._database.fetch(_Q["actions"], chat_id=chat_id, owner_id=owner_id)
-        return [action(dict(row), row["question"], row["expires_at"]) for row in rows]
+        return [
+            (action(dict(row), row["question"], row["expires_at"]), row["is_of_tool"])
+            for row in rows
+        ]
 
     async def expire(self, *, limit: int = 25) -> list[TransitionResult]:
         """Answer overdue calls of up to ``limit`` chats with an error. A chat that asks no more goes on."""

@@ -18,7 +18,14 @@ from chatd.tools.arguments import (
     parse_arguments,
 )
 from chatd.tools.output import OutputLimits, cap
-from chatd.tools.tool import ReportProgress, Tool, ToolOutcome, ToolRequest, ignore_progress
+from chatd.tools.tool import (
+    GivenInput,
+    ReportProgress,
+    Tool,
+    ToolOutcome,
+    ToolRequest,
+    ignore_progress,
+)
 
 
 class ToolRegistry:
@@ -130,6 +137,7 @@ class ToolRegistry:
         key: UUID,
         output: OutputLimits,
         on_progress: ReportProgress = ignore_progress,
+        given: GivenInput | None = None,
     ) -> ToolOutcome:
         """Run a tool with arguments as the model wrote them. Mistakes of the model are outcomes."""
         tool = self._by_name.get(name)
@@ -139,9 +147,11 @@ class ToolRegistry:
             parsed = parse_arguments(args, self._check_of(tool))
         except BadArguments as error:
             return ToolOutcome(text=bad_arguments(str(error)), is_error=True)
-        request = ToolRequest(args=parsed, key=key, output=output, on_progress=on_progress)
+        request = ToolRequest(
+            args=parsed, key=key, output=output, on_progress=on_progress, given=given
+        )
         outcome = await tool.run(request)
-        if outcome.cut is not None:
+        if outcome.cut is not None or outcome.needs is not None:
             return outcome
         text, cut = cap(outcome.text, output)
         return replace(outcome, text=text, cut=cut)

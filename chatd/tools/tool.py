@@ -1,7 +1,7 @@
 """A tool, one call of it, and what came of it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +36,24 @@ def ignore_progress(_: ToolProgress) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputNeeded:
+    """A question of a tool to a person, and what the tool needs to go on when it is answered."""
+
+    question: Question
+    continuation: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenInput:
+    """The answer of a person to what a tool asked, with the ``continuation`` of that question."""
+
+    continuation: bytes = field(repr=False)
+    decision: str
+    """One of `accept`, `decline` and `cancel`."""
+    content: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
     """One call of a tool. ``args`` fit the schema of its parameters."""
 
@@ -45,18 +63,24 @@ class ToolRequest:
     output: OutputLimits
     """Sizes of the output. A tool that reads more from elsewhere keeps no more in memory."""
     on_progress: ReportProgress = ignore_progress
+    given: GivenInput | None = None
+    """The input that the call goes on with. None: it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOutcome:
-    """Result of a call. A tool that failed says why in ``text``, for the model."""
+    """Result of a call. A tool that failed says why in ``text``, for the model.
 
-    text: str
+    One that ``needs`` input has no result yet.
+    """
+
+    text: str = ""
     is_error: bool = False
     cut: CutOutput | None = None
     """The output, of a tool that cut it itself."""
     files: Sequence[File] = ()
     """Images. The text says of each that it is there."""
+    needs: InputNeeded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from chatd.domain.notice import Notice
 from chatd.domain.outcomes import ToolOutcomeKind, TurnOutcome
 from chatd.domain.permission import Permission
 from chatd.domain.question import QuestionKind
-from chatd.domain.tool_call import CallState, Executor, NewToolCall, ToolResult
+from chatd.domain.tool_call import CallState, Executor, InputCall, NewToolCall, ToolResult
 from chatd.domain.transitions import Transition
 from chatd.store.commands import CommitStep, Park, RequireAction
 from chatd.store.histories import ChatHistory
@@ -133,6 +133,11 @@ class CallSteps:
         """Cancel the tools that run. Return the results that are there and not stored."""
         await self._run.stop()
         return self._run.unstored
+
+    @property
+    def asking(self) -> Sequence[InputCall]:
+        """Questions of tools that need input and are not stored."""
+        return self._run.asking
 
     async def stop_with_output(self) -> Sequence[ToolResult]:
         """Do the same. The results of calls that are cut short have what their tools put out so far."""

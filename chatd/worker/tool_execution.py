@@ -5,6 +5,7 @@ on. The task belongs to the pool of chat tasks, which ends with it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 import anyio
@@ -12,13 +13,14 @@ import structlog
 
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
-from chatd.domain.tool_call import Executor, ToolCall, ToolResult
-from chatd.domain.tool_call_errors import too_slow, tool_panicked
+from chatd.domain.question import MAX_QUESTIONS
+from chatd.domain.tool_call import Executor, InputCall, ToolCall, ToolResult
+from chatd.domain.tool_call_errors import asks_too_often, too_slow, tool_panicked
 from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.tools.output import OutputLimits, cap
 from chatd.tools.registry import ToolRegistry
-from chatd.tools.tool import ToolOutcome
+from chatd.tools.tool import GivenInput, InputNeeded, ToolOutcome
 from chatd.worker.lease import Lease
 from chatd.worker.tool_progress import CallProgress
 
@@ -28,7 +30,7 @@ _log = structlog.get_logger()
 class ToolExecution:
     """One start of a tool call. ``result`` is None while it runs, and after it was cancelled.
 
-    ``on_end`` is called when it has ended.
+    A tool that needs input ends with a question, ``asks``, instead. ``on_end`` is called when it has ended.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class ToolExecution:
         self.seconds = tools.timeout_seconds(call.name)
         self.stage = lease.progress.stage(f"tool {call.name}", self.seconds)
         self.result: ToolResult | None = None
+        self.asks: InputCall | None = None
+        """The question of a tool that needs input. Then there is no result."""
         self.lost = False
         """The lease was over before the tool could start, so it did not."""
         self._args = args
@@ -64,6 +68,11 @@ class ToolExecution:
     def key(self) -> UUID:
         """The key of the call: the same for each start of it, and for no other call."""
         return uuid5(self._lease.chat.id, f"{self.call.message_id}/{self.call.id}")
+
+    @property
+    def has_ended(self) -> bool:
+        """True once there is a result or a question."""
+        return self.result is not None or self.asks is not None
 
     @property
     def overdue_at(self) -> float:
@@ -84,7 +93,7 @@ class ToolExecution:
 
     def give_up(self) -> None:
         """Take the call for too slow, whether its tool ends or not."""
-        if self.result is None:
+        if not self.has_ended:
             self._end(too_slow(self.seconds, self.output), ToolOutcomeKind.TIMEOUT)
         self.cancel()
 
@@ -102,6 +111,7 @@ class ToolExecution:
                         key=self.key,
                         output=self._output,
                         on_progress=self._progress.report,
+                        given=_given_input(self.call),
                     )
                     self._end_with(outcome)
                 if self._scope.cancelled_caught and not self._is_cancelled:
@@ -113,13 +123,16 @@ class ToolExecution:
                 self._end(tool_panicked(error), ToolOutcomeKind.PANICKED)
             finally:
                 self._progress.end()
-                if self.result is None and not self.lost:
+                if not self.has_ended and not self.lost:
                     self._observe(ToolOutcomeKind.CANCELLED)
-                if self._outcome is not ToolOutcomeKind.DONE:
+                if self._outcome not in {ToolOutcomeKind.DONE, ToolOutcomeKind.ASKED}:
                     tracing.set_error(span, self._outcome or "lost")
                 self._on_end(self)
 
     def _end_with(self, outcome: ToolOutcome) -> None:
+        if outcome.needs is not None:
+            self._ask(outcome.needs)
+            return
         kind = ToolOutcomeKind.ERROR if outcome.is_error else ToolOutcomeKind.DONE
         result = ToolResult(
             tool_call_id=self.call.id,
@@ -129,6 +142,19 @@ class ToolExecution:
             files=outcome.files,
         )
         self._take(result, kind)
+
+    def _ask(self, needs: InputNeeded) -> None:
+        """Take the question of the tool, unless it has asked too often or its time is over."""
+        number = 0 if self.call.question is None else self.call.question.number + 1
+        if number >= MAX_QUESTIONS:
+            self._end(asks_too_often(MAX_QUESTIONS), ToolOutcomeKind.ERROR)
+        elif not self.has_ended:
+            self.asks = InputCall(
+                tool_call_id=self.call.id,
+                question=replace(needs.question, number=number),
+                continuation=needs.continuation,
+            )
+            self._observe(ToolOutcomeKind.ASKED)
 
     def _end(self, text: str, kind: ToolOutcomeKind) -> None:
         self._take(ToolResult(tool_call_id=self.call.id, result=text, is_error=True), kind)
@@ -143,3 +169,13 @@ class ToolExecution:
         seconds = anyio.current_time() - self.stage.started_at
         self._metrics.tool_calls.add(Executor.SERVER, kind)
         self._metrics.tool_seconds.observe(seconds, self.call.name)
+
+
+def _given_input(call: ToolCall) -> GivenInput | None:
+    if call.continuation is None or call.decision is None:
+        return None
+    return GivenInput(
+        continuation=call.continuation,
+        decision=call.decision["decision"],
+        content=call.decision.get("content"),
+    )

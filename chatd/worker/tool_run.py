@@ -8,7 +8,7 @@ import anyio
 
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
-from chatd.domain.tool_call import CallState, Executor, ToolCall, ToolResult
+from chatd.domain.tool_call import CallState, Executor, InputCall, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running, denied
 from chatd.store.commands import CloseCalls
 from chatd.telemetry.turn_metrics import TurnMetrics
@@ -62,6 +62,7 @@ class ToolRun:
         self._shown_bytes = limits.output_bytes
         self._running: dict[str, ToolExecution] = {}
         self._unstored: dict[str, ToolResult] = {}
+        self._asking: dict[str, InputCall] = {}
         self._cut_short: list[ToolExecution] = []
         self._changed = anyio.Event()
         self._lost = False
@@ -70,6 +71,11 @@ class ToolRun:
     def unstored(self) -> Sequence[ToolResult]:
         """Results that are there and not stored."""
         return tuple(self._unstored.values())
+
+    @property
+    def asking(self) -> Sequence[InputCall]:
+        """Questions of tools that need input, as far as they are not stored."""
+        return tuple(self._asking.values())
 
     @property
     def interrupted(self) -> Sequence[ToolResult]:
@@ -102,11 +108,11 @@ class ToolRun:
         try:
             for call in step.run:
                 self._begin(call)
-            while self._running or self._unstored or waiting:
+            while self._running or self._unstored or self._asking or waiting:
                 self._ensure_started()
                 free = self._limits.parallel - len(self._running)
                 starting = [waiting.popleft() for _ in range(min(free, len(waiting)))]
-                if self._unstored or starting:
+                if self._unstored or self._asking or starting:
                     await self._store(starting)
                 if self._running:
                     await self._wait_for_results()
@@ -138,17 +144,20 @@ class ToolRun:
 
     async def _store(self, starting: Sequence[ToolCall]) -> None:
         """Store the results that are there, and begin the calls that the same statement started."""
-        results = self.unstored
+        results, asking = self.unstored, self.asking
         await self._writer.apply(
             CloseCalls(
                 step=self._lease.chat.committed_steps,
                 results=results,
+                asking=asking,
                 start_ids=[call.id for call in starting],
                 settled_part=self.live.last_part,
             )
         )
         for result in results:
             del self._unstored[result.tool_call_id]
+        for asked in asking:
+            del self._asking[asked.tool_call_id]
         if starting:
             ids = {call.id for call in starting}
             for call in (await self._writer.history()).ledger:
@@ -181,6 +190,8 @@ class ToolRun:
         self._lost = self._lost or execution.lost
         if execution.result is not None:
             self._add(execution.result)
+        elif execution.asks is not None:
+            self._asking[execution.call.id] = execution.asks
         elif not execution.lost:
             self._cut_short.append(execution)
 
@@ -194,7 +205,7 @@ class ToolRun:
 
     async def _wait_for_results(self) -> None:
         """Wait for a result, and then a little for others, unless it is the last."""
-        while self._running and not self._unstored:
+        while self._running and not (self._unstored or self._asking):
             await self._wait_for_change()
         with anyio.move_on_after(BATCH_SECONDS):
             while self._running:

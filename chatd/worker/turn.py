@@ -119,12 +119,12 @@ class Turn:
     async def release(self, *, reason: str) -> None:
         """Release the chat, or finish the interrupt that was requested meanwhile."""
         self.stats.outcome = TurnOutcome.RELEASED
-        results = await self._calls.stop()
+        results, asking = await self._calls.stop(), self._calls.asking
         try:
-            if results:
+            if results or asking:
                 step, settled = self._committed_steps, self._settled_part()
                 await self._writer.apply(
-                    CloseCalls(step=step, results=results, settled_part=settled)
+                    CloseCalls(step=step, results=results, asking=asking, settled_part=settled)
                 )
             await self._writer.apply(Release(step=self._committed_steps, reason=reason))
         except Interrupted:

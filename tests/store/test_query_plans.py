@@ -297,6 +297,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             "step": 0,
             "results": [],
             "start_ids": [],
+            "asking": [],
             "settled_part": 0,
             **file_parameters([]),
         },

@@ -23,8 +23,16 @@ class Kind(StrEnum):
     """Of a tool that may run once, when a person allows it."""
     DENIED = "erase"
     """Of a tool that a rule denies."""
+    ASKS = "book"
+    """Of a tool that may run once, and needs the input of a person twice."""
+    ASKS_IDEMPOTENT = "reserve"
+    """Of an idempotent tool that needs the input of a person."""
     TOO_SLOW = "wait"
     """Of a tool that may run once, and takes longer than it may."""
+
+
+QUESTIONS = {Kind.ASKS: 2, Kind.ASKS_IDEMPOTENT: 1}
+"""Questions of the tools that need input."""
 
 
 class Effect(StrEnum):

@@ -11,9 +11,11 @@ from uuid import UUID
 
 import anyio
 
+from chatd.domain.answer import Decision
 from chatd.domain.chat import Chat
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.permission import Permission
+from chatd.domain.question import Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
@@ -24,7 +26,7 @@ from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns
 from chatd.store.worker_command import WorkerCommand
 from chatd.tools.registry import ToolRegistry
-from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
+from chatd.tools.tool import InputNeeded, Tool, ToolOutcome, ToolRequest
 from chatd.worker.clock import boottime
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Cause, Lease
@@ -34,14 +36,16 @@ from chatd.worker.turn_limits import ToolLimits, TurnLimits
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.worker_lease import WorkerLease
 from support.actors import make_flusher
-from support.ledger_plans import Effect, Fault, Kind
+from support.ledger_plans import QUESTIONS, Effect, Fault, Kind
 
 if TYPE_CHECKING:
     from support.ledger_world import LedgerWorld
 
 _TIMEOUT_SECONDS = {Kind.TOO_SLOW: 0.01}
 _PERMISSIONS = {Kind.ASKED: Permission.ASK, Kind.DENIED: Permission.DENY}
-_SERVER_TOOLS = (Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW)
+_SERVER_TOOLS = (Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW, *QUESTIONS)
+_IDEMPOTENT = (Kind.IDEMPOTENT, Kind.ASKS_IDEMPOTENT)
+_FORM = Question(kind=QuestionKind.INPUT, message="When?", schema={"type": "object"})
 _LATER_SECONDS = 0.01
 _LIMITS = TurnLimits(
     stream_idle_timeout_seconds=60,
@@ -124,15 +128,19 @@ class LedgerWorker:
         await self._going.wait()
 
     def _tool(self, kind: Kind) -> Tool:
-        idempotent = kind is Kind.IDEMPOTENT
-        policy = CallPolicy.IDEMPOTENT if idempotent else CallPolicy.AT_MOST_ONCE
+        policy = CallPolicy.IDEMPOTENT if kind in _IDEMPOTENT else CallPolicy.AT_MOST_ONCE
 
         async def run(request: ToolRequest) -> ToolOutcome:
-            self.world.starts[policy, request.key] += 1
+            answered = int(request.given.continuation) if request.given else 0
+            self.world.starts[policy, request.key, answered] += 1
             self.world.problems += self._problems(kind, request)
             if kind is Kind.TOO_SLOW:
                 await anyio.sleep_forever()
             outcome = await self._effect(Effect(request.args["effect"]))
+            accepts = request.given is None or request.given.decision == Decision.ACCEPT
+            if answered < QUESTIONS.get(kind, 0) and accepts and not outcome.is_error:
+                continuation = str(answered + 1).encode()
+                return ToolOutcome(needs=InputNeeded(question=_FORM, continuation=continuation))
             self.returned[request.key] = outcome.text
             return outcome
 
@@ -152,6 +160,10 @@ class LedgerWorker:
             yield "a tool started after its worker had lost the chat"
         if kind is Kind.DENIED or (kind is Kind.ASKED and request.key not in self.world.allowed):
             yield "a tool started that nobody allowed"
+        if request.given is not None:
+            asked = request.key, int(request.given.continuation) - 1
+            if self.world.inputs.get(asked) != (request.given.decision, request.given.content):
+                yield "a tool went on with another answer than a person gave"
         if (given := self.world.allowed.get(request.key)) is not None and request.args != given:
             yield "a tool started with other arguments than a person gave"
 

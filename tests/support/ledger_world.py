@@ -8,11 +8,11 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from chatd.domain.answer import Answer, Approval
+from chatd.domain.answer import Input
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import Refused
 from chatd.domain.message import PAUSED, Role
-from chatd.domain.tool_call import MAX_TRIES, ToolResult
+from chatd.domain.tool_call import MAX_TRIES
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
 from chatd.store.database import Database
@@ -24,6 +24,7 @@ from support.claims import claim_chats
 from support.client_tools import WEATHER
 from support.factories import OWNER, text_content
 from support.invariants import check_all
+from support.ledger_answers import answer_to
 from support.ledger_plans import Act, Fault, Kind, Plan
 from support.ledger_worker import LedgerWorker
 from support.providers import (
@@ -59,7 +60,10 @@ class LedgerWorld:
         self.provider = FunctionProvider(self._answer)
         self.catalog = catalog(self.provider)
         self.acts = list(plan.acts)
-        self.starts: Counter[tuple[str, UUID]] = Counter()
+        self.starts: Counter[tuple[str, UUID, int]] = Counter()
+        """Starts of tools, by policy, by the key of the call, and by its answered questions."""
+        self.inputs: dict[tuple[UUID, int], tuple[str, Any]] = {}
+        """What a person said to each question of a tool."""
         self.problems: list[str] = []
         self.allowed: dict[UUID, Mapping[str, Any] | None] = {}
         """The calls that a person has allowed, with the arguments that they gave instead."""
@@ -202,20 +206,18 @@ class LedgerWorld:
         self, rows: list[Any], *, allowed: bool, args: Mapping[str, Any] | None = None
     ) -> bool:
         """Answer asked calls. Return False if that was refused."""
-        answers: list[Answer] = [
-            ToolResult(tool_call_id=row["tool_call_id"], result="of client", is_error=not allowed)
-            if row["executor"] == "client"
-            else Approval(
-                tool_call_id=row["tool_call_id"], allowed=allowed, args=args if allowed else None
-            )
-            for row in rows
-        ]
+        answers = [answer_to(row, allowed=allowed, args=args) for row in rows]
         try:
             await ToolCalls(self.database).answer(self.chat_id, owner_id=OWNER, answers=answers)
         except Refused:
             return False
+        for row, said in zip(rows, answers, strict=True):
+            if isinstance(said, Input):
+                self.inputs[self.key_of(row), said.question_number] = (said.decision, said.content)
         if allowed:
-            self.allowed |= {self.key_of(row): args for row in rows if row["executor"] == "server"}
+            self.allowed |= {
+                self.key_of(row): args for row in rows if row["question"]["kind"] == "approval"
+            }
         return True
 
     async def _expire(self, rows: list[Any]) -> None:
@@ -270,7 +272,9 @@ class LedgerWorld:
                 self._answers[key] = row["answer"]
             most = MAX_TRIES if row["policy"] == "idempotent" else 1
             assert row["tries"] <= most, dict(row)
-        for (policy, _), count in self.starts.items():
+            asked_before = len(row["earlier_decisions"])
+            assert row["question"] is None or row["question"].get("number", 0) == asked_before
+        for (policy, _, _), count in self.starts.items():
             assert count <= (MAX_TRIES if policy == "idempotent" else 1), (
                 f"{policy}: {count} starts"
             )

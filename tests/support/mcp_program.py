@@ -35,6 +35,17 @@ ANNOTATIONS: dict[str, Any] = {
     "fail": {"annotations": {"destructiveHint": True}},
 }
 PAGE = 1000
+STATELESS = ("stateless", "asks without a handshake")
+"""Without a handshake, with the tool ``ask``. The second one knows no protocol without a handshake."""
+SECRET = "state-of-the-server \ud800\x00"
+FORM = {
+    "type": "object",
+    "properties": {
+        "date": {"type": "string", "minLength": 3},
+        "seats": {"type": "integer", "minimum": 1},
+    },
+    "required": ["date"],
+}
 
 
 def write(message: dict[str, Any]) -> None:
@@ -66,6 +77,8 @@ def tools() -> list[dict[str, Any]]:
     ]
     if FOLDER is not None:
         listed.append({"name": "steps", "inputSchema": ANY_OBJECT})
+    if FAULT in STATELESS:
+        listed.append({"name": "ask", "inputSchema": ANY_OBJECT})
     if FAULT == "large schema":
         properties = {f"p{n}": {"type": "string", "description": "x" * 1000} for n in range(1000)}
         listed[0]["inputSchema"] = {"type": "object", "properties": properties}
@@ -132,6 +145,27 @@ def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
             return {**text("it failed"), "isError": True}
 
 
+def ask(params: dict[str, Any]) -> dict[str, Any]:
+    """Ask as often as the arguments say, one question after the other, and return what was answered.
+
+    Each call is a line of ``calls``. With ``result``, that is the first result.
+    """
+    args = params.get("arguments") or {}
+    given, state = params.get("inputResponses"), params.get("requestState")
+    asked = json.loads(state)["asked"] if state else 0
+    if FOLDER is not None:
+        with (FOLDER / "calls").open("a") as file:
+            file.write(json.dumps({"given": given, "state": state, "args": args}) + "\n")
+    if asked >= args.get("questions", 1):
+        return text(json.dumps(given))
+    if "result" in args and not asked:
+        return {"resultType": "input_required", **args["result"]}
+    form = {"message": f"When? {asked}", "requestedSchema": FORM, "mode": "form"}
+    requests = {f"k{asked}": {"method": "elicitation/create", "params": form}}
+    state = json.dumps({"asked": asked + 1, "secret": SECRET})
+    return {"resultType": "input_required", "inputRequests": requests, "requestState": state}
+
+
 def text(value: str) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": value}]}
 
@@ -139,23 +173,36 @@ def text(value: str) -> dict[str, Any]:
 def answer(request: dict[str, Any]) -> None:
     params = request.get("params") or {}
     match request["method"]:
-        case "initialize":
+        case "server/discover" if FAULT == "stateless":
             result: dict[str, Any] = {
+                "supportedVersions": ["2026-07-28"],
+                "capabilities": {"tools": {}},
+                **NOT_CACHED,
+            }
+            capabilities = params["_meta"]["io.modelcontextprotocol/clientCapabilities"]
+            write_capabilities(capabilities)
+        case "initialize":
+            write_capabilities(params["capabilities"])
+            result = {
                 "protocolVersion": params["protocolVersion"],
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "program", "version": "1"},
             }
         case "tools/list":
-            result = page(params)
+            result = {**page(params), **(NOT_CACHED if FAULT == "stateless" else {})}
         case "tools/call":
             args = params.get("arguments") or {}
             if params["name"] == "no_utf8":
                 answer_without_utf8(request)
                 return
-            if params["name"] == "steps":
+            if params["name"] == "ask":
+                result = ask(params)
+            elif params["name"] == "steps":
                 result = steps(args, params["_meta"]["progressToken"])
             else:
                 result = call(params["name"], args)
+            if FAULT == "stateless":
+                result.setdefault("resultType", "complete")
         case method:
             error = {"code": -32601, "message": f"no method {method}"}
             write({"id": request["id"], "error": error})
@@ -165,6 +212,14 @@ def answer(request: dict[str, Any]) -> None:
         os._exit(0)
     is_wrong = FAULT == "wrong id" and request["method"] == "tools/call"
     write({"id": request["id"] + 1000 * is_wrong, "result": result})
+
+
+NOT_CACHED = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+
+
+def write_capabilities(capabilities: dict[str, Any]) -> None:
+    if FOLDER is not None:
+        (FOLDER / "capabilities").write_text(json.dumps(capabilities))
 
 
 def begin() -> None:

@@ -62,7 +62,8 @@ class Asked:
 
 def approval(call_id: str, **more: Any) -> dict[str, Any]:
     base = {"tool_name": "pay", "args": "{}", "kind": "approval", "message": None, "schema": None}
-    return {"tool_call_id": call_id, "expires_at": UNTIL, **base, **more}
+    numbered = {"tool_call_id": call_id, "question_number": 0, "expires_at": UNTIL}
+    return {**numbered, **base, **more}
 
 
 @pytest.mark.parametrize(
@@ -118,17 +119,21 @@ async def test_questions_are_answered_before_the_events_of_the_answers_arrive() 
 
 async def test_input_is_answered_field_by_field_or_declined() -> None:
     schema = {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}}, "required": ["a"]}
-    question = approval("q", kind="input", message="Which?", schema=schema)
+    question = approval("q", kind="input", message="Which?", schema=schema, question_number=2)
     asked = Asked(question)
     assert asked.questions.lines()[0] == "? Which?"
     assert await asked.type("blue") == (False, None)
     assert await asked.type("many") == (False, "Type a number.")
     assert await asked.type("2") == (True, None)
     content = {"a": "blue", "n": 2}
-    assert asked.client.sent == [({"tool_call_id": "q", "input": "accept", "content": content},)]
+    assert asked.client.sent == [
+        ({"tool_call_id": "q", "input": "accept", "question_number": 2, "content": content},)
+    ]
     declined = Asked(question)
     assert await declined.questions.decline("c") == (True, None)
-    assert declined.client.sent == [({"tool_call_id": "q", "input": "decline"},)]
+    assert declined.client.sent == [
+        ({"tool_call_id": "q", "input": "decline", "question_number": 2},)
+    ]
 
 
 @pytest.mark.parametrize(

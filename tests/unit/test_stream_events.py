@@ -338,6 +338,7 @@ def test_events_of_an_entry(name: str) -> None:
         assert data[TOOL_CALLS] == {
             "closed": entry.data.get("closed", []),
             "started": entry.data.get("started", []),
+            "asked": entry.data.get("asked", []),
         }
     if StreamEventType.NOTICES in data:
         assert data[StreamEventType.NOTICES] == NOTICES
@@ -359,6 +360,7 @@ def test_action_required_takes_arguments_from_the_message() -> None:
         "tool_name": call["tool_name"],
         **dict.fromkeys(("message", "schema")),
         **call["question"],
+        "question_number": 0,
         "expires_at": IN_FIVE_MINUTES,
     }
     assert action == {"calls": [{**shown, "args": args}], "deadline": IN_FIVE_MINUTES}

@@ -51,6 +51,7 @@ async def test_allowed_call_runs_and_the_turn_goes_on(dsn: str, database: Databa
             "kind": "approval",
             "message": None,
             "schema": None,
+            "question_number": 0,
             "expires_at": waiting["action_deadline"],
         }
         assert endpoint.requests == []

@@ -1,7 +1,8 @@
 """Route by which people and clients answer what a chat asks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -12,7 +13,8 @@ from chatd.api.request.caller import Caller
 from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.schema.actions import AnswerActions
 from chatd.api.schema.resources import Chat
-from chatd.domain.answer import Answer, Approval
+from chatd.domain.answer import Answer, Approval, Decision, Input
+from chatd.tools.arguments import BadArguments, argument_check
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -42,31 +44,60 @@ async def answer_actions(
     stands in `decisions`.
     """
     answers = [answer.to_domain() for answer in body.answers]
-    await _check_arguments(chat_id, answers, caller.owner_id, context)
+    await _check_contents(chat_id, answers, caller.owner_id, context)
     result = await context.store.tool_calls.answer(
         chat_id, owner_id=caller.owner_id, actor=caller.actor, answers=answers, key=key
     )
     return await context.present_answered(result)
 
 
-async def _check_arguments(
+async def _check_contents(
     chat_id: UUID, answers: Sequence[Answer], owner_id: str, context: ApiContext
 ) -> None:
-    """Check arguments that people changed, if this process knows the tool. Its run checks them again."""
-    changed = {
-        answer.tool_call_id: (number, answer.args)
+    """Check what people say to tools: arguments that they changed, and forms that they filled in.
+
+    Arguments are checked if this process knows the tool. Its run checks them again.
+    """
+    given = {
+        answer.tool_call_id: (number, answer)
         for number, answer in enumerate(answers)
-        if isinstance(answer, Approval) and answer.args is not None
+        if _says_something(answer)
     }
-    if not changed:
+    if not given:
         return
     problems = []
-    for call in await context.store.tool_calls.actions(chat_id, owner_id=owner_id):
-        if call["tool_call_id"] in changed:
-            number, args = changed[call["tool_call_id"]]
-            if complaint := context.config().tools.complaint(call["tool_name"], json.dumps(args)):
-                problems.append(
-                    FieldProblem(where=f"body.answers.{number}.args", message=complaint)
-                )
+    for call, is_of_tool in await context.store.tool_calls.asked(chat_id, owner_id=owner_id):
+        if call["tool_call_id"] in given:
+            number, answer = given[call["tool_call_id"]]
+            field, complaint = _complaint(call, answer, context, is_of_tool=is_of_tool)
+            if complaint:
+                where = f"body.answers.{number}.{field}"
+                problems.append(FieldProblem(where=where, message=complaint))
     if problems:
         raise invalid_request(*problems)
+
+
+def _says_something(answer: Answer) -> bool:
+    match answer:
+        case Approval(args=args):
+            return args is not None
+        case Input(decision=decision):
+            return decision is Decision.ACCEPT
+    return False
+
+
+def _complaint(
+    call: Mapping[str, Any], answer: Answer, context: ApiContext, *, is_of_tool: bool
+) -> tuple[str, str | None]:
+    """Return what is wrong with an answer to a question that is asked, and in which field."""
+    match answer:
+        case Approval(args=args):
+            return "args", context.config().tools.complaint(call["tool_name"], json.dumps(args))
+        case Input(content=content, question_number=number) if (
+            is_of_tool and call["question_number"] == number
+        ):
+            try:
+                argument_check(call["schema"])(content)
+            except BadArguments as error:
+                return "content", str(error)
+    return "", None

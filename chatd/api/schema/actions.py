@@ -26,7 +26,7 @@ from chatd.api.schema.types import (
     ToolCallId,
 )
 from chatd.domain.answer import Approval, Decision, Input
-from chatd.domain.question import QuestionKind
+from chatd.domain.question import MAX_QUESTIONS, QuestionKind
 
 MAX_REASON_LENGTH = 4000
 """A reason that a person gives. The model reads it."""
@@ -51,6 +51,9 @@ class Action(BaseModel):
         alias="schema",
         description="JSON schema of the `content` that answers an `input`.",
         examples=[None],
+    )
+    question_number: int = Field(
+        description="0 for the first question about this call. A tool may ask again.", examples=[0]
     )
     expires_at: datetime = Field(examples=["2026-03-01T09:35:00.120000Z"])
 
@@ -120,6 +123,13 @@ class ToolInput(RequestModel):
         description="The answer, as the `schema` of the question has it. Only with `accept`.",
         examples=[{"answer": "the blue one"}],
     )
+    question_number: int = Field(
+        default=0,
+        ge=0,
+        lt=MAX_QUESTIONS,
+        description="The `question_number` of the action: which question about the call is answered.",
+        examples=[0],
+    )
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:
@@ -129,7 +139,10 @@ class ToolInput(RequestModel):
 
     def to_domain(self) -> Input:
         return Input(
-            tool_call_id=self.tool_call_id, decision=Decision(self.input), content=self.content
+            tool_call_id=self.tool_call_id,
+            decision=Decision(self.input),
+            content=self.content,
+            question_number=self.question_number,
         )
 
 

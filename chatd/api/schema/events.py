@@ -67,7 +67,11 @@ class ToolCallsChangedData(BaseModel):
     closed: list[ClosedToolCall] = Field(description="The calls that have ended.")
     started: list[str] = Field(
         description="The ids of calls that were started after the message with them was stored: because "
-        "others had to end before, or by another worker once more.",
+        "others had to end before, with an answer, or by another worker once more.",
+        examples=[[]],
+    )
+    asked: list[str] = Field(
+        description="The ids of calls whose tools need the input of a person. `action_required` follows.",
         examples=[[]],
     )
 

@@ -135,7 +135,11 @@ class Questions:
     async def _post_input(
         self, chat_id: str, action: Action, decision: Any, content: Any
     ) -> tuple[bool, str | None]:
-        answer: Any = {"tool_call_id": action["tool_call_id"], "input": decision}
+        answer: Any = {
+            "tool_call_id": action["tool_call_id"],
+            "input": decision,
+            "question_number": action["question_number"],
+        }
         if decision == "accept":
             answer["content"] = content
         return await self._post(action, lambda: self._client.answer_actions(chat_id, [answer]))

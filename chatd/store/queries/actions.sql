@@ -4,7 +4,8 @@
 -- Store answers to calls that are asked. While others are asked, the chat goes on asking. Else it
 -- becomes pending, with the message that has the results of all calls if all have one. `:answers`
 -- are objects of tool_call_id, kind, decision and state: 'ready' (it may run) or 'closed', with
--- result and is_error.
+-- result and is_error. A call whose tool asked for the input is ready to go on in any case. `number`
+-- says which of the questions about the call is meant, and is 0 if it is left out.
 --
 -- Any of the asked calls may be answered. If `:complete`, all that the client runs must be, and no
 -- other. The same answer again changes nothing, whatever the chat does by now. Any other one is
@@ -22,16 +23,25 @@ WITH snapshot AS MATERIALIZED (
     FROM jsonb_array_elements(:answers) WITH ORDINALITY AS answers (item, n)
 ), judged AS MATERIALIZED (
     SELECT input.*, t.message_id, t.tool_name, t.decision,
+           CASE WHEN t.continuation IS NOT NULL THEN 'ready' ELSE item->>'state' END AS next_state,
            CASE WHEN t.question IS NULL OR input.occurrence > 1 THEN 'unknown'
-                WHEN t.question->>'kind' <> item->>'kind' THEN 'mismatch'
-                WHEN t.state = 'asked' THEN 'new'
+                WHEN t.number > t.last_number OR t.kind <> item->>'kind' THEN 'mismatch'
+                WHEN t.number = t.last_number AND t.state = 'asked' THEN 'new'
                 WHEN t.decision = item->'decision'
                      AND (item->>'kind' <> 'result'
                           OR t.answer->'result' = item->'result'
                              AND t.answer->'is_error' = item->'is_error') THEN 'same'
                 ELSE 'decided' END AS verdict
     FROM input LEFT JOIN LATERAL (
-        SELECT c.* FROM locked JOIN chat_tool_calls c ON c.chat_id = locked.id
+        SELECT c.message_id, c.tool_name, c.state, c.question, c.answer, c.continuation,
+               number, last_number,
+               CASE WHEN number < last_number THEN c.earlier_decisions->number->>'kind'
+                    ELSE c.question->>'kind' END AS kind,
+               CASE WHEN number < last_number THEN c.earlier_decisions->number->'decision'
+                    ELSE c.decision END AS decision
+        FROM locked JOIN chat_tool_calls c ON c.chat_id = locked.id, LATERAL (
+            SELECT COALESCE((item->>'number')::integer, 0) AS number,
+                   jsonb_array_length(c.earlier_decisions) AS last_number) numbers
         WHERE c.tool_call_id = input.tool_call_id AND c.question IS NOT NULL
         ORDER BY c.message_id DESC LIMIT 1
     ) t ON true
@@ -74,14 +84,14 @@ WITH snapshot AS MATERIALIZED (
         expires_at = NULL,
         decision = judged.item->'decision'
     FROM judged, decision
-    WHERE decision.outcome = 'done' AND judged.verdict = 'new' AND judged.item->>'state' = 'ready'
+    WHERE decision.outcome = 'done' AND judged.verdict = 'new' AND judged.next_state = 'ready'
       AND t.chat_id = decision.id AND t.message_id = judged.message_id
       AND t.tool_call_id = judged.tool_call_id
     RETURNING t.*
 ), closed_calls AS MATERIALIZED (
     SELECT chat_close_calls(decision.id, (
                SELECT COALESCE(jsonb_agg(item ORDER BY n), '[]') FROM judged
-               WHERE verdict = 'new' AND item->>'state' = 'closed'), '{}') AS content
+               WHERE verdict = 'new' AND next_state = 'closed'), '{}') AS content
     FROM decision WHERE decision.outcome = 'done'
 ), next AS MATERIALIZED (
     SELECT asking, held, NOT asking AND NOT held AND model_config_id = ANY(:models::uuid[])
@@ -271,7 +281,7 @@ ORDER BY action_deadline LIMIT :limit;
 -- name: actions
 -- Read the calls that a chat asks, with the arguments of each, in their order. Those of another
 -- owner's chat are not found.
-SELECT t.tool_call_id, t.tool_name, t.question,
+SELECT t.tool_call_id, t.tool_name, t.question, t.continuation IS NOT NULL AS is_of_tool,
        COALESCE(t.expires_at, c.action_deadline) AS expires_at,
        (SELECT part->>'args' FROM jsonb_array_elements(m.content) AS part
         WHERE part->>'type' = 'tool-call' AND part->>'tool_call_id' = t.tool_call_id

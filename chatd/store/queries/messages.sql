@@ -77,7 +77,8 @@ WITH snapshot AS MATERIALIZED (
         state = 'closed',
         completed_at = clock_timestamp(),
         is_error = true,
-        answer = chat_tool_result(t.tool_call_id, t.tool_name, '"superseded"', true)
+        answer = chat_tool_result(t.tool_call_id, t.tool_name, '"superseded"', true),
+        continuation = NULL
     FROM decision
     WHERE decision.outcome = 'done' AND t.chat_id = decision.id AND t.completed_at IS NULL
 ), dequeued AS (

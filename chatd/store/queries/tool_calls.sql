@@ -109,7 +109,8 @@ FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 -- stores the message with the results of all, which is a step and progress.
 --
 -- `:results` are objects of tool_call_id, result, is_error. Calls of `:start_ids` may start if they
--- are ready, or idempotent and started by an earlier worker. What an earlier try of this statement
+-- are ready, or idempotent and started by an earlier worker. `:asking` are objects of tool_call_id,
+-- question and continuation, of calls that were started here and whose tools need input. What an earlier try of this statement
 -- did is not done again: then nothing changes, and there is no journal entry. About 'stale', see
 -- chats.sql.
 WITH snapshot AS MATERIALIZED (
@@ -136,10 +137,29 @@ WITH snapshot AS MATERIALIZED (
         epoch = :epoch,
         started_at = clock_timestamp()
     FROM open_calls o
-    WHERE o.chat_id = t.chat_id AND o.message_id = t.message_id
+    WHERE cardinality(:start_ids::text[]) > 0   -- else the table is not read
+      AND o.chat_id = t.chat_id AND o.message_id = t.message_id
       AND o.tool_call_id = t.tool_call_id AND t.tool_call_id = ANY(:start_ids::text[])
       AND (t.state = 'ready'
            OR t.state = 'started' AND t.policy = 'idempotent' AND t.epoch < :epoch)
+    RETURNING t.*
+), asked AS (
+    UPDATE chat_tool_calls t SET
+        state = 'asked',
+        tries = 0,
+        started_at = clock_timestamp(),
+        question = item->'question',
+        decision = NULL,
+        earlier_decisions = CASE
+            WHEN t.question IS NULL THEN t.earlier_decisions
+            ELSE t.earlier_decisions || jsonb_build_array(jsonb_build_object(
+                     'kind', t.question->'kind', 'decision', t.decision)) END,
+        continuation = decode(item->>'continuation', 'base64')
+    FROM open_calls o JOIN jsonb_array_elements(:asking) AS asking (item)
+        ON item->>'tool_call_id' = o.tool_call_id
+    WHERE jsonb_array_length(:asking) > 0   -- likewise
+      AND o.chat_id = t.chat_id AND o.message_id = t.message_id
+      AND o.tool_call_id = t.tool_call_id AND t.state = 'started' AND t.epoch = :epoch
     RETURNING t.*
 ), closed_calls AS MATERIALIZED (
     SELECT chat_close_calls(decision.id, :results, '{}') AS content FROM decision
@@ -157,9 +177,11 @@ WITH snapshot AS MATERIALIZED (
         stored_bytes = c.stored_bytes + COALESCE(pg_column_size(content), 0)
             + chat_new_output_bytes(c.id, :results)
             + chat_new_file_bytes(c.id, :file_ids, :file_data)
+            + (SELECT COALESCE(sum(pg_column_size(question) + length(continuation)), 0) FROM asked)
     FROM decision LEFT JOIN closed_calls ON true
     WHERE c.id = decision.id
-      AND (EXISTS (SELECT FROM closed_calls) OR EXISTS (SELECT FROM started))
+      AND (EXISTS (SELECT FROM closed_calls) OR EXISTS (SELECT FROM started)
+           OR EXISTS (SELECT FROM asked))
     RETURNING c.*
 ), stored_files AS (
     INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
@@ -187,7 +209,8 @@ WITH snapshot AS MATERIALIZED (
                               'tool_call_id', tool_call_id, 'tool_name', tool_name,
                               'is_error', given_error) ORDER BY position)
                           FROM open_calls WHERE given_error IS NOT NULL),
-               'started', (SELECT jsonb_agg(tool_call_id ORDER BY position) FROM started)))
+               'started', (SELECT jsonb_agg(tool_call_id ORDER BY position) FROM started),
+               'asked', (SELECT jsonb_agg(tool_call_id ORDER BY position) FROM asked)))
     FROM updated
     RETURNING created_at, data
 ), chat AS (
@@ -201,8 +224,11 @@ SELECT decision.outcome, chat_columns(chat),
        (SELECT jsonb_agg(call ORDER BY call->'position') FROM (
             SELECT to_jsonb(started) AS call FROM started
             UNION ALL
+            SELECT to_jsonb(asked) FROM asked
+            UNION ALL
             SELECT to_jsonb(o) FROM open_calls o
             WHERE o.given_error IS NULL
               AND NOT EXISTS (SELECT FROM started s WHERE s.tool_call_id = o.tool_call_id)
+              AND NOT EXISTS (SELECT FROM asked a WHERE a.tool_call_id = o.tool_call_id)
         ) still_open) AS ledger
 FROM decision JOIN chat ON true LEFT JOIN journal_entry ON true;

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import anyio
 
-from chatd.tools.tool import ReportProgress, ToolOutcome, ToolProgress
+from chatd.tools.tool import GivenInput, ReportProgress, ToolOutcome, ToolProgress
 
 MAX_WAITING_CALLS: Final = 1000
 """Calls that wait for one server."""
@@ -20,11 +20,13 @@ class Call:
         tool: str,
         args: Mapping[str, Any],
         *,
+        given: GivenInput | None,
         on_progress: ReportProgress,
         on_abandon: Callable[["Call"], None],
     ) -> None:
         self.tool = tool
         self.args = args
+        self.given = given
         self._on_progress = on_progress
         self.started = False
         self.running = False

@@ -1,5 +1,7 @@
 """Configuration of one MCP server, and the limits that are the same for all."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -73,3 +75,17 @@ class McpServerConfig:
     """Calls that run at once."""
     idle_seconds: float = 600.0
     """Time without a call after which a program is stopped."""
+
+    @property
+    def identity(self) -> str:
+        """Hash by which the server differs from another one that is configured under its name.
+
+        Keys may be replaced. The address, or the command, may not.
+        """
+        match self.endpoint:
+            case StdioEndpoint(command=command, args=args):
+                place = [command, *args]
+            case HttpEndpoint(url=url):
+                place = [url]
+        text = json.dumps([self.name, *place])
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -11,7 +11,7 @@ import anyio.to_thread
 from chatd.tools.mcp.config import McpServerConfig
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ListedTool
-from chatd.tools.tool import ReportProgress, ToolOutcome
+from chatd.tools.tool import GivenInput, ReportProgress, ToolOutcome
 
 _SDK_MODULE: Final = "chatd.tools.mcp.sdk"
 
@@ -36,9 +36,13 @@ class Connection(Protocol):
         ...
 
     async def call(
-        self, tool: str, args: Mapping[str, Any], on_progress: ReportProgress
+        self,
+        tool: str,
+        args: Mapping[str, Any],
+        on_progress: ReportProgress,
+        given: GivenInput | None = None,
     ) -> ToolOutcome:
-        """Call a tool. Raise ``ConnectionLost``."""
+        """Call a tool, or go on with a call that needed input. Raise ``ConnectionLost``."""
         ...
 
 

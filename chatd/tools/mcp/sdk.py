@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from mcp import Client
+import anyio
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
@@ -13,13 +13,20 @@ from mcp_types import (
     CONNECTION_CLOSED,
     INTERNAL_ERROR,
     INVALID_REQUEST,
+    UNSUPPORTED_PROTOCOL_VERSION,
     CallToolRequest,
     CallToolRequestParams,
+    ClientCapabilities,
+    ElicitationCapability,
+    ElicitResult,
+    FormElicitationCapability,
     Implementation,
     PaginatedRequestParams,
     ToolAnnotations,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import override
 
 from chatd import __version__
 from chatd.tools.mcp.config import (
@@ -32,17 +39,27 @@ from chatd.tools.mcp.config import (
 )
 from chatd.tools.mcp.connection import ConnectionLost, ListedTools
 from chatd.tools.mcp.http import bounded_client
+from chatd.tools.mcp.input_requests import (
+    is_input_required,
+    needed_input,
+    responses,
+    state_alone,
+)
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import NO_HINTS, ListedTool, ToolHints
 from chatd.tools.mcp.results import to_result
 from chatd.tools.mcp.stdio import stdio_transport
-from chatd.tools.tool import ReportProgress, ToolOutcome, ToolProgress
+from chatd.tools.tool import GivenInput, ReportProgress, ToolOutcome, ToolProgress
 
 # Its messages quote what servers send.
 logging.getLogger("mcp").setLevel(logging.CRITICAL + 1)
 
 _MAX_PAGES: Final = 200
 """Pages of a list of tools that are read."""
+
+_MAX_REPEATS: Final = 6
+_REPEAT_SECONDS: Final = 0.25
+"""Pause before a call is repeated that only has a state. It doubles each time, up to 16 s in all."""
 
 _CODES_FOR_STATUSES: Final = frozenset({INTERNAL_ERROR, INVALID_REQUEST})
 """Codes that the SDK makes of a status of HTTP."""
@@ -57,8 +74,9 @@ class _RawResult(BaseModel):
 class SdkConnection:
     """Session with one server."""
 
-    def __init__(self, session: ClientSession, link: Link) -> None:
+    def __init__(self, session: ClientSession, config: McpServerConfig, link: Link) -> None:
         self._session = session
+        self._config = config
         self._link = link
 
     async def list_tools(self) -> ListedTools:
@@ -92,13 +110,48 @@ class SdkConnection:
         return ListedTools(tools=tools[:MAX_LISTED_TOOLS], ttl_seconds=page.ttl_ms / 1000)
 
     async def call(
-        self, tool: str, args: Mapping[str, Any], on_progress: ReportProgress
+        self,
+        tool: str,
+        args: Mapping[str, Any],
+        on_progress: ReportProgress,
+        given: GivenInput | None = None,
     ) -> ToolOutcome:
         """Call a tool. What the server refuses is a result. Raise ``ConnectionLost``.
 
+        A server that asks nobody, and has a state, wants to be called again in a moment.
+        """
+        inputs, state = responses(given) if given else ({}, None)
+        for attempt in range(_MAX_REPEATS + 1):
+            params = CallToolRequestParams(
+                name=tool,
+                arguments=dict(args),
+                input_responses={key: ElicitResult(**each) for key, each in inputs.items()} or None,
+                request_state=state,
+            )
+            raw = await self._send(CallToolRequest(params=params), on_progress)
+            if isinstance(raw, ToolOutcome):
+                return raw
+            if not (self._is_stateless and is_input_required(raw)):
+                return to_result(raw)
+            inputs, state = {}, state_alone(raw)
+            if state is None:
+                return needed_input(raw, self._config)
+            await anyio.sleep(_REPEAT_SECONDS * 2**attempt)
+        text = "The tool asks again and again to be called later. It may have had effects."
+        return ToolOutcome(text=text, is_error=True)
+
+    @property
+    def _is_stateless(self) -> bool:
+        """True if no request depends on an earlier one, and so not on this connection."""
+        return self._session.discover_result is not None
+
+    async def _send(
+        self, request: CallToolRequest, on_progress: ReportProgress
+    ) -> Mapping[str, Any] | ToolOutcome:
+        """Make one request. Return the result as it was sent, or the outcome if there is none.
+
         The session's own ``call_tool`` would check the result against a schema of the server.
         """
-        request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(args)))
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
             self._link.intake.allow_progress()
@@ -115,7 +168,7 @@ class SdkConnection:
         finally:
             self._link.intake.settle()
         self._link.forget_refusal()
-        return to_result(raw.model_extra or {})
+        return raw.model_extra or {}
 
     def _is_lost(self, error: MCPError) -> bool:
         """Return whether it is the connection that failed: it ended, or HTTP itself refused a request.
@@ -130,22 +183,63 @@ class SdkConnection:
         return self._link.reason or f"it refused with code {error.error.code}"
 
 
+class _Session(ClientSession):
+    """Session that offers forms for people to servers of which no request depends on an earlier one.
+
+    Others would ask while a call runs, and hold its connection for a person. The SDK offers both the
+    same, and addresses for people with it.
+    """
+
+    @override
+    def _build_capabilities(self, version: str) -> ClientCapabilities:
+        offered = super()._build_capabilities(version)
+        if version in MODERN_PROTOCOL_VERSIONS:
+            offered.elicitation = ElicitationCapability(form=FormElicitationCapability())
+        return offered
+
+
 @asynccontextmanager
 async def open_sdk_connection(config: McpServerConfig, link: Link) -> AsyncIterator[SdkConnection]:
     """Connect to a server. Raises whatever the SDK does."""
     info = Implementation(name="chatd", version=__version__)
-    match config.endpoint:
-        case StdioEndpoint() as endpoint:
-            transport = stdio_transport(endpoint, link)
-            async with Client(transport, client_info=info, cache=None) as client:
-                yield SdkConnection(client.session, link)
-        case HttpEndpoint() as endpoint:
-            async with bounded_client(endpoint, link) as http_client:
-                http = streamable_http_client(
+    async with (
+        _transport(config.endpoint, link) as (received, sent),
+        _Session(received, sent, client_info=info) as session,
+    ):
+        await _negotiate(session)
+        yield SdkConnection(session, config, link)
+
+
+async def _negotiate(session: ClientSession) -> None:
+    """Agree on a version of the protocol: one without a handshake, or else one with it."""
+    try:
+        await session.discover()
+    except (MCPError, RuntimeError, ValidationError):  # it does not know of that, or not in common
+        try:
+            await session.initialize()
+        except MCPError as error:
+            if error.error.code != UNSUPPORTED_PROTOCOL_VERSION:
+                raise
+            await session.discover()  # it was only too slow the first time
+
+
+@asynccontextmanager
+async def _transport(
+    endpoint: StdioEndpoint | HttpEndpoint, link: Link
+) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield the streams from and to a server."""
+    match endpoint:
+        case StdioEndpoint():
+            async with stdio_transport(endpoint, link) as streams:
+                yield streams
+        case HttpEndpoint():
+            async with (
+                bounded_client(endpoint, link) as http_client,
+                streamable_http_client(
                     endpoint.url, http_client=http_client, max_sse_event_size=MAX_MESSAGE_BYTES
-                )
-                async with Client(http, client_info=info, cache=None) as client:
-                    yield SdkConnection(client.session, link)
+                ) as streams,
+            ):
+                yield streams
 
 
 def _hints(annotations: ToolAnnotations | None) -> ToolHints:

@@ -18,7 +18,7 @@ from chatd.tools.mcp.known_tools import KnownTools
 from chatd.tools.mcp.link import Link
 from chatd.tools.mcp.listing import ToolList
 from chatd.tools.mcp.reasons import failure_reason
-from chatd.tools.tool import ReportProgress, ToolOutcome, ignore_progress
+from chatd.tools.tool import GivenInput, ReportProgress, ToolOutcome, ignore_progress
 
 _log = structlog.get_logger()
 
@@ -71,13 +71,14 @@ class McpServer:
         *,
         seconds: float,
         on_progress: ReportProgress = ignore_progress,
+        given: GivenInput | None = None,
     ) -> ToolOutcome:
         """Call a tool, and wait at most ``seconds`` for it, connecting included."""
         if self.state is ServerState.FAILED:
             return _failed(_not_called(self._unavailable()))
         if self._queue.is_full:
             return _failed(_not_called(f"MCP server {self.config.name} has too many calls waiting"))
-        call = Call(tool, args, on_progress=on_progress, on_abandon=self._abandon)
+        call = Call(tool, args, given=given, on_progress=on_progress, on_abandon=self._abandon)
         self._queue.add(call)
         self._wake.set()
         result = await call.wait(seconds)
@@ -263,7 +264,7 @@ class McpServer:
         call.started = True
         try:
             with call.scope:
-                call.settle(await connection.call(call.tool, call.args, call.report))
+                call.settle(await connection.call(call.tool, call.args, call.report, call.given))
                 self._availability.reset()
         except ConnectionLost as lost:
             self._link.end(str(lost))

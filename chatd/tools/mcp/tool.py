@@ -5,6 +5,7 @@ from typing import Final
 
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_choice import ToolKind
+from chatd.tools.mcp.input_requests import is_for
 from chatd.tools.mcp.listing import McpTool
 from chatd.tools.mcp.server import McpServer
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
@@ -25,8 +26,18 @@ def server_tool(
             return ToolOutcome(
                 text=f"{not_configured(name)}. The tool was not called.", is_error=True
             )
+        if request.given is not None and not is_for(request.given, current.config):
+            return ToolOutcome(
+                text=f"MCP server {name} is another one than the one that asked, so it did not get "
+                "the answer. The call may have had effects.",
+                is_error=True,
+            )
         return await current.call(
-            tool.name, request.args, seconds=seconds, on_progress=request.on_progress
+            tool.name,
+            request.args,
+            seconds=seconds,
+            on_progress=request.on_progress,
+            given=request.given,
         )
 
     return Tool(

@@ -598,6 +598,7 @@ export interface components {
          *       "expires_at": "2026-03-01T09:35:00.120000Z",
          *       "kind": "result",
          *       "message": null,
+         *       "question_number": 0,
          *       "schema": null,
          *       "tool_call_id": "call_1",
          *       "tool_name": "weather"
@@ -627,6 +628,12 @@ export interface components {
              * @example null
              */
             message: string | null;
+            /**
+             * Question Number
+             * @description 0 for the first question about this call. A tool may ask again.
+             * @example 0
+             */
+            question_number: number;
             /**
              * Schema
              * @description JSON schema of the `content` that answers an `input`.
@@ -721,6 +728,7 @@ export interface components {
          *             "expires_at": "2026-03-01T09:35:00.120000Z",
          *             "kind": "result",
          *             "message": null,
+         *             "question_number": 0,
          *             "schema": null,
          *             "tool_call_id": "call_1",
          *             "tool_name": "weather"
@@ -756,6 +764,7 @@ export interface components {
          *           "expires_at": "2026-03-01T09:35:00.120000Z",
          *           "kind": "result",
          *           "message": null,
+         *           "question_number": 0,
          *           "schema": null,
          *           "tool_call_id": "call_1",
          *           "tool_name": "weather"
@@ -954,7 +963,7 @@ export interface components {
          * CallState
          * @description State of a tool call.
          *
-         *     * `asked`: a person or the client is to answer its question.
+         *     * `asked`: a person or the client is to answer its question. It may have been started before.
          *     * `ready`: it may start.
          *     * `started`: it runs, or did when its worker died.
          *     * `parked`: it waits for other chats.
@@ -4378,6 +4387,7 @@ export interface components {
          * @description Server tools have ended or were started. When all have ended, one message has all their results.
          * @example {
          *       "data": {
+         *         "asked": [],
          *         "closed": [
          *           {
          *             "is_error": false,
@@ -4409,6 +4419,7 @@ export interface components {
          * ToolCallsChangedData
          * @description Server tools have ended or were started. When all have ended, one message has all their results.
          * @example {
+         *       "asked": [],
          *       "closed": [
          *         {
          *           "is_error": false,
@@ -4421,13 +4432,19 @@ export interface components {
          */
         ToolCallsChangedData: {
             /**
+             * Asked
+             * @description The ids of calls whose tools need the input of a person. `action_required` follows.
+             * @example []
+             */
+            asked: string[];
+            /**
              * Closed
              * @description The calls that have ended.
              */
             closed: components["schemas"]["ClosedToolCall"][];
             /**
              * Started
-             * @description The ids of calls that were started after the message with them was stored: because others had to end before, or by another worker once more.
+             * @description The ids of calls that were started after the message with them was stored: because others had to end before, with an answer, or by another worker once more.
              * @example []
              */
             started: string[];
@@ -4440,6 +4457,7 @@ export interface components {
          *         "answer": "the blue one"
          *       },
          *       "input": "accept",
+         *       "question_number": 0,
          *       "tool_call_id": "call_1"
          *     }
          */
@@ -4459,6 +4477,13 @@ export interface components {
              * @enum {string}
              */
             input: "accept" | "decline" | "cancel";
+            /**
+             * Question Number
+             * @description The `question_number` of the action: which question about the call is answered.
+             * @default 0
+             * @example 0
+             */
+            question_number?: number;
             /**
              * Tool Call Id
              * @example call_1
