@@ -100,11 +100,12 @@ def decide(
     ``own`` is what the section of the tool, or of its server, says. Of several rules the first that fits
     counts, but one that denies wins wherever it stands.
     """
-    decided = max(
-        _first(name, configured.rules) or own or configured.default,
-        _first(name, chat.rules) or Permission.ALLOW,
-        _of_mode(chat.mode, read_only=read_only),
-        key=_STRICTNESS.__getitem__,
+    decided = strictest(
+        (
+            _first(name, configured.rules) or own or configured.default,
+            _first(name, chat.rules) or Permission.ALLOW,
+            _of_mode(chat.mode, read_only=read_only),
+        )
     )
     match chat.remembered.get(name):
         case Permission.DENY:
@@ -112,6 +113,11 @@ def decide(
         case Permission.ALLOW if decided is Permission.ASK:
             return Permission.ALLOW
     return decided
+
+
+def strictest(permissions: Iterable[Permission]) -> Permission:
+    """Return the strictest of some permissions, at least one."""
+    return max(permissions, key=_STRICTNESS.__getitem__)
 
 
 def _first(name: str, rules: Iterable[ToolRule]) -> Permission | None:

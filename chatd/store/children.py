@@ -12,6 +12,7 @@ import asyncpg
 from chatd.domain.agent_words import AGENT_STATES
 from chatd.domain.agents import Agent, Spawn, SpawnRefusal
 from chatd.domain.errors import LeaseLost, SpawnRefused
+from chatd.domain.permission import ChatPermissions
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.title import first_words
 from chatd.domain.transitions import Transition
@@ -114,6 +115,11 @@ class Children:
             words=AGENT_STATES,
         )
         return [Agent(**row) for row in rows]
+
+    async def permissions_above(self, chat_id: UUID) -> tuple[ChatPermissions, ...]:
+        """Return the permissions of the chats above one, but for those that have none of their own."""
+        rows = await self._database.fetch(_Q["permissions_above"], chat_id=chat_id)
+        return tuple(ChatPermissions.read(row["permissions"]) for row in rows)
 
     async def wake(
         self,

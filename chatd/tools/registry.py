@@ -5,7 +5,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from chatd.domain.agents import Wait
-from chatd.domain.permission import ChatPermissions, ConfiguredPermissions, Permission, decide
+from chatd.domain.permission import (
+    ChatPermissions,
+    ConfiguredPermissions,
+    Permission,
+    decide,
+    strictest,
+)
 from chatd.domain.question import MAY_RUN, Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
@@ -40,8 +46,10 @@ class ToolRegistry:
         permissions: ConfiguredPermissions = ConfiguredPermissions(),  # noqa: B008 - frozen
         *,
         checks: dict[str, ArgumentCheck] | None = None,
+        inherited: tuple[ChatPermissions, ...] = (),
     ) -> None:
         self.permissions = permissions
+        self._inherited = inherited
         self.tools: Sequence[Tool] = tuple(sorted(tools, key=lambda tool: tool.name))
         self._by_name = {tool.name: tool for tool in self.tools}
         self._checks = {} if checks is None else checks
@@ -54,6 +62,7 @@ class ToolRegistry:
             isinstance(other, ToolRegistry)
             and self.tools == other.tools
             and self.permissions == other.permissions
+            and self._inherited == other._inherited
         )
 
     def __hash__(self) -> int:
@@ -64,7 +73,16 @@ class ToolRegistry:
         new = [tool for tool in tools if tool.name not in self._by_name]
         if not new:
             return self
-        return ToolRegistry([*self.tools, *new], self.permissions, checks=self._checks)
+        return self._with([*self.tools, *new], self._inherited)
+
+    def limited_by(self, *inherited: ChatPermissions) -> "ToolRegistry":
+        """Return these tools for a chat that may do no more than others, which have these permissions."""
+        return self._with(self.tools, inherited) if inherited else self
+
+    def _with(
+        self, tools: Iterable[Tool], inherited: tuple[ChatPermissions, ...]
+    ) -> "ToolRegistry":
+        return ToolRegistry(tools, self.permissions, checks=self._checks, inherited=inherited)
 
     def chosen(self, choice: ToolChoice) -> "ToolRegistry":
         """Return the tools of a chat with this choice."""
@@ -74,19 +92,22 @@ class ToolRegistry:
         tools = [tool for tool in self.tools if _is_chosen(tool, choice)]
         if len(tools) == len(self.tools):
             return self
-        return ToolRegistry(tools, self.permissions, checks=self._checks)
+        return self._with(tools, self._inherited)
 
     def permission(self, name: str, chat: ChatPermissions) -> Permission:
         """Return the permission to run a tool in a chat. One that does not exist may do nothing."""
         tool = self._by_name.get(name)
         if tool is not None and not tool.needs_permission:
             return Permission.ALLOW
-        return decide(
-            name,
-            own=tool.permission if tool else None,
-            read_only=tool is not None and tool.read_only,
-            configured=self.permissions,
-            chat=chat,
+        return strictest(
+            decide(
+                name,
+                own=tool.permission if tool else None,
+                read_only=tool is not None and tool.read_only,
+                configured=self.permissions,
+                chat=each,
+            )
+            for each in (chat, *self._inherited)
         )
 
     def approval(self, name: str) -> Question:

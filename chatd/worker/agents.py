@@ -136,7 +136,7 @@ class AgentTools:
             model_config_id=self._catalog.by_name(model).id if model else None,
             server_tools=None if names is None else self._server_tools(names),
         )
-        started = await _until_stored(lambda: self._children.spawn(self._lease.fence, spawn))
+        started = await until_answered(lambda: self._children.spawn(self._lease.fence, spawn))
         if started.entry is not None:  # else an earlier start of this call did it
             self._metrics.agents_started.add()
         state = words.AGENT_STATES[started.chat.status]
@@ -167,7 +167,7 @@ class AgentTools:
     async def _message(self, request: ToolRequest) -> ToolOutcome:
         agent_id = _agent_id(request)
         text = request.args["text"]
-        sent = await _until_stored(
+        sent = await until_answered(
             lambda: self._chats.send(
                 agent_id,
                 owner_id=self._lease.chat.owner_id,
@@ -180,7 +180,7 @@ class AgentTools:
 
     async def _interrupt(self, request: ToolRequest) -> ToolOutcome:
         agent_id = _agent_id(request)
-        stopped = await _until_stored(
+        stopped = await until_answered(
             lambda: self._chats.interrupt(
                 agent_id, owner_id=self._lease.chat.owner_id, caller=self._lease.fence
             )
@@ -193,7 +193,7 @@ class AgentTools:
         return IdempotencyKey(self._lease.chat.owner_id, name, name.encode())
 
     async def _list(self, _: ToolRequest) -> ToolOutcome:
-        agents = await _until_stored(lambda: self._children.agents(self._lease.chat.id))
+        agents = await until_answered(lambda: self._children.agents(self._lease.chat.id))
         return _outcome({"agents": [agent.result for agent in agents]})
 
 
@@ -222,7 +222,7 @@ async def _refusals_as_results(run: Run, request: ToolRequest) -> ToolOutcome:
         return ToolOutcome(text=str(error), is_error=True)
 
 
-async def _until_stored(statement: Callable[[], Awaitable[T]]) -> T:
+async def until_answered(statement: Callable[[], Awaitable[T]]) -> T:
     """Run a statement until the database answers. It may be repeated: its ids are those of the call."""
     backoff = Backoff(
         first_seconds=_RETRY_FIRST_SECONDS, max_seconds=_RETRY_MAX_SECONDS, random=random

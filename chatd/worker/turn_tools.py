@@ -8,7 +8,7 @@ from chatd.domain.tool_choice import AGENTS, NO_CHOICE, READ_RESULT_TOOL, ToolCh
 from chatd.store.histories import ChatHistory
 from chatd.store.tool_outputs import OutputSpan
 from chatd.tools.registry import ToolRegistry
-from chatd.worker.agents import AgentTools, may_have_agents
+from chatd.worker.agents import AgentTools, may_have_agents, until_answered
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.result_reading import has_cut_result, reading_tool
@@ -32,6 +32,9 @@ async def chosen_tools(
             services, lease, catalog=config.catalog, limits=config.agents, given=tools
         )
         tools = tools.with_tools(*agents.tools())
+    if lease.chat.parent_chat_id is not None and tools.tools:
+        above = await until_answered(lambda: services.children.permissions_above(lease.chat.id))
+        tools = tools.limited_by(*above)
     return tools, services.mcp.notices(choice)
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from support.agents import ENABLED, call, id_of, results, say, spawn, wait
+from support.client_tools import calling_provider
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
 from support.providers import scripted
+from support.requests import assert_problem
 from support.sse_client import ApiClient, text_of
 
 from chatd.cli.formatting import chat_rows, utc_now
@@ -50,6 +52,7 @@ SCRIPTS: dict[str, Any] = {
         wait(4, "a"),
         say(5, "{result:wait_agent4:agents.0.answer}"),
     ],
+    "bare": [spawn(1, "a", "[[child]] a", tools=[]), wait(2, "a"), say(3, "Done.")],
     "patient": [spawn(1, "a", "[[hanging]]"), wait(2, "a"), say(3, "Done.")],
     "grandparent": [spawn(1, "a", "[[patient]]"), wait(2, "a"), say(3, "Done.")],
     "mistaken": [
@@ -197,6 +200,45 @@ async def test_wait_that_a_person_allows_waits(dsn: str) -> None:
             await eventually(lambda: daemon.journal(chat["id"], "park"))
         found = await finish(daemon.api, chat["id"])
         assert found["wait_agent4"]["agents"][0]["answer"] == "I did more."
+
+
+async def test_agent_may_do_no_more_than_the_chats_above_it(dsn: str) -> None:
+    """A chat above it may become stricter, or a person may deny a tool for good, while it lives."""
+    async with chatd(dsn) as daemon:
+        chat = await daemon.api.create("[[again]]")
+        await finish(daemon.api, chat["id"])
+        [child] = await children(daemon.api, chat["id"])
+        await daemon.api.http.patch(
+            f"/api/v1/chats/{chat['id']}", json={"permission_mode": "read_only"}
+        )
+        await daemon.api.send(child["id"], "[[patient]]")
+        found = await finish(daemon.api, child["id"])
+        assert found["a"] == "This server does not allow spawn_agent here."
+        assert await children(daemon.api, child["id"]) == []
+
+
+async def test_agent_has_the_tools_that_it_is_given(dsn: str) -> None:
+    async with chatd(dsn) as daemon:
+        chat = await daemon.api.create("[[bare]]")
+        await finish(daemon.api, chat["id"])
+        [child] = await children(daemon.api, chat["id"])
+        assert child["server_tools"] == {"mcp": [], "http": [], "builtin": []}
+        await daemon.api.send(child["id"], "[[patient]]")
+        found = await finish(daemon.api, child["id"])
+        assert found["a"] == "There is no tool named spawn_agent."
+
+
+async def test_tools_are_offered_where_they_are_switched_on(dsn: str) -> None:
+    provider = calling_provider()
+    quiet = {"agents": {"enabled": True, "default": False, "max_depth": 1}}
+    async with running_daemon(dsn, provider, **quiet) as daemon:
+        for choice, offered in ((None, 0), ({"builtin": ["agents"]}, 5)):
+            chat = await daemon.api.create("go", server_tools=choice)
+            await daemon.api.wait_for_status(chat["id"], "waiting")
+            assert len(provider.requests[-1].tools) == offered
+        client = {"name": "wait_agent", "description": "mine", "parameters": {"type": "object"}}
+        refused = await daemon.api.http.post("/api/v1/chats", json={"tools": [client]})
+        assert_problem(refused, 422, "invalid_request", "wait_agent")
 
 
 async def test_explanation_names_the_chats(dsn: str) -> None:

@@ -288,3 +288,14 @@ SELECT tree.id, tree.parent_chat_id, tree.depth,
 FROM tree, chats parent
 WHERE parent.id = :chat_id AND (:ids::uuid[] IS NULL OR tree.id = ANY(:ids))
 ORDER BY tree.created_at, tree.id LIMIT :limit;
+
+-- name: permissions_above
+-- Read the permissions of the chats above one, as they are now.
+WITH RECURSIVE ancestors AS (
+    SELECT p.parent_chat_id, p.permissions
+    FROM chats c JOIN chats p ON p.id = c.parent_chat_id WHERE c.id = :chat_id
+    UNION ALL
+    SELECT p.parent_chat_id, p.permissions
+    FROM ancestors a JOIN chats p ON p.id = a.parent_chat_id
+)
+SELECT permissions FROM ancestors WHERE permissions IS NOT NULL;
