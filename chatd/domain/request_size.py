@@ -68,20 +68,24 @@ class RequestSize(NamedTuple):
     """The model of the last step whose tokens were counted. None: there is none."""
     counted: int = 0
     """The counted tokens of that step, and the estimated ones of what came after."""
+    summary_id: int = 0
+    """The summary at the front. Earlier steps, which come after it, had a longer history."""
 
     def followed_by(self, messages: Iterable[Message]) -> "RequestSize":
         """Return the size with further messages."""
-        estimated, model_config_id, counted = self
+        estimated, model_config_id, counted, summary_id = self
         for message in messages:
             tokens = message_tokens(message)
             estimated += tokens
+            if message.covers_until is not None:
+                summary_id = message.id
             usage = message.usage if message.role is Role.ASSISTANT else None
-            if usage is not None and usage.input_tokens:
+            if usage is not None and usage.input_tokens and message.id > summary_id:
                 model_config_id = message.model_config_id
                 counted = usage.input_tokens + usage.output_tokens
             else:
                 counted += tokens
-        return RequestSize(estimated, model_config_id, counted)
+        return RequestSize(estimated, model_config_id, counted, summary_id)
 
     def tokens(self, model_config_id: UUID) -> int:
         """Return the tokens of the next request to a model."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from chatd.domain.message import Message, Role, unknown_word
+from chatd.domain.request_size import RequestSize
 from chatd.domain.tool_call import ToolCall
 
 _MESSAGE_BYTES: Final = 1000
@@ -26,15 +27,18 @@ class _Totals(NamedTuple):
     size: int
     """Bytes of memory that they take, about."""
     unknown_word: str | None
-
-    @classmethod
-    def of(cls, messages: Sequence[Message]) -> "_Totals":
-        size = sum([message.size for message in messages]) + _MESSAGE_BYTES * len(messages)
-        return cls(size, unknown_word(messages))
+    request_size: RequestSize
 
     def followed_by(self, messages: Sequence[Message]) -> "_Totals":
-        more = self.of(messages)
-        return _Totals(self.size + more.size, self.unknown_word or more.unknown_word)
+        size = sum([message.size for message in messages]) + _MESSAGE_BYTES * len(messages)
+        return _Totals(
+            self.size + size,
+            self.unknown_word or unknown_word(messages),
+            self.request_size.followed_by(messages),
+        )
+
+
+_NOTHING: Final = _Totals(0, None, RequestSize())
 
 
 def in_order(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -73,7 +77,11 @@ class ChatHistory:
 
     @property
     def _totals(self) -> _Totals:
-        return self._known_totals or _Totals.of(self.messages)
+        totals = self._known_totals
+        if totals is None:
+            totals = _NOTHING.followed_by(self.messages)
+            object.__setattr__(self, "_known_totals", totals)
+        return totals
 
     def before(self, message_id: int) -> "ChatHistory":
         """Return the history of the messages before this one, which no summary covers."""
@@ -88,6 +96,11 @@ class ChatHistory:
     def unknown_word(self) -> str | None:
         """A role or part type that this version does not know. None: it knows all of them."""
         return self._totals.unknown_word
+
+    @property
+    def request_size(self) -> RequestSize:
+        """The size of a request with all messages."""
+        return self._totals.request_size
 
     @property
     def size(self) -> int:

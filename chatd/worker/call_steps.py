@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Final, TypedDict
+from typing import Final, TypeAlias, TypedDict
 
 from chatd.domain.message import Message, NewMessage, pending_tool_calls
 from chatd.domain.notice import Notice
@@ -19,6 +19,8 @@ from chatd.worker.next_step import (
     AwaitAgents,
     AwaitAnswers,
     CallModel,
+    Compact,
+    Finish,
     NextStep,
     OpenCalls,
     RunCalls,
@@ -38,6 +40,8 @@ WAITING_OUTCOMES: Final = {
     Transition.PARK: TurnOutcome.PARKED,
 }
 """The outcome of a turn that waits for something, by its last transition."""
+EndStep: TypeAlias = CallModel | OpenCalls | AwaitAnswers | AwaitAgents | Finish
+"""A step that stores messages at once."""
 
 
 class StepValues(TypedDict):
@@ -87,13 +91,22 @@ class CallSteps:
             start_task=self._start_task,
         )
 
-    def next_step(self, history: ChatHistory, response: NewMessage | None = None) -> NextStep:
-        """Return what to do after ``history``, or after a response to it that is not stored yet."""
-        names = self._names(history)
-        if response is not None:
-            return next_step([response], tools=names)
-        epoch = self._lease.fence.epoch
-        return next_step(history.messages, history.ledger, tools=names, epoch=epoch)
+    def next_step(self, history: ChatHistory, *, is_too_large: bool) -> NextStep:
+        """Return what to do after ``history``."""
+        return next_step(
+            history.messages,
+            history.ledger,
+            tools=self._names(history),
+            epoch=self._lease.fence.epoch,
+            is_too_large=is_too_large,
+            compaction_requested=self._lease.chat.compaction_request is not None,
+        )
+
+    def step_after(self, response: NewMessage, history: ChatHistory) -> EndStep:
+        """Return what to do after a response to ``history`` that is not stored yet."""
+        step = next_step([response], tools=self._names(history))
+        assert not isinstance(step, RunCalls | Compact)  # noqa: S101 - nothing of it is stored yet
+        return step
 
     async def run(self, step: RunCalls, history: ChatHistory, *, window: int | None) -> None:
         """Run server tools until the result of each is stored. Raise ``Interrupted`` or ``LeaseLost``."""

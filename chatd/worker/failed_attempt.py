@@ -1,6 +1,6 @@
 """A step that failed and is to be tried again: its log line, and the command that records it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -8,10 +8,42 @@ from typing import Any, TypedDict
 import structlog
 
 from chatd.domain.failure import Failure
-from chatd.store.commands import Defer, RecordRetry
+from chatd.domain.tool_call import ToolResult
+from chatd.store.commands import Defer, Fail, RecordRetry
 from chatd.worker.retry import MAX_WAIT_IN_TASK_SECONDS
 
 _log = structlog.get_logger()
+
+
+def log_failure(failure: Failure, *, attempts: int) -> None:
+    """Log that the turn failed."""
+    _log.warning(
+        "chat.failed",
+        kind=failure.kind.value,
+        provider=failure.provider,
+        model=failure.model,
+        status_code=failure.status_code,
+        attempts=attempts,
+        reason=failure.loggable,
+    )
+
+
+def fail_command(
+    failure: Failure,
+    *,
+    attempts: int,
+    step: int,
+    settled_part: int,
+    results: Sequence[ToolResult],
+) -> Fail:
+    """Return the command that stores a failure as the chat's ``last_error``."""
+    return Fail(
+        step=step,
+        last_error=failure.message,
+        last_error_detail=failure.detail(attempts=attempts, at=datetime.now(UTC)),
+        settled_part=settled_part,
+        results=results,
+    )
 
 
 class _Values(TypedDict):

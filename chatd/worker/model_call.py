@@ -32,6 +32,7 @@ from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import Tool
 from chatd.worker.answers import reason_to_reject, storable_content
 from chatd.worker.clock import loop_time
+from chatd.worker.compaction.pruning import pruned_view
 from chatd.worker.flusher import Flusher
 from chatd.worker.lease import Lease
 from chatd.worker.tool_call_ids import ToolCallIds
@@ -102,7 +103,7 @@ class ModelCall:
         """Call the model once. An exception that is no failure of the provider is a bug, and is raised."""
         request = ModelRequest(
             model=self._model.model,
-            messages=history.messages,
+            messages=pruned_view(history.messages, self._lease.chat.pruned_through),
             max_output_tokens=self._model.max_output_tokens,
             settings=self._model.settings,
             tools=self._tool_specs(history),
@@ -183,8 +184,7 @@ class ModelCall:
         if self.first_part_at is None:
             self.first_part_at = loop_time()
         self._hub.publish_part(self._lease.chat.id, self.preview, part)
-        if "text" in part:
-            self._flusher.add_bytes(len(str(part["text"])))
+        self._flusher.add_bytes(len(str(part.get("text", ""))))
 
     def _file_reference(self, part: Part) -> dict[str, object]:
         """Keep the bytes of a file until the answer is stored, and return what stands for it."""

@@ -15,6 +15,7 @@ from chatd.domain.message import (
     Part,
     PendingToolCall,
     Role,
+    covered_steps,
     error_results,
     pending_tool_calls,
 )
@@ -34,6 +35,11 @@ from chatd.domain.tool_call_errors import CANCELLED, bad_arguments, denied, no_s
 @dataclass(frozen=True, slots=True)
 class CallModel:
     """Call the model: the last message is not the model's, or its provider paused it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Make the history shorter: the next request is too large, or somebody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Finish:
     """End the turn: the model's response is complete."""
 
 
-NextStep = CallModel | OpenCalls | RunCalls | AwaitAnswers | AwaitAgents | Finish
+NextStep = CallModel | Compact | OpenCalls | RunCalls | AwaitAnswers | AwaitAgents | Finish
 
 
 def _allow(_: str) -> Permission:
@@ -134,8 +140,14 @@ def next_step(
     *,
     tools: ToolNames,
     epoch: int = 0,
+    is_too_large: bool = False,
+    compaction_requested: bool = False,
 ) -> NextStep:
-    """Return what to do after ``history``, for the worker of this ``epoch``."""
+    """Return what to do after ``history``, for the worker of this ``epoch``.
+
+    A history that ``is_too_large`` is compacted before the model is called, and one of which that was
+    requested before the turn ends, too. No call is open then.
+    """
     pending = pending_tool_calls(history)
     if ledger:
         waits = _waits(ledger, pending, tools)
@@ -143,9 +155,10 @@ def next_step(
     if pending:
         return OpenCalls(tuple(_opened(pending, tools)))
     last = next((m for m in reversed(history) if m.role is not Role.SYSTEM), None)
-    if last is None or (last.role is Role.ASSISTANT and last.finish_reason != PAUSED):
-        return Finish()
-    return CallModel()
+    is_over = last is None or (last.role is Role.ASSISTANT and last.finish_reason != PAUSED)
+    if compaction_requested or (is_too_large and not is_over):
+        return Compact()
+    return Finish() if is_over else CallModel()
 
 
 def _run_first(
@@ -258,11 +271,11 @@ def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
 
 
 def steps_taken(history: Sequence[Message]) -> int:
-    """Return the number of model responses since the last user message."""
+    """Return the number of model responses since the last user message, also of those in a summary."""
     steps = 0
     for message in reversed(history):
         if message.role is Role.USER:
-            break
+            return steps + covered_steps(message)
         steps += message.role is Role.ASSISTANT
     return steps
 

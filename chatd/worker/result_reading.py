@@ -1,7 +1,7 @@
-"""The built-in tool that reads what was cut out of the results of other tools.
+"""The built-in tool that reads results of other tools that the model is not shown whole.
 
-It is offered once a result of the chat was cut, which the history shows, so that other turns read nothing
-for it.
+Those are results that were cut, and old ones that were pruned. It is offered once the chat has one, which
+the history and the chat show, so that other turns read nothing for it.
 """
 
 import codecs
@@ -19,11 +19,17 @@ from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 _HEAD_BYTES: Final = 128
 """Room for the line that says what was read."""
 _MAX_OFFSET: Final = 2**31 - 2
+_MAX_MESSAGE_ID: Final = 2**63 - 1
 _TIMEOUT_SECONDS: Final = 30.0
 _PARAMETERS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "tool_call_id": {"type": "string", "description": "The call whose result was cut."},
+        "tool_call_id": {"type": "string", "description": "The call whose result is to be read."},
+        "message": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "The message of the result, where the line in its place names one.",
+        },
         "offset": {
             "type": "integer",
             "minimum": 0,
@@ -38,8 +44,9 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "required": ["tool_call_id"],
 }
 
-ReadOutput = Callable[[str, int, int], Awaitable[OutputSpan | None]]
-"""Function that reads an output of one chat: by the id of its call, from an offset on, some bytes."""
+ReadOutput = Callable[[str, int | None, int, int], Awaitable[OutputSpan | None]]
+"""Function that reads an output of one chat: by the id of its call, in a message or the latest, from an
+offset on, some bytes."""
 
 
 def has_cut_result(history: Iterable[Message]) -> bool:
@@ -59,15 +66,17 @@ def reading_tool(read: ReadOutput) -> Tool:
         offset = min(int(request.args.get("offset", 0)), _MAX_OFFSET)
         most = max(request.output.shown_bytes - _HEAD_BYTES, 4)
         limit = min(int(request.args.get("limit", most)), most)
+        message_id = request.args.get("message")
+        message_id = None if message_id is None else min(int(message_id), _MAX_MESSAGE_ID)
         try:
-            span = await read(call_id, offset, limit)
+            span = await read(call_id, message_id, offset, limit)
         except DatabaseUnavailable:
             return ToolOutcome(text="The result cannot be read at the moment.", is_error=True)
         return _outcome(span, offset)
 
     return Tool(
         name=READ_RESULT_TOOL,
-        description="Read a part of a result that was too long to be shown whole.",
+        description="Read a part of a result that is not shown whole: it was too long, or is old.",
         parameters=_PARAMETERS,
         policy=CallPolicy.IDEMPOTENT,
         timeout_seconds=_TIMEOUT_SECONDS,

@@ -9,14 +9,16 @@ watches it.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import anyio
-import structlog
 from anyio.lowlevel import checkpoint
 
-from chatd.domain.errors import ModelNotFound
-from chatd.domain.failure import Failure, FailureKind, unknown_word_failure
+from chatd.domain.failure import (
+    Failure,
+    FailureKind,
+    unknown_model_failure,
+    unknown_word_failure,
+)
 from chatd.domain.message import (
     NewMessage,
     Role,
@@ -28,7 +30,6 @@ from chatd.llm.catalog import ModelConfig
 from chatd.store.commands import (
     CloseCalls,
     Defer,
-    Fail,
     FinishInterrupt,
     FinishTurn,
     Release,
@@ -36,15 +37,17 @@ from chatd.store.commands import (
 from chatd.store.histories import ChatHistory
 from chatd.supervision.progress import StageTimeout
 from chatd.tools.registry import ToolRegistry
-from chatd.worker.call_steps import WAITING_OUTCOMES, CallSteps, StepValues
+from chatd.worker.call_steps import WAITING_OUTCOMES, CallSteps, EndStep, StepValues
+from chatd.worker.compaction.compactor import Compactor
 from chatd.worker.config import TurnConfig
-from chatd.worker.failed_attempt import FailedAttempt
+from chatd.worker.failed_attempt import FailedAttempt, fail_command, log_failure
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
 from chatd.worker.next_step import (
     AwaitAgents,
     AwaitAnswers,
     CallModel,
+    Compact,
     Finish,
     OpenCalls,
     RunCalls,
@@ -54,10 +57,8 @@ from chatd.worker.next_step import (
 from chatd.worker.tool_run import StartTask
 from chatd.worker.turn_services import TurnServices
 from chatd.worker.turn_stats import TurnStats
-from chatd.worker.turn_tools import chosen_tools, tools_for, window_of
+from chatd.worker.turn_tools import chosen_tools, model_of, tools_for, window_of
 from chatd.worker.writer import Interrupted, Writer
-
-_log = structlog.get_logger()
 
 
 class Turn:
@@ -83,6 +84,9 @@ class Turn:
             config=config, lease=lease, writer=writer, services=services, start_task=start_task
         )
         self.stats = TurnStats(lease.chat)
+        self._compactor = Compactor(
+            config=config, services=services, lease=lease, writer=writer, stats=self.stats
+        )
 
     async def run(self, *, seconds_left: float | None = None) -> None:
         """Run steps until the turn is over, or deferred. Raise ``Interrupted`` or ``LeaseLost``.
@@ -134,21 +138,13 @@ class Turn:
         """Store ``failure`` as the chat's ``last_error``."""
         attempts_made = self._lease.chat.attempts + 1 if attempts is None else attempts
         self.stats.outcome, self.stats.failure = TurnOutcome.FAILED, failure
-        _log.warning(
-            "chat.failed",
-            kind=failure.kind.value,
-            provider=failure.provider,
-            model=failure.model,
-            status_code=failure.status_code,
-            attempts=attempts_made,
-            reason=failure.loggable,
-        )
+        log_failure(failure, attempts=attempts_made)
         results = await self._calls.stop()
         await self._writer.apply(
-            Fail(
+            fail_command(
+                failure,
+                attempts=attempts_made,
                 step=self._committed_steps,
-                last_error=failure.message,
-                last_error_detail=failure.detail(attempts=attempts_made, at=datetime.now(UTC)),
                 settled_part=self._settled_part(),
                 results=results,
             )
@@ -171,10 +167,14 @@ class Turn:
             await self.fail(unknown_word_failure(word))
             return False
         self._use_tools(tools_for(history, self._services, self._config, self._lease))
-        step = self._calls.next_step(history)
+        step = self._calls.next_step(history, is_too_large=self._compactor.is_due(history))
         match step:
             case CallModel():
                 return await self._call_model(history)
+            case Compact():
+                failure = await self._compactor.run(history, settled_part=self._settled_part())
+                self._call = None
+                return failure is None or await self._retry_or_fail(failure)
             case RunCalls():
                 await self._calls.run(step, history, window=window_of(self._config, self._lease))
                 return True
@@ -182,7 +182,7 @@ class Turn:
 
     async def _end_step(
         self,
-        step: CallModel | OpenCalls | AwaitAnswers | AwaitAgents | Finish,
+        step: EndStep,
         messages: list[NewMessage],
     ) -> bool:
         """Store ``messages`` and the calls in them. Return False if the turn is over."""
@@ -214,15 +214,16 @@ class Turn:
                 )
             )
             return False
-        try:
-            model = self._config.catalog.by_id(self._lease.chat.last_model_config_id)
-        except ModelNotFound:
-            message = "the chat's model is not configured on this server any more"
-            await self.fail(Failure(kind=FailureKind.CONFIGURATION, message=message))
+        model = model_of(self._config, self._lease)
+        if model is None:
+            await self.fail(unknown_model_failure())
             return False
         self.stats.model = model.name
+        self._compactor.count_call()
         outcome = await self._run_model_call(model, history)
         if isinstance(outcome, Failure):
+            if self._compactor.accepts(outcome):
+                return True
             return await self._retry_or_fail(outcome)
         return await self._store_response(model, outcome)
 
@@ -263,8 +264,7 @@ class Turn:
         self._services.metrics.turns.add_tokens(
             model.name, CallPurpose.ANSWER, response.finished.usage
         )
-        step = self._calls.next_step(self._history, message)
-        assert not isinstance(step, RunCalls)  # noqa: S101 - nothing of it is stored yet
+        step = self._calls.step_after(message, self._history)
         return await self._end_step(step, [message])
 
     async def _retry_or_fail(self, failure: Failure) -> bool:

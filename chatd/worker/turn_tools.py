@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from chatd.domain.errors import ModelNotFound
 from chatd.domain.notice import Notice
 from chatd.domain.tool_choice import AGENTS, NO_CHOICE, READ_RESULT_TOOL, ToolChoice, ToolKind
+from chatd.llm.catalog import ModelConfig
 from chatd.store.histories import ChatHistory
 from chatd.store.tool_outputs import OutputSpan
 from chatd.tools.registry import ToolRegistry
@@ -38,24 +39,34 @@ async def chosen_tools(
     return tools, services.mcp.notices(choice)
 
 
-def window_of(config: TurnConfig, lease: Lease) -> int | None:
-    """Return the number of tokens that the chat's model reads, if it is known."""
+def model_of(config: TurnConfig, lease: Lease) -> ModelConfig | None:
+    """Return the chat's model. None: it is not configured here any more."""
     try:
-        return config.catalog.by_id(lease.chat.last_model_config_id).context_limit
+        return config.catalog.by_id(lease.chat.last_model_config_id)
     except ModelNotFound:
         return None
+
+
+def window_of(config: TurnConfig, lease: Lease) -> int | None:
+    """Return the number of tokens that the chat's model reads, if it is known."""
+    model = model_of(config, lease)
+    return None if model is None else model.context_limit
 
 
 def tools_for(
     history: ChatHistory, services: TurnServices, config: TurnConfig, lease: Lease
 ) -> ToolRegistry:
-    """Return the tools of a step: those of ``config``, and one to read cut results once there are any."""
-    if READ_RESULT_TOOL in config.tools.policies or not has_cut_result(history.messages):
+    """Return the tools of a step: those of ``config``, and one to read results that are not shown whole."""
+    if READ_RESULT_TOOL in config.tools.policies:
+        return config.tools
+    if lease.chat.pruned_through is None and not has_cut_result(history.messages):
         return config.tools
 
-    async def read(call_id: str, offset: int, length: int) -> OutputSpan | None:
+    async def read(
+        call_id: str, message_id: int | None, offset: int, length: int
+    ) -> OutputSpan | None:
         return await services.turns.read_output(
-            lease.chat.id, call_id, offset=offset, length=length
+            lease.chat.id, call_id, message_id=message_id, offset=offset, length=length
         )
 
     return config.tools.with_tools(reading_tool(read))

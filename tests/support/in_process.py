@@ -102,11 +102,17 @@ async def running_daemon(
     *,
     models: Sequence[str] = (),
     title_model: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> AsyncIterator[InProcessDaemon]:
     """Run one daemon."""
     async with running_daemons(
-        dsn, [provider or scripted()], models=models, title_model=title_model, **sections
+        dsn,
+        [provider or scripted()],
+        models=models,
+        title_model=title_model,
+        model_options=model_options,
+        **sections,
     ) as daemons:
         yield daemons[0]
 
@@ -118,9 +124,13 @@ async def running_daemons(
     *,
     models: Sequence[str] = (),
     title_model: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> AsyncIterator[list[InProcessDaemon]]:
-    """Run one daemon for each provider. At the end, check that none leaves a task behind."""
+    """Run one daemon for each provider. At the end, check that none leaves a task behind.
+
+    ``model_options`` are fields of each model.
+    """
     async with AsyncExitStack() as stack:
         logs = _logs.get()
         if logs is None:
@@ -129,7 +139,7 @@ async def running_daemons(
             await stack.enter_async_context(
                 _run_daemon(
                     settings(dsn, **sections),
-                    catalog(provider, *models, title_model=title_model),
+                    catalog(provider, *models, title_model=title_model, **(model_options or {})),
                     logs,
                 )
             )

@@ -94,10 +94,12 @@ def last_user_text(request: ModelRequest) -> str:
     return "".join(part.get("text", "") for part in last.content)
 
 
-def catalog(provider: Provider, *models: str, title_model: str | None = None) -> Catalog:
+def catalog(
+    provider: Provider, *models: str, title_model: str | None = None, **options: Any
+) -> Catalog:
     """Return a catalog of one provider, with the models ``one`` (the default) and ``two``, or as named.
 
-    ``title_model`` writes the titles of the first one's chats.
+    ``title_model`` writes the titles of the first one's chats. ``options`` are fields of each model.
     """
     names = models or ("one", "two")
     return Catalog(
@@ -108,6 +110,7 @@ def catalog(provider: Provider, *models: str, title_model: str | None = None) ->
                 model=f"m-{name}",
                 default=name == names[0],
                 title_model=title_model if name == names[0] else None,
+                **options,
             )
             for name in names
         ],

@@ -5,6 +5,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from support.chats import leased_chat
+from support.providers import catalog, scripted
 from support.virtual_clock import on_virtual_time
 
 from chatd.domain.failure import FailureKind
@@ -50,7 +51,7 @@ def turn(writer: SilentWriter) -> Turn:
         max_steps=1,
     )
     config = TurnConfig(
-        catalog=UNUSED,
+        catalog=catalog(scripted()),
         limits=limits,
         retry=UNUSED,
         tools=ToolRegistry(),

@@ -31,13 +31,14 @@ def summary_request(
     pruned_through: int | None,
     writer_window: ContextWindow | None,
     instructions: str,
+    was_too_long: bool = False,
 ) -> SummaryRequest | None:
     """Return what the try of this number asks for. None: it could not help.
 
     1. The newest messages stay.
     2. As little as may be stays, and the results of tools are left out of the transcript.
     3. Results that no model has read are covered, too, and the oldest messages are left out of the
-       transcript.
+       transcript, so that it takes three quarters of the window, or one if an earlier try ``was_too_long``.
     """
     last = number == MAX_TRIES
     tail_tokens = need.tail_tokens if number == 1 else 0
@@ -52,7 +53,8 @@ def summary_request(
     output = summary_tokens(writer_window or need.window)
     space = None if writer_window is None else max(writer_window.limit - output - _PROMPT_TOKENS, 1)
     if last:
-        limits = replace(FULL, tokens=(space or need.window.usable) // 2)
+        quarters = 1 if was_too_long else 3
+        limits = replace(FULL, tokens=(space or need.window.usable) * quarters // 4)
     request = SummaryRequest(parts, limits, instructions, output)
     if space is not None and sum(map(message_tokens, request.messages())) > space and not last:
         return None
