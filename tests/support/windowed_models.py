@@ -1,6 +1,8 @@
 """Model with a small window: it says so when a request is too long for it, and writes summaries."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from chatd.domain.request_size import result_text
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, Finished, ModelRequest
 from chatd.store.database import Database
+from support.in_process import InProcessDaemon, running_daemon
 from support.providers import FunctionProvider, ProviderFunction, text_delta
 
 SUMMARY = "## Goal\nGo on. ## State now\nAll is well."
@@ -47,6 +50,11 @@ class WindowedModel(FunctionProvider):
     ) -> None:
         super().__init__(self._respond)
         self.window = window
+        self.may_summarize = asyncio.Event()
+        """Set: summaries are written at once."""
+        self.may_summarize.set()
+        self.summary_failures: list[Exception] = []
+        """Errors of the next requests for summaries."""
         self._answer = answer
         self._summary = summary
 
@@ -68,11 +76,23 @@ class WindowedModel(FunctionProvider):
                 code="context_length_exceeded",
             )
         if request.purpose is CallPurpose.SUMMARY:
+            if self.summary_failures:
+                raise self.summary_failures.pop()
+            await self.may_summarize.wait()
             yield text_delta(self._summary(request))
             yield finished_with(request)
             return
         async for delta in self._answer(request):
             yield delta
+
+
+def run_with_window(
+    dsn: str, model: WindowedModel, options: Mapping[str, Any] | None = None, **sections: Any
+) -> AbstractAsyncContextManager[InProcessDaemon]:
+    """Return a daemon that knows no histories, since ``insert_turns`` writes into them."""
+    worker = {"history_cache_bytes": 0, **sections.pop("worker", {})}
+    options = {"context_limit": model.window} if options is None else options
+    return running_daemon(dsn, model, model_options=options, worker=worker, **sections)
 
 
 async def insert_turns(database: Database, chat: dict[str, Any], turns: int, *, size: int) -> None:

@@ -1,11 +1,10 @@
 """Compaction in the turn: chats that outgrow the window of their model go on, or end in one error."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.in_process import InProcessDaemon, fetch_rows, running_daemon
+from support.in_process import InProcessDaemon, fetch_rows
 from support.providers import text_delta, tool_call_delta
 from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
 from support.windowed_models import (
@@ -14,25 +13,17 @@ from support.windowed_models import (
     finished_with,
     first_summary,
     insert_turns,
+    run_with_window,
     tokens_of,
     user_texts,
 )
 
-from chatd.domain.message import Message, Role
+from chatd.domain.message import Role
 from chatd.domain.tool_choice import READ_RESULT_TOOL
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database
 
 WINDOW = 8000
-SMALL: dict[str, Any] = {"context_limit": WINDOW}
-
-
-def run_with(
-    dsn: str, model: WindowedModel, options: Mapping[str, Any] = SMALL, **sections: Any
-) -> AbstractAsyncContextManager[InProcessDaemon]:
-    """Return a daemon that knows no histories, since the tests write into them."""
-    worker = {"history_cache_bytes": 0}
-    return running_daemon(dsn, model, model_options=options, worker=worker, **sections)
 
 
 async def failed(chatd: InProcessDaemon, chat_id: str) -> dict[str, Any]:
@@ -42,7 +33,7 @@ async def failed(chatd: InProcessDaemon, chat_id: str) -> dict[str, Any]:
 
 async def test_long_chat_is_compacted_and_goes_on(dsn: str, database: Database) -> None:
     model = WindowedModel(WINDOW)
-    async with run_with(dsn, model) as chatd:
+    async with run_with_window(dsn, model) as chatd:
         chat = await chatd.api.create(system_prompt="Be kind.")
         await insert_turns(database, chat, 200, size=36)
         await chatd.api.send(chat["id"], "And now?")
@@ -70,7 +61,7 @@ async def test_long_chat_is_compacted_and_goes_on(dsn: str, database: Database) 
 
 async def test_chat_that_fits_costs_nothing_more(dsn: str, database: Database) -> None:
     model = WindowedModel(WINDOW)
-    async with run_with(dsn, model) as chatd:
+    async with run_with_window(dsn, model) as chatd:
         chat = await chatd.api.create()
         await insert_turns(database, chat, 5, size=120)
         await chatd.api.send(chat["id"], "And now?")
@@ -85,7 +76,7 @@ async def test_refusal_of_the_provider_compacts_once_per_step(
 ) -> None:
     """The window may be unknown here, or smaller than the configuration says."""
     model = WindowedModel(WINDOW)
-    async with run_with(dsn, model, {"context_limit": limit}) as chatd:
+    async with run_with_window(dsn, model, {"context_limit": limit}) as chatd:
         chat = await chatd.api.create()
         await insert_turns(database, chat, 200, size=160)
         await chatd.api.send(chat["id"], "And now?")
@@ -97,9 +88,9 @@ async def test_refusal_of_the_provider_compacts_once_per_step(
 
 async def test_summary_that_is_too_long_ends_in_one_error(dsn: str, database: Database) -> None:
     model = WindowedModel(WINDOW, summary=lambda _: "word " * WINDOW)
-    async with run_with(dsn, model) as chatd:
+    async with run_with_window(dsn, model) as chatd:
         chat = await chatd.api.create()
-        await insert_turns(database, chat, 200, size=36)
+        await insert_turns(database, chat, 20, size=370)
         await chatd.api.send(chat["id"], "And now?")
         detail = await failed(chatd, chat["id"])
         assert detail["kind"] == "context_overflow"
@@ -115,7 +106,7 @@ async def test_provider_that_says_always_that_it_is_too_long_ends_in_one_error(
     dsn: str, database: Database
 ) -> None:
     model = WindowedModel(10)
-    async with run_with(dsn, model, {"context_limit": None}) as chatd:
+    async with run_with_window(dsn, model, {"context_limit": None}) as chatd:
         chat = await chatd.api.create()
         await insert_turns(database, chat, 50, size=400)
         await chatd.api.send(chat["id"], "And now?")
@@ -127,7 +118,7 @@ async def test_provider_that_says_always_that_it_is_too_long_ends_in_one_error(
 
 async def test_message_that_is_too_long_alone_says_so(dsn: str) -> None:
     model = WindowedModel(WINDOW)
-    async with run_with(dsn, model) as chatd:
+    async with run_with_window(dsn, model) as chatd:
         chat = await chatd.api.create("long " * 4 * WINDOW)
         detail = await failed(chatd, chat["id"])
         assert detail["kind"] == "context_overflow"
@@ -137,8 +128,8 @@ async def test_message_that_is_too_long_alone_says_so(dsn: str) -> None:
 
 async def test_zero_percent_turns_it_off(dsn: str, database: Database) -> None:
     model = WindowedModel(WINDOW)
-    options = {**SMALL, "compaction_percent": 0}
-    async with run_with(dsn, model, options) as chatd:
+    options = {"context_limit": WINDOW, "compaction_percent": 0}
+    async with run_with_window(dsn, model, options) as chatd:
         chat = await chatd.api.create()
         await insert_turns(database, chat, 200, size=300)
         await chatd.api.send(chat["id"], "And now?")
@@ -147,8 +138,8 @@ async def test_zero_percent_turns_it_off(dsn: str, database: Database) -> None:
         assert not model.summaries
 
 
-def turn_of(steps: int, *, reads: Sequence[int] = ()) -> WindowedModel:
-    """Return a model that calls a tool at each step of a turn, and some earlier result at others."""
+def turn_of(steps: int) -> WindowedModel:
+    """Return a model that calls a tool at so many steps of a turn."""
     made = 0
 
     async def act(request: ModelRequest) -> AsyncIterator[Delta]:
@@ -171,10 +162,6 @@ async def long_result(_: ToolCallRequest) -> bytes:
     return response(RESULT)
 
 
-def beginning(request: ModelRequest) -> list[Message]:
-    return list(request.messages)
-
-
 async def test_turn_of_fifty_steps_with_large_results_finishes(
     dsn: str, database: Database
 ) -> None:
@@ -182,10 +169,9 @@ async def test_turn_of_fifty_steps_with_large_results_finishes(
     model = turn_of(50)
     async with (
         tool_endpoint(long_result) as endpoint,
-        run_with(
+        run_with_window(
             dsn,
             model,
-            {"context_limit": 32_000},
             turn={"max_steps": 60},
             **tools(endpoint, tools={}),
         ) as chatd,

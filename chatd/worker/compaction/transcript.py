@@ -14,7 +14,8 @@ from chatd.domain.request_size import BYTES_PER_TOKEN, result_text, text_tokens
 
 TAGS: Final = (
     "transcript",
-    "message",
+    "user",
+    "assistant",
     "call",
     "result",
     "previous-summary",
@@ -78,7 +79,7 @@ def _rendered(message: Message, limits: TranscriptLimits) -> str:
     parts = [text for part in message.content if (text := _rendered_part(part, limits))]
     if message.role is Role.TOOL or not parts:
         return "\n".join(parts)
-    return "\n".join((f'<message from="{message.role}">', *parts, "</message>"))
+    return "\n".join((f"<{message.role}>", *parts, f"</{message.role}>"))
 
 
 def _rendered_part(part: Part, limits: TranscriptLimits) -> str:
