@@ -39,7 +39,7 @@ class CallModel:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """Make the history shorter: the next request is too large, or somebody asked for it."""
+    """Make the history shorter: the next request is too large, or a caller asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Compactor:
 
     @property
     def is_requested(self) -> bool:
-        """True if somebody asked for a compaction that is still to be done."""
+        """True if a caller asked for a compaction that is still to be done."""
         return self._lease.chat.compaction_request is not None
 
     def count_call(self) -> None:
