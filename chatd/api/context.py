@@ -14,6 +14,7 @@ from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
 from chatd.api.schema.content import SentContent
+from chatd.domain.agents import Family
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FileNotFoundInChat, ModelNotFound
 from chatd.fanout.hub import ChatHub
@@ -93,13 +94,13 @@ class ApiContext:
         )
         return content.with_named_files(references)
 
-    async def present_chat(self, chat: Chat) -> resources.Chat:
+    async def present_chat(self, chat: Chat, family: Family | None = None) -> resources.Chat:
         """Return a chat as a response, with the name of its model and the calls that it waits for."""
         await self.ensure_model_names(chat.last_model_config_id)
         if chat.status is not Status.REQUIRES_ACTION:
-            return self.present.chat(chat)
+            return self.present.chat(chat, family=family)
         actions = await self.store.tool_calls.actions(chat.id, owner_id=chat.owner_id)
-        return self.present.chat(chat, actions)
+        return self.present.chat(chat, actions, family=family)
 
     async def present_answered(self, result: TransitionResult) -> resources.Chat:
         """Return a chat whose calls were answered, as a response, and count the answers."""

@@ -8,6 +8,7 @@ from chatd.api.request.pagination import chat_page
 from chatd.api.schema import resources
 from chatd.api.schema.construct import constructor
 from chatd.api.schema.tools import ToolRule
+from chatd.domain.agents import Family
 from chatd.domain.chat import Chat, Usage
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import (
@@ -40,7 +41,10 @@ class Presenter:
         return model_id is None or model_id in self._model_names
 
     def chat(
-        self, chat: Chat, actions: Sequence[Mapping[str, Any]] | None = None
+        self,
+        chat: Chat,
+        actions: Sequence[Mapping[str, Any]] | None = None,
+        family: Family | None = None,
     ) -> resources.Chat:
         return _chat(
             id=chat.id,
@@ -64,6 +68,7 @@ class Presenter:
             version=chat.version,
             queue_length=chat.queue_length,
             usage=_usage_of(chat.usage),
+            family=None if family is None else _family_of(family),
             stored_bytes=chat.stored_bytes,
             created_at=chat.created_at,
             updated_at=chat.updated_at,
@@ -142,6 +147,10 @@ def _usage_of(usage: Usage) -> resources.Usage:
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
+
+
+def _family_of(family: Family) -> resources.Family:
+    return resources.Family(chats=family.chats, usage=_usage_of(family.usage))
 
 
 def chosen_tools(choice: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:

@@ -254,6 +254,24 @@ class FailureDetail(TypedDict):
     """The HTTP status of the provider's response."""
 
 
+class Usage(TypedDict):
+    """Numbers of tokens."""
+
+    cache_read_tokens: int
+    cache_write_tokens: int
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class Family(TypedDict):
+    """A root chat and all chats that it and others of the family have started."""
+
+    chats: int
+    """Number of these chats, the root included."""
+    usage: Usage
+
+
 Permission: TypeAlias = Literal["allow", "ask", "deny"]
 """Permission to run a tool.
 
@@ -280,21 +298,11 @@ class ToolRule(TypedDict):
     """``*`` and ``?`` as in file names."""
 
 
-class Usage(TypedDict):
-    """Numbers of tokens."""
-
-    cache_read_tokens: int
-    cache_write_tokens: int
-    input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-
-
 class Chat(TypedDict):
     """A chat.
 
     ``last_error`` is null unless the status is ``error``, and ``action_deadline`` is null unless it
-    is ``requires_action``.
+    is ``requires_action`` or ``parked``.
     """
 
     action_deadline: str | None
@@ -305,6 +313,11 @@ class Chat(TypedDict):
     """
     archived: bool
     created_at: str
+    family: Family | None
+    """The family of a root chat that has started others, when it is read by its id.
+
+    Null otherwise, and in lists and events.
+    """
     id: str
     labels: dict[str, str]
     last_error: str | None

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.chat import Usage
 from chatd.domain.message import NewMessage
 
 
@@ -57,3 +58,11 @@ class Agent:
     depth: int
     """1: the chat has started it itself."""
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A root chat and all its descendants: how many they are, and what they have spent together."""
+
+    chats: int
+    usage: Usage

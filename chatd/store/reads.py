@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from chatd.domain.agents import Family
 from chatd.domain.chat import Chat
 from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.errors import ChatNotFound, DatabaseUnavailable
@@ -57,6 +58,17 @@ class ChatReader:
         if row is None:
             raise ChatNotFound(chat_id)
         return records.chat(row)
+
+    async def chat_with_family(
+        self, chat_id: UUID, *, owner_id: str | None
+    ) -> tuple[Chat, Family | None]:
+        """Return a chat, and its family if it is the root of one that has other chats."""
+        row = await self._database.fetchrow(
+            _Q["chat_with_family"], chat_id=chat_id, owner_id=owner_id
+        )
+        if row is None:
+            raise ChatNotFound(chat_id)
+        return records.chat(row), records.family(row)
 
     async def messages_after(
         self, chat_id: UUID, message_id: int, *, limit: int, max_bytes: int = PAGE_BYTES

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chatd.domain.agents import Family
 from chatd.domain.chat import Chat, Status, TitleSource, Usage
 from chatd.domain.compaction import CompactionRequest
 from chatd.domain.errors import ChatUnreadable
@@ -74,6 +75,18 @@ def chat_of(fields: dict[str, Any]) -> Chat:
     made = object.__new__(Chat)
     made.__dict__.update(fields)
     return made
+
+
+_SMALLEST_FAMILY: Final = 2
+
+
+def family(row: Row) -> Family | None:
+    """Return what a row has of the family of a chat. None: the chat is alone, or no root."""
+    count = row["family_chats"]
+    if count is None or count < _SMALLEST_FAMILY:
+        return None
+    usage = Usage(*[row[f"family_{column}"] for column in USAGE_COLUMNS])
+    return Family(chats=count, usage=usage)
 
 
 _plain_values, _usage_values = itemgetter(*PLAIN_CHAT_COLUMNS), itemgetter(*USAGE_COLUMNS)

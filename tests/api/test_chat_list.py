@@ -1,6 +1,6 @@
 """The list of a caller's chats: filters, pages, and invalid parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -88,6 +88,20 @@ async def test_title_filter_ignores_case(chatd: InProcessDaemon) -> None:
     assert await titles(chatd, q="\x00") == "nul \N{REPLACEMENT CHARACTER}"
 
 
+async def check_family(chatd: InProcessDaemon, database: Database, ids: Mapping[str, str]) -> None:
+    """Check that the usage of all chats is shown at the root, which is read by its id, and only there."""
+    await database.fetch("UPDATE chats SET input_tokens = 5, reasoning_tokens = 1")
+    root = await chatd.api.chat(ids["a"])
+    used = {**root["usage"], "input_tokens": 20, "reasoning_tokens": 4}
+    assert (root["usage"]["input_tokens"], root["family"]) == (5, {"chats": 4, "usage": used})
+    assert (await chatd.api.chat(ids["b"]))["family"] is None
+    listed = (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+    assert [chat["family"] for chat in listed] == [None] * 4
+    alone = (await create_chats(chatd, "e"))["e"]
+    assert (await chatd.api.chat(alone))["family"] is None
+    await chatd.api.http.delete(f"/api/v1/chats/{alone}")
+
+
 async def test_parent_filter(dsn: str, database: Database) -> None:
     async with running_daemon(dsn) as chatd:
         ids = await create_chats(chatd, "abcd")
@@ -97,6 +111,7 @@ async def test_parent_filter(dsn: str, database: Database) -> None:
                 *(UUID(ids[name]) for name in (child, parent, "a")),
             )
         await chatd.api.http.patch(f"/api/v1/chats/{ids['b']}", json={"labels": {"x": "y"}})
+        await check_family(chatd, database, ids)
         assert await titles(chatd, parent="none") == "a"
         assert await titles(chatd, parent=ids["a"]) == "bc"
         assert await titles(chatd, parent=ids["b"]) == "d"

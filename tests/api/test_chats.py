@@ -25,6 +25,7 @@ CHAT = {
     "last_error_detail",
     "action_deadline",
     "actions",
+    "family",
     "archived",
     "labels",
     "server_tools",

@@ -231,6 +231,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             **NO_ACTOR,
         },
         ("chats", "delete"): caller,
+        ("reads", "chat_with_family"): caller,
         ("families", "spawn"): {
             **fence,
             "child_id": UUID(int=9),
@@ -287,6 +288,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
         ("files", "read"): {"chat_id": chat_id, "file_ids": [], "firsts": [], "lengths": []},
         ("tool_outputs", "read"): {
             "chat_id": chat_id,
+            "message_id": None,
             "tool_call_id": "c1",
             "offset": 0,
             "length": 1,

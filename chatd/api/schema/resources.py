@@ -177,6 +177,13 @@ class Usage(BaseModel):
     reasoning_tokens: int
 
 
+class Family(BaseModel):
+    """A root chat and all chats that it and others of the family have started."""
+
+    chats: int = Field(description="Number of these chats, the root included.", examples=[4])
+    usage: Usage
+
+
 class FailureDetail(BaseModel):
     """Details of a failed turn, for programs."""
 
@@ -196,7 +203,7 @@ class Chat(BaseModel):
     """A chat.
 
     `last_error` is null unless the status is `error`, and `action_deadline` is null unless it is
-    `requires_action`.
+    `requires_action` or `parked`.
     """
 
     id: UUID
@@ -233,6 +240,11 @@ class Chat(BaseModel):
     version: int = Field(examples=[3])
     queue_length: int = Field(examples=[0])
     usage: Usage
+    family: Family | None = Field(
+        description="The family of a root chat that has started others, when it is read by its id. Null "
+        "otherwise, and in lists and events.",
+        examples=[None],
+    )
     stored_bytes: int = Field(
         description="Size of the messages, tools and files. `limits.max_chat_bytes` is about it.",
         examples=[1480],

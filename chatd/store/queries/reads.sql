@@ -5,6 +5,21 @@
 SELECT chat_columns(chats) FROM chats
 WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
 
+-- name: chat_with_family
+-- Read a chat, and of a root chat what all chats of its family are and have spent together. That is
+-- added up each time, by chats_root_idx: a sum in the row of the root would make every turn of the
+-- family wait for that row.
+SELECT chat_columns(chats), family.*
+FROM chats LEFT JOIN LATERAL (
+    SELECT count(*) AS family_chats, sum(f.input_tokens)::bigint AS family_input_tokens,
+           sum(f.output_tokens)::bigint AS family_output_tokens,
+           sum(f.cache_read_tokens)::bigint AS family_cache_read_tokens,
+           sum(f.cache_write_tokens)::bigint AS family_cache_write_tokens,
+           sum(f.reasoning_tokens)::bigint AS family_reasoning_tokens
+    FROM chats f WHERE f.root_chat_id = chats.id
+) family ON chats.root_chat_id = chats.id
+WHERE chats.id = :chat_id AND chats.owner_id = COALESCE(:owner_id, chats.owner_id);
+
 -- name: messages_after
 -- Read the first messages after an id, oldest first: at most `:limit`, which have at most
 -- `:max_bytes` together, but one at least. `available` is how many there are, up to one more than

@@ -67,8 +67,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Return a chat
-         * @description Return a chat.
+         * Return a chat, and of a root chat what its family has spent
+         * @description Return a chat, and of a root chat what its family has spent.
          */
         get: operations["get_chat"];
         put?: never;
@@ -976,12 +976,13 @@ export interface components {
          * @description A chat.
          *
          *     `last_error` is null unless the status is `error`, and `action_deadline` is null unless it is
-         *     `requires_action`.
+         *     `requires_action` or `parked`.
          * @example {
          *       "action_deadline": null,
          *       "actions": null,
          *       "archived": false,
          *       "created_at": "2026-03-01T09:30:00.120000Z",
+         *       "family": null,
          *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "labels": {
          *         "topic": "physics"
@@ -1033,6 +1034,11 @@ export interface components {
              * @example 2026-03-01T09:30:00.120000Z
              */
             created_at: string;
+            /**
+             * @description The family of a root chat that has started others, when it is read by its id. Null otherwise, and in lists and events.
+             * @example null
+             */
+            family: components["schemas"]["Family"] | null;
             /**
              * Id
              * Format: uuid
@@ -1178,6 +1184,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
          *           "topic": "physics"
@@ -1285,6 +1292,7 @@ export interface components {
          *             "actions": null,
          *             "archived": false,
          *             "created_at": "2026-03-01T09:30:00.120000Z",
+         *             "family": null,
          *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *             "labels": {
          *               "topic": "physics"
@@ -1347,6 +1355,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
          *             "topic": "physics"
@@ -1403,6 +1412,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
          *             "topic": "physics"
@@ -1985,6 +1995,29 @@ export interface components {
          * @enum {string}
          */
         FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "context_overflow" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
+        /**
+         * Family
+         * @description A root chat and all chats that it and others of the family have started.
+         * @example {
+         *       "chats": 4,
+         *       "usage": {
+         *         "cache_read_tokens": 0,
+         *         "cache_write_tokens": 0,
+         *         "input_tokens": 12,
+         *         "output_tokens": 48,
+         *         "reasoning_tokens": 0
+         *       }
+         *     }
+         */
+        Family: {
+            /**
+             * Chats
+             * @description Number of these chats, the root included.
+             * @example 4
+             */
+            chats: number;
+            usage: components["schemas"]["Usage"];
+        };
         /**
          * FieldProblem
          * @description A mistake in a request, and its place.
@@ -3558,6 +3591,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
          *           "topic": "physics"
@@ -3653,6 +3687,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
          *             "topic": "physics"
@@ -3755,6 +3790,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
          *           "topic": "physics"
