@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chaos.answers import answer_to
+from chaos.families import WISH
 from chaos.offered_tools import CLIENT_TOOL, HTTP_POLICIES, MCP_HTTP, MCP_STDIO
 from chaos.records import Request
 from chaos.requests import Requester
 
 _THINK_SECONDS = 1.2
-WISHES = ("", " [tool]", " [long]", " [server]")
-"""What a message asks the model for: a call of the client's tool, a long answer, calls of server tools."""
+WISHES = {"": 5, " [tool]": 2, " [long]": 2, " [server]": 5, f" {WISH}": 2}
+"""What a message asks the model for, by weight: a call of the client's tool, a long answer, calls of server
+tools, agents."""
 _OPERATIONS_OF_A_CHAT = (4, 14)
 _FOLLOWED_FORKS = 0.7
 """Share of forks that their client goes on with."""
@@ -75,7 +77,8 @@ class Caller:
 
     def _text(self) -> str:
         """Return a message, with wishes for the model now and then."""
-        return self._requests.next_text(wishes=self._random.choices(WISHES, [5, 2, 2, 5])[0])
+        [wish] = self._random.choices(list(WISHES), list(WISHES.values()))
+        return self._requests.next_text(wishes=wish)
 
     async def _operate(self, chat_id: str) -> bool:
         """Do one thing. Return False once the chat is deleted."""

@@ -51,6 +51,14 @@ class Evidence:
             and (request.accepted or request.lost_attempts or request.status is None)
         }
 
+    def of_agents(self) -> dict[str, str]:
+        """Return the chats that a model started, with their parents."""
+        return {
+            chat_id: chat["parent_chat_id"]
+            for chat_id, chat in self.chats.items()
+            if chat["parent_chat_id"] is not None
+        }
+
     def is_copied(self, message: Row) -> bool:
         """Return whether a message came into its chat with the fork that made the chat."""
         journal = self.journal.get(message["chat_id"], ())

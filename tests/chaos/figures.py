@@ -106,6 +106,8 @@ def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
         f" overlapping {_overlapping(evidence)}"
     )
     yield from _tools(evidence)
+    agents = evidence.of_agents()
+    yield f"agents: {len(agents)}, of {len(set(agents.values()))} chats"
     connections = sum(picture.connections for picture in evidence.pictures)
     yield f"streams: {len(evidence.pictures)}, connections {connections}"
     transitions = Counter(r["transition"] for rows in evidence.journal.values() for r in rows)

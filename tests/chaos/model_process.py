@@ -18,6 +18,7 @@ from support.model_server import End, ModelResponse, ModelServer, Pause
 from support.request_rules import DIALECTS, violations
 from typing_extensions import override
 
+from chaos.families import WISH, agent_calls
 from chaos.offered_tools import call_id_of, chosen_calls, client_call, reading_calls
 
 ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
@@ -121,9 +122,11 @@ class ChaosModel(ModelServer):
         name = asked.partition(" ")[0]
         if "[tool]" in asked:
             return [] if rounds else [client_call(self._calls, name)]
+        results = [text_of(message["content"]) for message in since if message["role"] == "tool"]
+        if WISH in asked and rounds < _MOST_ROUNDS:
+            return agent_calls(self._calls, results, self._random)
         if "[server]" not in asked:
             return []
-        results = [text_of(message["content"]) for message in since if message["role"] == "tool"]
         if rounds < _MOST_ROUNDS and (reading := reading_calls(results, self._random)):
             return reading
         if rounds < random.Random(name).choice([1, 1, 2, 3]):

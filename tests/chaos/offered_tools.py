@@ -21,7 +21,7 @@ POLICIES = HTTP_POLICIES | {
     for tool, policy in MCP_TOOLS.items()
 }
 """The tools that have effects, and their policies."""
-HOWS = {"quick": 6, "slow": 3, "streams": 2, "large": 1, "fails": 1, "drops": 1, "never": 1}
+HOWS = {"quick": 6, "slow": 3, "streams": 2, "large": 2, "fails": 1, "drops": 1, "never": 1}
 """How such a tool is to behave, by weight."""
 LARGE_BYTES = 200_000
 """Size of the answer of a tool that is to be large, after its own text."""
@@ -29,14 +29,14 @@ _CALLS = {
     "append": 4.0,
     "pay": 2.0,
     "read": 4.0,
-    **dict.fromkeys((f"{server}__append" for server in (MCP_HTTP, MCP_STDIO)), 1.5),
+    **dict.fromkeys((f"{server}__append" for server in (MCP_HTTP, MCP_STDIO)), 2.5),
     **dict.fromkeys((f"{server}__read" for server in (MCP_HTTP, MCP_STDIO)), 1.0),
     CLIENT_TOOL: 0.8,
     ASK_USER_TOOL: 0.8,
     "no_such_tool": 0.4,
 }
 """What an answer with server tools calls, by weight."""
-_READS = 0.6
+_READS = 0.8
 """Share of the answers that read on in a result that was cut, where there is one."""
 _COLORS = ["red", "green", "blue"]
 _CUT = re.compile(rf'{READ_RESULT_TOOL} reads this result, tool_call_id "(\w+)", offset (\d+)')
@@ -70,7 +70,7 @@ def reading_calls(results: list[str], choose: random.Random) -> list[Call]:
     if not cut or choose.random() > _READS:
         return []
     call_id, offset = choose.choice(cut).groups()
-    start = choose.choice([int(offset), choose.randrange(LARGE_BYTES * 2)])
+    start = choose.choice([int(offset), choose.randrange(LARGE_BYTES), choose.randrange(2**31)])
     args: dict[str, Any] = {"tool_call_id": call_id, "offset": start}
     if choose.random() < 0.5:
         args["limit"] = choose.randint(1, 5000)

@@ -18,6 +18,7 @@ from support.notification_faults import NotificationFaults
 from support.postgres_proxy import PostgresProxy, postgres_proxy
 from support.processes import ChatdProcess
 
+from chaos.families import MAX_WAIT_SECONDS
 from chaos.model import free_port
 from chaos.offered_tools import HOWS, HTTP_POLICIES, MCP_HTTP, MCP_STDIO, MCP_TOOLS
 from chaos.plan import LEASE_SECONDS, REPLICAS
@@ -50,6 +51,9 @@ backoff_max_seconds = 2
 stream_idle_timeout_seconds = 8
 model_call_timeout_seconds = 30
 client_tool_timeout_seconds = 8
+[agents]
+enabled = true
+max_wait_seconds = {MAX_WAIT_SECONDS:g}
 [tools]
 builtin = ["ask_user_question"]
 rules = {{ pay = "ask" }}

@@ -1,5 +1,6 @@
 """The guarantees that can be taken out."""
 
+from chaos.family_sabotages import OF_FAMILIES
 from chaos.plan import Kind
 from chaos.sabotage import Edit, Sabotage
 from chaos.tool_sabotages import OF_TOOLS
@@ -145,29 +146,6 @@ _ALL = (
         found_by=frozenset({"journals_have_no_gap_and_match_the_row"}),
     ),
     Sabotage(
-        name="end-of-a-fork",
-        edits=(
-            Edit(
-                file="chatd/store/queries/chats.sql",
-                old="named_message.id - named_message.has_calls::integer)",
-                new="named_message.id - 1)",
-            ),
-        ),
-        found_by=frozenset({"forks_have_the_history_of_their_source"}),
-    ),
-    Sabotage(
-        name="answer-that-is-replaced",
-        edits=(
-            Edit(
-                file="chatd/store/queries/messages.sql",
-                old="AND m.chat_id = decision.id AND m.id >= decision.reset_from\n",
-                new="AND m.chat_id = decision.id AND m.id >= decision.reset_from\n"
-                "      AND :content::jsonb IS NOT NULL\n",
-            ),
-        ),
-        found_by=frozenset({"messages_are_answered_once", "journals_name_what_is_stored"}),
-    ),
-    Sabotage(
         name="outage",
         edits=(
             Edit(
@@ -180,4 +158,4 @@ _ALL = (
         found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
     ),
 )
-SABOTAGES = {sabotage.name: sabotage for sabotage in (*_ALL, *OF_TOOLS)}
+SABOTAGES = {sabotage.name: sabotage for sabotage in (*_ALL, *OF_TOOLS, *OF_FAMILIES)}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chaos.audit import RULES, approvals, audit, forks, tool_results, tool_times, tools
+from chaos.audit import RULES, approvals, audit, families, forks, tool_results, tool_times, tools
 from chaos.evidence import Evidence
 from chaos.plan import Fault, Kind
 from chaos.records import InjectedFault, Request
@@ -264,7 +264,9 @@ CASES: dict[str, list[Break]] = {
     "logs_have_nothing_unexpected": [unknown_warning_is_logged],
 }
 """What each rule finds."""
-_ELSEWHERE = {each.__name__ for each in (approvals, forks, tool_results, tool_times, tools)}
+_ELSEWHERE = {
+    each.__name__ for each in (approvals, families, forks, tool_results, tool_times, tools)
+}
 """Modules whose rules have their cases in a test of their own."""
 
 

@@ -70,7 +70,7 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="chatd/store/records.py",
-                old='args=(row["decision"] or {}).get("args"),',
+                old="args=_given_args(row),",
                 new="args=None,",
             ),
         ),
@@ -118,8 +118,8 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="migrations/0001_chats.up.sql",
-                old="ELSE t.state END, 'other'];",
-                new="ELSE t.state END];",
+                old="AND words ?| ARRAY[chat_tool_call_word(t), 'other'];",
+                new="AND words ?| ARRAY[chat_tool_call_word(t)];",
             ),
         ),
         faults=_SLOW_TOOLS,

@@ -53,6 +53,7 @@ def whole_evidence() -> Evidence:
     ]
     chat = {
         "id": CHAT,
+        "parent_chat_id": None,
         "status": "waiting",
         "version": 6,
         "epoch": 2,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from chaos.audit import (
     approvals,
     chats,
+    families,
     forks,
     messages,
     processes,
@@ -28,6 +29,7 @@ __all__ = [
     "approvals",
     "audit",
     "chats",
+    "families",
     "forks",
     "listed",
     "messages",

@@ -107,7 +107,7 @@ def created_chats_exist_once(evidence: Evidence) -> Findings:
             yield described(request) | {"chat": chat_id, "answered_twice": chat_id in known}
         known.add(chat_id)
     uncertain = sum(not request.accepted for request in created)
-    unknown = sorted(evidence.chats.keys() - known)
+    unknown = sorted(evidence.chats.keys() - known - evidence.of_agents().keys())
     if len(unknown) > uncertain:
         yield {"chats_that_nobody_created": unknown}
 

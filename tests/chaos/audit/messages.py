@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from chaos.audit.rules import Findings, described, excerpt, rule
 from chaos.evidence import Evidence, Row, text_of
+from chaos.families import answer_that_sent
 
 _CALL = re.compile(r"call (\d+) answers (m\d+):")
 _ENDS_A_TURN = frozenset({"fail", "interrupt", "finish_interrupt", "reap_interrupt", "promote"})
@@ -55,7 +56,10 @@ def refused_messages_are_not_stored(evidence: Evidence) -> Findings:
             if stored[request.text] > uncertain:
                 yield described(request) | {"stored": stored[request.text]}
     sent = {request.text for request in evidence.requests}
-    yield from ({"stored_but_never_sent": text} for text in stored if text not in sent)
+    for text, number in stored.items():
+        by_model = answer_that_sent(text.partition(" ")[0]) is not None
+        if (text not in sent and not by_model) or (by_model and number > 1):
+            yield {"stored_but_never_sent": text, "stored": number}
 
 
 def _turns(messages: list[Row]) -> Iterator[tuple[Row, list[Row]]]:

@@ -6,6 +6,7 @@ from uuid import UUID, uuid5
 
 from chaos.audit.rules import Findings, excerpt, rule
 from chaos.evidence import FINAL_STATUSES, Evidence, Row
+from chaos.families import answer_that_sent
 from chaos.offered_tools import POLICIES, server_of
 from chaos.records import Effect
 from chatd.domain.tool_call import MAX_TRIES
@@ -53,6 +54,13 @@ def tools_run_as_often_as_they_may(evidence: Evidence) -> Findings:
             }
 
 
+def _asked_by_client(evidence: Evidence, name: str) -> str:
+    """Return the message of a client that led to a message, which is that itself or one to an agent."""
+    while (number := answer_that_sent(name)) is not None:
+        name = next(call.asked for call in evidence.model_calls if call.number == number)
+    return name
+
+
 @rule
 def effects_belong_to_calls(evidence: Evidence) -> Findings:
     """Find effects of calls that no ledger has, although their chat was not deleted."""
@@ -64,7 +72,7 @@ def effects_belong_to_calls(evidence: Evidence) -> Findings:
     }
     for effect in evidence.effects:
         row = rows.get(effect.key)
-        chat_id = chats.get(effect.asked) or ""
+        chat_id = chats.get(_asked_by_client(evidence, effect.asked)) or ""
         gone = deleted & {chat_id, *forks.get(chat_id, ())}
         if (row is None and not gone) or (row is not None and row["tool_name"] != effect.tool):
             yield {"effect": effect, "call": None if row is None else call_described(row)}
