@@ -27,6 +27,10 @@ class Kind(StrEnum):
     """Of a tool that may run once, and needs the input of a person twice."""
     ASKS_IDEMPOTENT = "reserve"
     """Of an idempotent tool that needs the input of a person."""
+    WAITS = "wait_agent"
+    """Of a tool that waits for other chats."""
+    ASKED_WAITS = "wait_asked"
+    """Of one that does, when a person allows it."""
     TOO_SLOW = "wait"
     """Of a tool that may run once, and takes longer than it may."""
 
@@ -69,7 +73,7 @@ class Fault(StrEnum):
 
 
 class Act(StrEnum):
-    """Act of a person or a client on a chat that waits for answers."""
+    """Act of a person or a client on a chat that waits for answers. One that waits for chats has an end."""
 
     ALLOW = "allow"
     """All calls are answered: the client's have results, and the others may run."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import anyio
 
+from chatd.domain.agents import Wait
 from chatd.domain.answer import Decision
 from chatd.domain.chat import Chat
 from chatd.domain.errors import DatabaseUnavailable
@@ -42,9 +43,20 @@ if TYPE_CHECKING:
     from support.ledger_world import LedgerWorld
 
 _TIMEOUT_SECONDS = {Kind.TOO_SLOW: 0.01}
-_PERMISSIONS = {Kind.ASKED: Permission.ASK, Kind.DENIED: Permission.DENY}
-_SERVER_TOOLS = (Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW, *QUESTIONS)
-_IDEMPOTENT = (Kind.IDEMPOTENT, Kind.ASKS_IDEMPOTENT)
+_PERMISSIONS = {
+    Kind.ASKED: Permission.ASK,
+    Kind.ASKED_WAITS: Permission.ASK,
+    Kind.DENIED: Permission.DENY,
+}
+_WAITS = (Kind.WAITS, Kind.ASKED_WAITS)
+_SERVER_TOOLS = (
+    *(Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW),
+    *_WAITS,
+    *QUESTIONS,
+)
+_IDEMPOTENT = (Kind.IDEMPOTENT, Kind.ASKS_IDEMPOTENT, *_WAITS)
+_WAIT = Wait(chat_ids=(UUID(int=1),), for_all=True, seconds=60)
+"""Wait for a chat that is not there, so that it is over at the first look."""
 _FORM = Question(kind=QuestionKind.INPUT, message="When?", schema={"type": "object"})
 _LATER_SECONDS = 0.01
 _LIMITS = TurnLimits(
@@ -152,12 +164,15 @@ class LedgerWorker:
             timeout_seconds=_TIMEOUT_SECONDS.get(kind, 60.0),
             permission=_PERMISSIONS.get(kind),
             run=run,
+            wait=(lambda _: _WAIT) if kind in _WAITS else None,
         )
 
     def _problems(self, kind: Kind, request: ToolRequest) -> Iterator[str]:
         """Yield why this call may not start. What a tool raises would be its result."""
         if self.is_dead or self.lease.remaining_seconds <= 0:
             yield "a tool started after its worker had lost the chat"
+        if kind in _WAITS:
+            yield "a tool started that waits"
         if kind is Kind.DENIED or (kind is Kind.ASKED and request.key not in self.world.allowed):
             yield "a tool started that nobody allowed"
         if request.given is not None:

@@ -15,6 +15,7 @@ from chatd.domain.message import PAUSED, Role
 from chatd.domain.tool_call import MAX_TRIES
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.database import Database
 from chatd.store.messages import Messages
 from chatd.store.tool_calls import ToolCalls
@@ -111,6 +112,8 @@ class LedgerWorld:
                     await self._reap()
                 case "requires_action":
                     await self._act(self.acts.pop(0) if self.acts else Act.ALLOW)
+                case "parked":
+                    await self._end_wait(self.acts.pop(0) if self.acts else Act.ALLOW)
                 case "waiting":
                     return
                 case status:
@@ -200,6 +203,21 @@ class LedgerWorld:
                 assert await self._answer_calls(
                     some, allowed=act is not Act.DENY, args=CHANGED if act is Act.CHANGE else None
                 )
+        await self.observe()
+
+    async def _end_wait(self, act: Act) -> None:
+        """Stop the wait for other chats as a person does, or wake the chat."""
+        self.faults["parked"] += 1
+        match act:
+            case Act.INTERRUPT:
+                await self.interrupt()
+            case Act.SEND:
+                await self.send()
+            case Act.EDIT:
+                await self.edit()
+            case _:
+                woken = await Children(self.database).wake(sweeps=True)
+                assert [result.chat.id for result in woken.chats] == [self.chat_id]
         await self.observe()
 
     async def _answer_calls(

@@ -92,6 +92,27 @@ def test_whatever_people_do_each_call_is_answered(
     assert run_plan(loop, ledger_database, plan).faults[act] >= 1
 
 
+@pytest.mark.parametrize(
+    ("act", "fault"),
+    [
+        *((act, None) for act in (Act.ALLOW, Act.INTERRUPT, Act.SEND, Act.EDIT)),
+        *((Act.ALLOW, fault) for fault in (Fault.DIES_AFTER, Fault.NO_RESPONSE)),
+        (Act.ALLOW, Fault.INTERRUPTED_AFTER),
+    ],
+)
+def test_however_a_wait_for_chats_ends_it_is_answered(
+    loop: asyncio.Runner, ledger_database: Database, act: Act, fault: Fault | None
+) -> None:
+    waits = PlannedCall(Kind.WAITS)
+    faults = {} if fault is None else {1: fault}
+    plan = Plan(
+        answers=[PlannedAnswer([waits]), PlannedAnswer([ONCE, waits, AGAIN, waits])],
+        faults=faults,
+        acts=[act],
+    )
+    assert run_plan(loop, ledger_database, plan).faults["parked"] >= 1
+
+
 @pytest.mark.parametrize("statement", [0, 1])
 @pytest.mark.parametrize("fault", Fault)
 def test_whatever_goes_wrong_each_call_is_answered(
