@@ -38,6 +38,7 @@ GROUPS = {
     "leases": "Leases",
     "streams": "Streams",
     "notifications": "Notifications",
+    "search": "Search",
     "containment": "Containment",
     "http": "Requests",
     "process": "The process",

@@ -815,6 +815,36 @@ RETURNS jsonb LANGUAGE sql STABLE AS $$
     ), jsonb_build_object('id', agent, 'state', words->>'deleted'))
 $$;
 
+-- The text of a message that people search: its first 50,000 characters.
+CREATE FUNCTION chat_message_text(content jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT left(COALESCE(string_agg(part->>'text', E'\n' ORDER BY n), ''), 50000)
+    FROM jsonb_array_elements(content) WITH ORDINALITY AS parts (part, n)
+    WHERE part->>'type' = 'text'
+$$;
+
+-- A word that all messages of an owner have, and no text: no word of a text has a blank in it.
+CREATE FUNCTION chat_owner_word(owner text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'owner ' || md5(owner)
+$$;
+
+-- The words of the messages of users and assistants, with that of the owner, so that one search of
+-- the index finds both. The search indexer fills it some seconds after the transitions. Rows of
+-- messages that were hidden since stay until the janitor deletes them, so a search looks again.
+-- All of it can be made anew: a server crash may lose it. A foreign key would lock the chats' rows.
+CREATE UNLOGGED TABLE chat_message_words (
+    chat_id     uuid NOT NULL,
+    message_id  bigint NOT NULL,
+    words       tsvector NOT NULL,
+    PRIMARY KEY (chat_id, message_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX chat_message_words_idx ON chat_message_words USING gin (words);
+
+-- The last message id of each chat that the search indexer has looked at.
+CREATE UNLOGGED TABLE chat_search_positions (
+    chat_id     uuid PRIMARY KEY,
+    message_id  bigint NOT NULL
+) WITH (fillfactor = 70);
+
 -- Deleted chats, for list subscribers that were not connected at the time.
 CREATE TABLE chat_tombstones (
     owner_id    text NOT NULL,

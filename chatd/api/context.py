@@ -41,6 +41,7 @@ class ApiContext:
     stream_sessions: StreamSessions
     event_retention_days: float
     lease_seconds: float
+    indexes_messages: bool
 
     @property
     def catalog(self) -> Catalog:

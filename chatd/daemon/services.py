@@ -1,13 +1,15 @@
 """Shared parts of one process, built once from the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from chatd import logs
 from chatd.api.presenter import Presenter
 from chatd.daemon.runtime_config import RuntimeConfigHolder
+from chatd.domain.journal import JournalEntry
 from chatd.fanout.change_bus import ChangeBus
+from chatd.fanout.changed_chats import ChangedChats
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.settings import ConfigurationError, Settings
@@ -37,6 +39,8 @@ class Services:
     notifier: Notifier
     change_bus: ChangeBus
     presenter: Presenter
+    changed_chats: ChangedChats | None
+    """Chats whose messages are to be indexed. None: none are."""
     mcp: McpServers
 
 
@@ -68,6 +72,7 @@ def build_services(
     )
     change_bus = ChangeBus(hub, notify_replicas=notifier.enqueue)
     change_bus.subscribe(list_hub.handle_hint)
+    changed_chats = ChangedChats() if settings.database.index_messages else None
     return Services(
         metrics=metrics,
         database=database,
@@ -78,7 +83,7 @@ def build_services(
             metrics=metrics.leases,
             containment_metrics=metrics.containment,
             listener=CommitListener(
-                on_commit=change_bus.publish,
+                on_commit=_on_commit(change_bus, changed_chats),
                 on_admit=change_bus.publish_admitted,
                 on_delete=change_bus.publish_deleted,
                 on_flush=change_bus.publish_parts,
@@ -91,14 +96,30 @@ def build_services(
                 max_running=settings.database.max_searches,
                 timeout_seconds=settings.database.search_timeout_seconds,
             ),
+            text_search_config=settings.database.text_search_config,
         ),
         hub=hub,
         list_hub=list_hub,
         notifier=notifier,
         change_bus=change_bus,
         presenter=Presenter(),
+        changed_chats=changed_chats,
         mcp=McpServers(config.current.mcp),
     )
+
+
+def _on_commit(
+    change_bus: ChangeBus, changed_chats: ChangedChats | None
+) -> Callable[[Sequence[JournalEntry], str], None]:
+    """Return what is called with each commit of this process."""
+    if changed_chats is None:
+        return change_bus.publish
+
+    def publish(entries: Sequence[JournalEntry], owner_id: str) -> None:
+        change_bus.publish(entries, owner_id)
+        changed_chats.note(entries)
+
+    return publish
 
 
 def _build_database(

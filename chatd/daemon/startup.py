@@ -115,6 +115,8 @@ class DatabasePreparation:
         yield partial(_ensure_schema, self._settings, self._services)
         yield partial(check_settings, database)
         yield partial(report_case_rules, database)
+        if self._settings.index_messages:
+            yield self._services.store.message_search.check
         yield lambda: upsert_models(self._services, self._catalog())
 
     async def _take(self, step: Step) -> None:

@@ -28,7 +28,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
     decides only who may rely on whom: a row may use what is above it, both when it starts and when it
     stops. Rows of an actor that the settings switch off are left out.
     """
-    worker, auth = actors.worker, actors.auth
+    worker, auth, indexer = actors.worker, actors.auth, actors.search_indexer
     grace = settings.worker.shutdown_grace_seconds + _RELEASE_SECONDS
     drain = settings.http.drain_seconds + _HTTP_SHUTDOWN_SECONDS
     # A row: name, start, depends_on (restarted with these), restart (else permanent), shutdown in seconds.
@@ -63,6 +63,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("database probe",   actors.database_probe.run),
         # No other row relies on these.
         _row("stats collector",  actors.stats_collector.run, essential=False),
+        _row("search indexer",   indexer.run if indexer else None, essential=False),
         _row("provider preload", actors.preload_providers, restart=Restart.TEMPORARY),
         # Requests come when everything that they use has started, and are the first to end.
         _row("admission",        actors.server.admit, shutdown=drain),

@@ -46,6 +46,11 @@ class DatabaseSettings(Section):
     other connections are for everything else."""
     search_timeout_seconds: PositiveFloat = 3
     """Time limit for one search."""
+    index_messages: bool = True
+    """Index the words of messages, so that they can be searched. All processes should agree."""
+    text_search_config: NonEmptyText = "simple"
+    """Text search configuration of PostgreSQL for words of messages. simple takes words as they are. That
+    of a language, such as english, also finds other forms of a word."""
     migrate_on_start: bool = False
     """Apply pending migrations at start. If false, chatd refuses to start until 'chatd migrate up' has
     run."""

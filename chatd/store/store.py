@@ -16,6 +16,7 @@ from chatd.store.histories import KnownHistories
 from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.limits import ChatLimits
+from chatd.store.message_search import MessageSearch
 from chatd.store.messages import Messages
 from chatd.store.models import Models
 from chatd.store.pending import PendingChats
@@ -60,6 +61,7 @@ class Store:
     models: Models
     sweeps: Sweeps
     titles: Titles
+    message_search: MessageSearch
 
 
 def build_store(
@@ -72,6 +74,7 @@ def build_store(
     listener: CommitListener,
     history_cache_bytes: int = 0,
     searches: Searches | None = None,
+    text_search_config: str = "simple",
 ) -> Store:
     """Return the stores over ``database``.
 
@@ -133,4 +136,10 @@ def build_store(
         models=Models(database),
         sweeps=Sweeps(database),
         titles=Titles(database, listener=listener, histories=histories),
+        message_search=MessageSearch(
+            database,
+            config=text_search_config,
+            searches=searches,
+            containment_metrics=containment_metrics,
+        ),
     )

@@ -13,6 +13,8 @@ PARTS: Final = "chat_parts"
 TOOL_OUTPUTS: Final = "chat_tool_outputs"
 TOMBSTONES: Final = "chat_tombstones"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+MESSAGE_WORDS: Final = "chat_message_words"
+SEARCH_POSITIONS: Final = "chat_search_positions"
 
 
 @dataclass(frozen=True, slots=True)

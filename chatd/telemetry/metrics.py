@@ -119,9 +119,26 @@ class NotificationMetrics:
         )
 
 
+class SearchMetrics:
+    """Index of the words of messages."""
+
+    def __init__(self) -> None:
+        self.messages = Counter(
+            "chatd_search_indexed_messages_total", "Messages that this process has indexed."
+        )
+        self.waiting_chats = ObservableMetric(
+            "chatd_search_waiting_chats",
+            "Chats with messages that this process stored and nobody has indexed yet.",
+        )
+        self.lag = ObservableMetric(
+            "chatd_search_lag_seconds",
+            "Time for which the first of these chats has waited.",
+        )
+
+
 CONTAINED_ACTORS: Final = (
     *("activity", "chat list", "chat poller", "claimer", "flusher", "list poller", "notifier"),
-    *("pending sweep", "reaper"),
+    *("pending sweep", "reaper", "search indexer"),
 )
 """Actors and reads that work on batches of many chats."""
 
@@ -247,6 +264,7 @@ class Metrics:
         self.leases = LeaseMetrics()
         self.streams = StreamMetrics()
         self.notifications = NotificationMetrics()
+        self.search = SearchMetrics()
         self.containment = ContainmentMetrics()
         self.http = HttpMetrics()
         self.process = ProcessMetrics()

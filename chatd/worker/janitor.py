@@ -54,6 +54,8 @@ class Janitor:
             sweeps.IDEMPOTENCY_KEYS: lambda: idempotency_retention_hours * 3_600,
             sweeps.TOOL_OUTPUTS: lambda: output_retention_days() * 86_400,
             sweeps.PARTS: lambda: None,
+            sweeps.MESSAGE_WORDS: lambda: None,
+            sweeps.SEARCH_POSITIONS: lambda: None,
         }
         self._prune_workers = partial(leases.prune_workers, max_silence_seconds=10 * lease_seconds)
         self._loop = Periodic(

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, StringConstraints
 from starlette.types import Scope
 
 from chatd.api.context import Context
-from chatd.api.errors.problems import problem_responses
+from chatd.api.errors.problems import FieldProblem, invalid_request, problem_responses
 from chatd.api.request.caller import Caller
 from chatd.api.request.pagination import Archived, Limit, chat_page, decode_cursor
 from chatd.api.request.query import RejectUnknownParameters
-from chatd.api.schema.resources import Chat, Page
+from chatd.api.schema.chat_list import ChatListPage, MessageMatch
 from chatd.api.schema.types import MAX_CURSOR_LENGTH, MAX_TITLE_LENGTH, Sanitized
 from chatd.domain.chat import Status
 from chatd.store.chat_lists import ChatFilter
@@ -33,6 +33,8 @@ LabelFilter = Annotated[
 
 _PATH = "/api/v1/chats"
 _REPEATABLE = "Repeatable: "
+MAX_WORDS = 32
+"""Words of one search in messages."""
 _MAX_LABEL_FILTERS = 64
 """Maximum number of label filters in one query."""
 
@@ -76,14 +78,26 @@ async def list_chats(
     ] = None,
     q: Annotated[
         Annotated[str, StringConstraints(max_length=MAX_TITLE_LENGTH), Sanitized] | None,
-        Query(description="Substring of the title. Case does not matter."),
+        Query(
+            description="Substring of the title. Case does not matter. With `in=messages`: words of a "
+            f'message, at most {MAX_WORDS}, in the language of search engines (`"a phrase"`, `or`, '
+            "`-word`)."
+        ),
     ] = None,
+    searched: Annotated[
+        Literal["titles", "messages"],
+        Query(
+            alias="in",
+            description="Where `q` is searched. Messages are found some seconds after they were stored, "
+            "those of users and of models, not results of tools.",
+        ),
+    ] = "titles",
     limit: Limit = 50,
     cursor: Annotated[
         str | None,
         Query(description="`next_cursor` of the previous page.", max_length=MAX_CURSOR_LENGTH),
     ] = None,
-) -> Page[Chat]:
+) -> ChatListPage:
     """Return the owner's chats, most recently updated first.
 
     Every page costs the same, however deep. A chat that is updated while you page moves to the front,
@@ -98,8 +112,12 @@ async def list_chats(
         labels=[(name, value) for name, colon, value in label_filters if colon],
         label_names=[name for name, colon, _ in label_filters if not colon],
         parent=parent,
-        title_contains=q,
+        title_contains=q if searched == "titles" else None,
     )
+    if searched == "messages":
+        return await _search_messages(
+            q, caller=caller, context=context, chat_filter=chat_filter, limit=limit, cursor=cursor
+        )
     chats = await context.store.chat_lists.page(
         owner_id=caller.owner_id,
         chat_filter=chat_filter,
@@ -107,4 +125,40 @@ async def list_chats(
         limit=limit + 1,
     )
     await context.ensure_model_names(*(chat.last_model_config_id for chat in chats))
-    return chat_page(chats[:limit], context.present.chat, has_more=len(chats) > limit)
+    page = chat_page(chats[:limit], context.present.chat, has_more=len(chats) > limit)
+    return ChatListPage(items=page.items, next_cursor=page.next_cursor)
+
+
+async def _search_messages(
+    q: str | None,
+    *,
+    caller: Caller,
+    context: Context,
+    chat_filter: ChatFilter,
+    limit: int,
+    cursor: str | None,
+) -> ChatListPage:
+    if not context.indexes_messages:
+        problem = "this server does not index messages (database.index_messages)"
+        raise invalid_request(FieldProblem(where="query.in", message=problem))
+    words = (q or "").split()
+    if not 0 < len(words) <= MAX_WORDS:
+        problem = f"must have 1 to {MAX_WORDS} words to search messages for, and has {len(words)}"
+        raise invalid_request(FieldProblem(where="query.q", message=problem))
+    found = await context.store.message_search.page(
+        " ".join(words),
+        owner_id=caller.owner_id,
+        chat_filter=chat_filter,
+        before=None if cursor is None else decode_cursor(cursor),
+        limit=limit + 1,
+    )
+    await context.ensure_model_names(*(match.chat.last_model_config_id for match in found))
+    shown = found[:limit]
+    page = chat_page(
+        [match.chat for match in shown], context.present.chat, has_more=len(found) > limit
+    )
+    return ChatListPage(
+        items=page.items,
+        next_cursor=page.next_cursor,
+        matches={str(match.chat.id): MessageMatch.from_domain(match) for match in shown},
+    )

@@ -61,18 +61,14 @@ SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), San
 
 
 class CreateChat(RequestModel):
-    """A new chat, with its first message or without one."""
+    """A new chat. Without a title, it has the first words of its first message as its title."""
 
     content: Content | None = Field(
         default=None,
         description="The first message. Without one the chat waits for it.",
         examples=["Why is the sky blue?"],
     )
-    title: Title = Field(
-        default="",
-        description="Without one, the first words of the first message are the title.",
-        examples=["The sky"],
-    )
+    title: Title = Field(default="", examples=["The sky"])
     model: ModelName | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: SystemPrompt | None = Field(
         default=None,
@@ -210,10 +206,7 @@ class Chat(BaseModel):
     owner_id: str = Field(examples=["local"])
     parent_chat_id: UUID | None
     root_chat_id: UUID
-    title: str = Field(
-        description="That of a caller. Else the first words of the first message, or that of a model.",
-        examples=["The sky"],
-    )
+    title: str = Field(examples=["The sky"])
     status: Status = Field(examples=["waiting"])
     last_error: str | None
     last_error_detail: Annotated[dict[str, Any], DocumentedAs(FailureDetail)] | None

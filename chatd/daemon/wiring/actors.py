@@ -24,13 +24,14 @@ from chatd.store.notifications.notifier import Notifier
 from chatd.streaming.chat_poller import ChatStreamPoller
 from chatd.streaming.list_poller import ChatListPoller
 from chatd.supervision.child import StartFunction
+from chatd.worker.search_indexer import SearchIndexer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
     """The actors of one process. ``supervision_tree`` says in which order they run.
 
-    ``worker`` is None in a process that only serves.
+    ``worker`` is None in a process that only serves, ``search_indexer`` if messages are not indexed.
     """
 
     database: DatabasePreparation
@@ -43,6 +44,7 @@ class Actors:
     database_probe: DatabaseProbe
     server: Server
     stats_collector: StatsCollector
+    search_indexer: SearchIndexer | None
     preload_providers: StartFunction
 
 
@@ -100,7 +102,19 @@ def build_actors(
         database_probe=database_probe,
         server=_build_server(settings, services, app, admission, process.systemd),
         stats_collector=stats_collector,
+        search_indexer=_build_search_indexer(services),
         preload_providers=partial(preload_providers, config.current.catalog),
+    )
+
+
+def _build_search_indexer(services: Services) -> SearchIndexer | None:
+    changed, metrics = services.changed_chats, services.metrics.search
+    if changed is None:
+        return None
+    metrics.waiting_chats.callback = lambda: len(changed)
+    metrics.lag.callback = lambda: changed.oldest_seconds
+    return SearchIndexer(
+        services.store.message_search, services.store.sweeps, changed, metrics=metrics
     )
 
 

@@ -61,4 +61,5 @@ def _build_context(
         stream_sessions=StreamSessions(max_per_owner=config.max_streams_per_owner),
         event_retention_days=settings.stream.event_retention_days,
         lease_seconds=settings.worker.lease_seconds,
+        indexes_messages=settings.database.index_messages,
     )

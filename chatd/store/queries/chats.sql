@@ -769,6 +769,10 @@ WITH RECURSIVE tree AS (
     RETURNING c.id, c.owner_id, c.version, c.root_chat_id AS family_root
 ), deleted_parts AS (
     DELETE FROM chat_parts p USING deleted WHERE p.chat_id = deleted.id
+), deleted_words AS (
+    DELETE FROM chat_message_words w USING deleted WHERE w.chat_id = deleted.id
+), deleted_positions AS (
+    DELETE FROM chat_search_positions p USING deleted WHERE p.chat_id = deleted.id
 ), tombstones AS (
     INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM deleted
 )

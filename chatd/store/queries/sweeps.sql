@@ -96,3 +96,26 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1;
+
+-- name: chat_message_words
+-- Delete the words of messages that were hidden or deleted.
+DELETE FROM chat_message_words WHERE ctid = ANY(ARRAY(
+    SELECT w.ctid FROM chat_message_words w
+    LEFT JOIN chat_messages m ON m.chat_id = w.chat_id AND m.id = w.message_id
+    WHERE w.ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND w.ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND (m.id IS NULL OR m.superseded_version IS NOT NULL)
+    FOR UPDATE OF w SKIP LOCKED
+))
+RETURNING 1;
+
+-- name: chat_search_positions
+-- Delete the positions of deleted chats.
+DELETE FROM chat_search_positions WHERE ctid = ANY(ARRAY(
+    SELECT p.ctid FROM chat_search_positions p LEFT JOIN chats c ON c.id = p.chat_id
+    WHERE p.ctid >= format('(%s,0)', :first_page::bigint)::tid
+      AND p.ctid < format('(%s,0)', :end_page::bigint)::tid
+      AND c.id IS NULL
+    FOR UPDATE OF p SKIP LOCKED
+))
+RETURNING 1;
