@@ -20,6 +20,7 @@ Example::
 The package imports nothing else of chatd, and needs httpx2, anyio and typing_extensions only.
 """
 
+from chatd.client.chats import FoundChat
 from chatd.client.client import Client
 from chatd.client.content import text_of
 from chatd.client.errors import (
@@ -107,6 +108,7 @@ __all__ = [
     "Content",
     "Explanation",
     "Forbidden",
+    "FoundChat",
     "HistoryCompacted",
     "HistoryReset",
     "InvalidRequest",

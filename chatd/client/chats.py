@@ -1,7 +1,7 @@
 """Methods for chats."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from chatd.client.http import Http, api_path, drop_none
 from chatd.client.pagination import paginate
@@ -10,6 +10,7 @@ from chatd.client.types import (
     Content,
     Explanation,
     JournalEntry,
+    MessageMatch,
     PermissionMode,
     ServerTools,
     Status,
@@ -19,6 +20,17 @@ from chatd.client.types import (
 )
 
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200
+
+
+class FoundChat(NamedTuple):
+    """A chat that a search found, and its newest message that has the words."""
+
+    chat: Chat
+    match: MessageMatch
+
+
+def _found_chats(page: Mapping[str, Any]) -> list[FoundChat]:
+    return [FoundChat(chat, page["matches"][chat["id"]]) for chat in page["items"]]
 
 
 class Chats:
@@ -138,6 +150,35 @@ class Chats:
     def children(self, chat_id: str, *, max_items: int | None = None) -> AsyncIterator[Chat]:
         """Return the chats that this one has started, archived ones included, latest update first."""
         return self.list(parent=chat_id, archived="any", max_items=max_items)
+
+    def search(
+        self,
+        words: str,
+        *,
+        archived: bool | Literal["any"] = False,
+        status: Status | None = None,
+        labels: Sequence[str] = (),
+        parent: str | None = None,
+        page_size: int | None = None,
+        max_items: int | None = None,
+    ) -> AsyncIterator[FoundChat]:
+        """Return the owner's chats with a message that has these words, most recently updated first.
+
+        Each comes with its newest such message. Messages are found some seconds after they were stored.
+
+        Args:
+            words: Words, ``"phrases"``, ``or``, and ``-`` before a word that the message is not to have.
+            archived: True: archived chats only. ``any``: these too.
+            status: Only chats with this status.
+            labels: ``name`` or ``name:value``. A chat must have all of them.
+            parent: Id of the parent chat, or ``none`` for chats without a parent.
+            page_size: Chats of one request.
+            max_items: Maximum number of chats.
+        """
+        limit = page_size or min(max_items or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+        params = drop_none(archived=archived, status=status, parent=parent, q=words, limit=limit)
+        params |= {"in": "messages", "label": [*labels]}
+        return paginate(self._http, "/chats", params, max_items=max_items, items_of=_found_chats)
 
     async def update(
         self,

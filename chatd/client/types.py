@@ -340,7 +340,6 @@ class Chat(TypedDict):
     stored_bytes: int
     """Size of the messages, tools and files. ``limits.max_chat_bytes`` is about it."""
     title: str
-    """That of a caller. Else the first words of the first message, or that of a model."""
     tool_rules: list[ToolRule]
     updated_at: str
     usage: Usage
@@ -353,24 +352,50 @@ class ChatDeletedData(TypedDict):
     id: str
 
 
-class ChatListSnapshotData(TypedDict):
-    """The most recently updated chats."""
+class Excerpt(TypedDict):
+    """A piece of an excerpt, as plain text: what was found, or text around it."""
+
+    matches: bool
+    text: str
+
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+"""Author of a message."""
+
+
+class MessageMatch(TypedDict):
+    """The newest message of a chat in which the words were found."""
+
+    created_at: str
+    excerpt: list[Excerpt]
+    """Pieces of the text around what was found. Joined, they have 400 characters at most."""
+    message_id: int
+    role: Role
+
+
+class ChatListPage(TypedDict):
+    """A page of a list of chats."""
 
     items: list[Chat]
-    next_cursor: str | None
-    """The ``cursor`` with which ``GET /chats`` continues after these."""
+    matches: NotRequired[dict[str, MessageMatch]]
+    """By the ids of the chats: what was found in their messages.
 
-
-class ChatPage(TypedDict):
-    """A page of items, and the way to the next page."""
-
-    items: list[Chat]
+    Empty unless ``in`` is ``messages``.
+    """
     next_cursor: NotRequired[str | None]
     """Null at the end.
 
     Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
     ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
+
+
+class ChatListSnapshotData(TypedDict):
+    """The most recently updated chats."""
+
+    items: list[Chat]
+    next_cursor: str | None
+    """The ``cursor`` with which ``GET /chats`` continues after these."""
 
 
 class ChatUpdatedData(TypedDict):
@@ -477,7 +502,7 @@ class Tool(TypedDict):
 
 
 class CreateChat(TypedDict):
-    """A new chat, with its first message or without one."""
+    """A new chat. Without a title, it has the first words of its first message as its title."""
 
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
@@ -497,7 +522,6 @@ class CreateChat(TypedDict):
     They cannot be changed later.
     """
     title: NotRequired[str]
-    """Without one, the first words of the first message are the title."""
     tool_rules: NotRequired[list[ToolRule]]
     """Rules for tools of the server.
 
@@ -872,10 +896,6 @@ Part: TypeAlias = (
     | CompactionPart
 )
 """A part of a message. ``type`` tells them apart."""
-
-
-Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-"""Author of a message."""
 
 
 class Message(TypedDict):

@@ -1,4 +1,7 @@
 -- The words of messages: their index, and the search in it.
+--
+-- Rows that belong to others are read one by one by their keys (OFFSET 0). The planner cannot know how
+-- many messages a search finds, and might read a whole table instead.
 
 -- name: index_chats
 -- Index messages of the given chats that are not indexed yet, at most `:limit`, in the order of chats
@@ -7,7 +10,9 @@
 WITH chat AS MATERIALIZED (
     SELECT c.id, c.owner_id, COALESCE(p.message_id, 0) AS position,
            chat_message_id(c.version + 1, 0) - 1 AS last_message_id
-    FROM chats c LEFT JOIN chat_search_positions p ON p.chat_id = c.id
+    FROM chats c LEFT JOIN LATERAL (
+        SELECT message_id FROM chat_search_positions WHERE chat_id = c.id OFFSET 0
+    ) p ON true
     WHERE c.id = ANY(:chat_ids::uuid[])
 ), message AS MATERIALIZED (
     SELECT chat.id AS chat_id, chat.owner_id, m.id, chat_message_text(m.content) AS text
@@ -69,7 +74,9 @@ WITH query AS MATERIALIZED (
     GROUP BY w.chat_id
 ), chat AS MATERIALIZED (
     SELECT c.id, c.updated_at, matching.message_ids
-    FROM matching JOIN chats c ON c.id = matching.chat_id
+    FROM matching CROSS JOIN LATERAL (
+        SELECT * FROM chats WHERE id = matching.chat_id OFFSET 0
+    ) c
     WHERE owner_id = :owner_id
       AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
                               COALESCE(:before_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
@@ -98,5 +105,7 @@ SELECT chat_columns(c), message_id, message_role, message_created_at,
                    query.words,
                    format('StartSel=%s, StopSel=%s, MaxWords=30, MinWords=12, ShortWord=0',
                           chr(57344), chr(57345))) AS snippet
-FROM query CROSS JOIN page JOIN chats c ON c.id = page.id
+FROM query CROSS JOIN page CROSS JOIN LATERAL (
+    SELECT * FROM chats WHERE id = page.id OFFSET 0
+) c
 ORDER BY page.updated_at DESC, page.id DESC;

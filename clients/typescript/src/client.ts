@@ -6,6 +6,7 @@ import type {
   UpdateChat,
   Chat,
   ChatEvent,
+  ChatListPage,
   Content,
   CompactChat,
   CreateChat,
@@ -14,6 +15,7 @@ import type {
   JournalEntry,
   ChatListEvent,
   Message,
+  MessageMatch,
   Model,
   QueuedMessage,
   SendMessage,
@@ -36,11 +38,21 @@ async function* paginate<Item>(
   cursorParam = "cursor",
   options: RequestOptions = {},
 ): AsyncGenerator<Item, void, undefined> {
+  for await (const page of pages<Item>(http, path, query, cursorParam, options)) yield* page.items;
+}
+
+async function* pages<Item, P extends Page<Item> = Page<Item>>(
+  http: Http,
+  path: string,
+  query: Query,
+  cursorParam = "cursor",
+  options: RequestOptions = {},
+): AsyncGenerator<P, void, undefined> {
   let cursor: string | undefined;
   do {
     const pageQuery = cursor === undefined ? query : { ...query, [cursorParam]: cursor };
-    const page = await http.request<Page<Item>>("GET", path, { ...options, query: pageQuery });
-    yield* page.items;
+    const page = await http.request<P>("GET", path, { ...options, query: pageQuery });
+    yield page;
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined);
 }
@@ -140,6 +152,14 @@ export interface ListOptions {
   pageSize?: number;
 }
 
+export type SearchOptions = Omit<ListOptions, "q">;
+
+/** A chat that a search found, and its newest message that has the words. */
+export interface FoundChat {
+  chat: Chat;
+  match: MessageMatch;
+}
+
 export class Chats {
   constructor(private readonly http: Http) {}
 
@@ -173,6 +193,23 @@ export class Chats {
   /** Yield the chats that this one has started, also archived ones, the most recently changed first. */
   children(chatId: string, { pageSize }: { pageSize?: number } = {}): AsyncGenerator<Chat, void, undefined> {
     return this.list({ parent: chatId, archived: "any", ...(pageSize ? { pageSize } : {}) });
+  }
+
+  /**
+   * Yield your chats with a message that has these words, the most recently changed first, each with its newest
+   * such message. Messages are found some seconds after they were stored.
+   */
+  async *search(
+    words: string,
+    { labels, pageSize = 50, ...more }: SearchOptions = {},
+  ): AsyncGenerator<FoundChat, void, undefined> {
+    const query = { ...more, q: words, in: "messages", label: labels, limit: pageSize };
+    for await (const page of pages<Chat, ChatListPage>(this.http, "/chats", query)) {
+      for (const chat of page.items) {
+        const match = page.matches?.[chat.id];
+        if (match !== undefined) yield { chat, match };
+      }
+    }
   }
 
   /** Change title or labels at any time; archive or unarchive an idle chat. */

@@ -1,6 +1,6 @@
 /** A client of chatd for browsers and Node: typed, reconnecting, without dependencies. */
 
-export { Client, type Chats, type FollowListOptions, type ListOptions, type Messages, type Queue } from "./client.js";
+export { Client, type Chats, type FollowListOptions, type FoundChat, type ListOptions, type Messages, type Queue, type SearchOptions } from "./client.js";
 export {
   ChatdHTTPError,
   ClientError,

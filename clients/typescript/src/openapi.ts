@@ -1154,7 +1154,6 @@ export interface components {
             stored_bytes: number;
             /**
              * Title
-             * @description That of a caller. Else the first words of the first message, or that of a model.
              * @example The sky
              */
             title: string;
@@ -1282,6 +1281,73 @@ export interface components {
          */
         ChatListEvent: components["schemas"]["ChatListSnapshot"] | components["schemas"]["ChatChanged"] | components["schemas"]["ChatDeleted"] | components["schemas"]["StreamReset"] | components["schemas"]["Draining"];
         /**
+         * ChatListPage
+         * @description A page of a list of chats.
+         * @example {
+         *       "items": [
+         *         {
+         *           "action_deadline": null,
+         *           "actions": null,
+         *           "archived": false,
+         *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "family": null,
+         *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "labels": {
+         *             "topic": "physics"
+         *           },
+         *           "last_error": null,
+         *           "last_error_detail": null,
+         *           "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *           "model": "fast",
+         *           "owner_id": "local",
+         *           "parent_chat_id": null,
+         *           "permission_mode": "default",
+         *           "queue_length": 0,
+         *           "remembered_tools": {},
+         *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "server_tools": {
+         *             "mcp": [
+         *               "time"
+         *             ]
+         *           },
+         *           "status": "waiting",
+         *           "stored_bytes": 1480,
+         *           "title": "The sky",
+         *           "tool_rules": [],
+         *           "updated_at": "2026-03-01T09:30:02.480000Z",
+         *           "usage": {
+         *             "cache_read_tokens": 0,
+         *             "cache_write_tokens": 0,
+         *             "input_tokens": 12,
+         *             "output_tokens": 48,
+         *             "reasoning_tokens": 0
+         *           },
+         *           "version": 3
+         *         }
+         *       ],
+         *       "matches": {},
+         *       "next_cursor": null
+         *     }
+         */
+        ChatListPage: {
+            /** Items */
+            items: components["schemas"]["Chat"][];
+            /**
+             * Matches
+             * @description By the ids of the chats: what was found in their messages. Empty unless `in` is `messages`.
+             * @example {}
+             */
+            matches?: {
+                [key: string]: components["schemas"]["MessageMatch"];
+            };
+            /**
+             * Next Cursor
+             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
+             * @example null
+             */
+            next_cursor?: string | null;
+        };
+        /**
          * ChatListSnapshot
          * @description The most recently updated chats.
          * @example {
@@ -1401,64 +1467,6 @@ export interface components {
              * @description The `cursor` with which `GET /chats` continues after these.
              */
             next_cursor: string | null;
-        };
-        /**
-         * ChatPage
-         * @description A page of items, and the way to the next page.
-         * @example {
-         *       "items": [
-         *         {
-         *           "action_deadline": null,
-         *           "actions": null,
-         *           "archived": false,
-         *           "created_at": "2026-03-01T09:30:00.120000Z",
-         *           "family": null,
-         *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *           "labels": {
-         *             "topic": "physics"
-         *           },
-         *           "last_error": null,
-         *           "last_error_detail": null,
-         *           "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
-         *           "model": "fast",
-         *           "owner_id": "local",
-         *           "parent_chat_id": null,
-         *           "permission_mode": "default",
-         *           "queue_length": 0,
-         *           "remembered_tools": {},
-         *           "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
-         *           "server_tools": {
-         *             "mcp": [
-         *               "time"
-         *             ]
-         *           },
-         *           "status": "waiting",
-         *           "stored_bytes": 1480,
-         *           "title": "The sky",
-         *           "tool_rules": [],
-         *           "updated_at": "2026-03-01T09:30:02.480000Z",
-         *           "usage": {
-         *             "cache_read_tokens": 0,
-         *             "cache_write_tokens": 0,
-         *             "input_tokens": 12,
-         *             "output_tokens": 48,
-         *             "reasoning_tokens": 0
-         *           },
-         *           "version": 3
-         *         }
-         *       ],
-         *       "next_cursor": null
-         *     }
-         */
-        ChatPage: {
-            /** Items */
-            items: components["schemas"]["Chat"][];
-            /**
-             * Next Cursor
-             * @description Null at the end. Else repeat the request with it: for chats as `cursor`, for messages and the queue as `after_id` (or as `before_id` if that was used), for the journal as `after`.
-             * @example null
-             */
-            next_cursor?: string | null;
         };
         /**
          * ChatUpdated
@@ -1601,7 +1609,7 @@ export interface components {
         ContextLimitSource: "configuration" | "genai-prices";
         /**
          * CreateChat
-         * @description A new chat, with its first message or without one.
+         * @description A new chat. Without a title, it has the first words of its first message as its title.
          * @example {
          *       "content": "Why is the sky blue?",
          *       "labels": {
@@ -1653,7 +1661,6 @@ export interface components {
             system_prompt?: string | null;
             /**
              * Title
-             * @description Without one, the first words of the first message are the title.
              * @default
              * @example The sky
              */
@@ -1753,6 +1760,26 @@ export interface components {
         EditMessage: {
             /** @example Why is the sea blue? */
             content: components["schemas"]["Content"];
+        };
+        /**
+         * Excerpt
+         * @description A piece of an excerpt, as plain text: what was found, or text around it.
+         * @example {
+         *       "matches": true,
+         *       "text": "sky"
+         *     }
+         */
+        Excerpt: {
+            /**
+             * Matches
+             * @example true
+             */
+            matches: boolean;
+            /**
+             * Text
+             * @example sky
+             */
+            text: string;
         };
         /**
          * Executor
@@ -2552,6 +2579,63 @@ export interface components {
              *     }
              */
             usage: components["schemas"]["Usage"] | null;
+        };
+        /**
+         * MessageMatch
+         * @description The newest message of a chat in which the words were found.
+         * @example {
+         *       "created_at": "2026-01-01T12:00:00Z",
+         *       "excerpt": [
+         *         {
+         *           "matches": false,
+         *           "text": "Why is the "
+         *         },
+         *         {
+         *           "matches": true,
+         *           "text": "sky"
+         *         },
+         *         {
+         *           "matches": false,
+         *           "text": " blue?"
+         *         }
+         *       ],
+         *       "message_id": 1000001,
+         *       "role": "user"
+         *     }
+         */
+        MessageMatch: {
+            /**
+             * Created At
+             * Format: date-time
+             * @example 2026-01-01T12:00:00Z
+             */
+            created_at: string;
+            /**
+             * Excerpt
+             * @description Pieces of the text around what was found. Joined, they have 400 characters at most.
+             * @example [
+             *       {
+             *         "matches": false,
+             *         "text": "Why is the "
+             *       },
+             *       {
+             *         "matches": true,
+             *         "text": "sky"
+             *       },
+             *       {
+             *         "matches": false,
+             *         "text": " blue?"
+             *       }
+             *     ]
+             */
+            excerpt: components["schemas"]["Excerpt"][];
+            /**
+             * Message Id
+             * @example 1000001
+             */
+            message_id: number;
+            /** @example user */
+            role: components["schemas"]["Role"];
         };
         /**
          * MessagePage
@@ -4926,8 +5010,10 @@ export interface operations {
                 label?: string[] | null;
                 /** @description Id of the parent chat, or `none` for chats without a parent. */
                 parent?: string | "none" | null;
-                /** @description Substring of the title. Case does not matter. */
+                /** @description Substring of the title. Case does not matter. With `in=messages`: words of a message, at most 32, in the language of search engines (`"a phrase"`, `or`, `-word`). */
                 q?: string | null;
+                /** @description Where `q` is searched. Messages are found some seconds after they were stored, those of users and of models, not results of tools. */
+                in?: "titles" | "messages";
                 /** @description Maximum number of items of the page. */
                 limit?: number;
                 /** @description `next_cursor` of the previous page. */
@@ -4948,7 +5034,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ChatPage"];
+                    "application/json": components["schemas"]["ChatListPage"];
                 };
             };
             /**

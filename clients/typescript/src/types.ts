@@ -5,7 +5,9 @@ import type { components } from "./openapi.js";
 type Schemas = components["schemas"];
 
 export type Chat = Schemas["Chat"];
+export type ChatListPage = Schemas["ChatListPage"];
 export type Message = Schemas["Message"];
+export type MessageMatch = Schemas["MessageMatch"];
 export type QueuedMessage = Schemas["QueuedMessage"];
 export type SendMessageResult = Schemas["SendMessageResult"];
 export type Model = Schemas["Model"];

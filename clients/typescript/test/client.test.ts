@@ -166,6 +166,19 @@ test("pages are fetched one after the other", async () => {
   );
 });
 
+test("a search yields chats with what was found in them", async () => {
+  await withServer(
+    (response) =>
+      json(response, 200, { ...(page(1, 2) as object), matches: { 1: { message_id: 7 } } }),
+    async (url, requests) => {
+      const found = [];
+      for await (const each of new Client(url).chats.search("sky sea", { labels: ["a"] })) found.push(each);
+      assert.deepEqual(found, [{ chat: { id: 1 }, match: { message_id: 7 } }]);
+      assert.equal(requests[0]?.url, "/api/v1/chats?q=sky+sea&in=messages&label=a&limit=50");
+    },
+  );
+});
+
 function page(...ids: (number | string)[]): unknown {
   const next = ids.at(-1) === "next" ? "next" : null;
   const items = ids.filter((id) => id !== "next").map((id) => ({ id }));
