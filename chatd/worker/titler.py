@@ -55,12 +55,12 @@ class TitleRequest:
     model: str
     """Name of the model that is to write it."""
     question: str
-    answer: str
+    reply: str
 
     def messages(self) -> tuple[Message, ...]:
         """Return the messages that the model is shown."""
         quoted = (
-            f"<conversation>\nUser: {self.question}\n\nAssistant: {self.answer}\n</conversation>"
+            f"<conversation>\nUser: {self.question}\n\nAssistant: {self.reply}\n</conversation>"
         )
         return self._message(1, Role.SYSTEM, _INSTRUCTIONS), self._message(2, Role.USER, quoted)
 
@@ -115,7 +115,7 @@ class Titler:
             return
         question = next(message for message in history if message.role is Role.USER)
         request = TitleRequest(
-            chat=chat, model=model, question=_excerpt(question.content), answer=_excerpt(answer)
+            chat=chat, model=model, question=_excerpt(question.content), reply=_excerpt(answer)
         )
         try:
             self._waiting.put_nowait(request)

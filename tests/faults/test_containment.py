@@ -37,6 +37,8 @@ NO_BATCHES: Mapping[str, str] = {
     "stats collector": "counts only, and never ends the process: unit/test_restarts.py",
     "provider preload": "reads no row",
     "admission": "reads no row",
+    "titler": "one chat at a time, and a failure ends nothing: worker/test_titler.py",
+    "search indexer": "worker/test_search_indexer.py",
 }
 """Actors that no row of a single chat passes through, or whose test is elsewhere."""
 FED = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import chatd
+from chatd.domain.chat import Usage
 from chatd.store import sql
 from chatd.store.connector import Connection
 from chatd.store.idempotency import NO_KEY
@@ -159,6 +160,9 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "chat_id": chat_id,
         "chat_ids": [chat_id],
         "claim_traceparent": None,
+        "config": "simple",
+        "title": "a title",
+        **Usage().by_kind(),
         "end_page": 26,
         "epoch": 1,
         "epochs": [1],

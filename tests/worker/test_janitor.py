@@ -20,9 +20,20 @@ from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
-from chatd.store.sweeps import IDEMPOTENCY_KEYS, JOURNAL, PARTS, TOMBSTONES, TOOL_OUTPUTS
+from chatd.store.sweeps import (
+    IDEMPOTENCY_KEYS,
+    JOURNAL,
+    MESSAGE_WORDS,
+    PARTS,
+    SEARCH_POSITIONS,
+    TOMBSTONES,
+    TOOL_OUTPUTS,
+)
 
-TABLES = {JOURNAL, PARTS, TOMBSTONES, IDEMPOTENCY_KEYS, TOOL_OUTPUTS}
+TABLES = {
+    *(JOURNAL, PARTS, TOMBSTONES, IDEMPOTENCY_KEYS, TOOL_OUTPUTS),
+    *(MESSAGE_WORDS, SEARCH_POSITIONS),
+}
 
 
 async def test_janitor_deletes_expired_rows_alone(database: Database) -> None:

@@ -16,7 +16,7 @@ from chatd.store.chats import Chats
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.message_search import IndexedBatch, MessageSearch
-from chatd.store.sweeps import Sweeps
+from chatd.store.sweeps import MESSAGE_WORDS, SEARCH_POSITIONS, Sweeps
 from chatd.worker import search_indexer
 from chatd.worker.search_indexer import SearchIndexer
 
@@ -166,3 +166,22 @@ async def test_messages_of_a_turn_are_found_and_counted(
         assert page["matches"][chat["id"]]["role"] == "assistant"
         await meter.wait_for_increase("chatd_search_indexed_messages_total", 2)
         await meter.wait_for_value("chatd_search_waiting_chats", 0)
+
+
+async def test_words_of_hidden_messages_and_deleted_chats_are_swept(database: Database) -> None:
+    changed = ChangedChats()
+    chats = [await new_chat(database, changed) for _ in range(3)]
+    await indexer_of(database, changed).step()
+    await database.fetch("DELETE FROM chats WHERE id = $1", chats[0].id)
+    await database.fetch(
+        "UPDATE chat_messages SET superseded_version = 2 WHERE chat_id = $1", chats[1].id
+    )
+    for table, left in (
+        (MESSAGE_WORDS, [chats[2].id]),
+        (SEARCH_POSITIONS, [c.id for c in chats[1:]]),
+    ):
+        await Sweeps(database).delete_expired(
+            table, first_page=0, end_page=1000, retention_seconds=None, limit=100
+        )
+        rows = await database.fetch(f"SELECT chat_id FROM {table}")
+        assert {row["chat_id"] for row in rows} == set(left)
