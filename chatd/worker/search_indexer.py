@@ -20,8 +20,8 @@ from chatd.worker.clock import loop_time
 _INTERVAL_SECONDS: Final = 10.0
 """Time between two looks, so that messages of one chat come together. An idle look costs no statement."""
 _MAX_CHATS: Final = 100
-_MAX_MESSAGES: Final = 500
-"""Chats and messages of one statement, which takes some 50 ms."""
+_MAX_MESSAGES: Final = 200
+"""Chats and messages of one statement, which takes some 50 ms for messages of 40 words."""
 _WALK_INTERVAL_SECONDS: Final = 60.0
 _WALKS_PER_ROUND: Final = 60
 """Parts in which the walk reads all chats: within an hour."""

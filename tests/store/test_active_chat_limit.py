@@ -67,6 +67,7 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
     return sql.load("chats")["create"].bind(
         owner_id=OWNER,
         title="",
+        title_by="words",
         labels={},
         server_tools=None,
         model_config_id=MODEL,
