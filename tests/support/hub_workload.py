@@ -78,9 +78,9 @@ class HubWorkload:
         database, running = self.database, self.database.running
         if running is None or database.status is not Status.RUNNING:
             return
-        outcome = ("answer", "tools", "retry", "next turn")[a % 4]
-        if outcome == "tools" and running.words:
-            outcome = "retry"  # A step that calls tools streams nothing.
+        outcome = ("answer", "tools", "retry", "next turn", "compaction")[a % 5]
+        if outcome in {"tools", "compaction"} and running.words:
+            outcome = "retry"  # These steps stream nothing.
         settled_part = database.end_attempt()
         match outcome:
             case "answer":
@@ -95,6 +95,14 @@ class HubWorkload:
             case "tools":
                 entry = database.apply(
                     Transition.COMMIT_STEP, Status.RUNNING, Role.TOOL, settled_part=settled_part
+                )
+            case "compaction":
+                entry = database.apply(
+                    Transition.COMPACT,
+                    Status.RUNNING,
+                    Role.ASSISTANT,
+                    compacted_until=1,
+                    settled_part=settled_part,
                 )
             case "retry":
                 entry = database.apply(

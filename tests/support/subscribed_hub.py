@@ -21,6 +21,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def entry(
     version: int, *, transition: Transition = Transition.DESCRIBE, epoch: int = 0, **data: Any
 ) -> JournalEntry:
+    if transition is Transition.DESCRIBE:
+        data = {"title": "t", "labels": {}, "archived": False} | data
     return JournalEntry(
         chat_id=CHAT,
         version=version,
@@ -29,12 +31,17 @@ def entry(
         status=Status.RUNNING,
         epoch=epoch,
         worker_id=None,
-        data={"title": "t", "labels": {}, "archived": False, "failure": {}, **data},
+        data=data,
     )
 
 
 def retry_entry(version: int, **data: Any) -> JournalEntry:
-    retry = {"attempt": 1, "delay_seconds": 0, "next_attempt_at": "2026-01-01T00:05:00Z"}
+    retry = {
+        "failure": {},
+        "attempt": 1,
+        "delay_seconds": 0,
+        "next_attempt_at": "2026-01-01T00:05:00Z",
+    }
     return entry(version, transition=Transition.RECORD_RETRY, **retry, **data)
 
 

@@ -56,7 +56,7 @@ async def test_catalog_learns_what_the_configuration_does_not_say() -> None:
 
 def test_nothing_of_it_is_imported_with_the_catalog() -> None:
     code = "import sys, chatd.llm.catalog; assert 'genai_prices' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_model_of_summaries_is_one_of_the_configuration() -> None:

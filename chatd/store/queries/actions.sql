@@ -4,8 +4,8 @@
 -- Store answers to calls that are asked. While others are asked, the chat goes on asking. Else it
 -- becomes pending, with the message that has the results of all calls if all have one. `:answers`
 -- are objects of tool_call_id, kind, decision and state: 'ready' (it may run) or 'closed', with
--- result and is_error. A call whose tool asked for the input is ready to go on in any case. `number`
--- says which of the questions about the call is meant, and is 0 if it is left out.
+-- result and is_error. A call whose tool asked for the input is ready to go on in any case.
+-- `number` says which of the questions about the call is meant, and is 0 if it is left out.
 --
 -- Any of the asked calls may be answered. If `:complete`, all that the client runs must be, and no
 -- other. The same answer again changes nothing, whatever the chat does by now. Any other one is

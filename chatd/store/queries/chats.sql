@@ -592,9 +592,9 @@ WITH snapshot AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: request_compaction
--- Ask for a compaction, with instructions for it or null. An idle chat becomes pending, so that a turn
--- compacts it. A busy one is compacted before its model is called next. A later request replaces an
--- earlier one.
+-- Ask for a compaction, with instructions for it or null. An idle chat becomes pending, so that a
+-- turn compacts it. A busy one is compacted before its model is called next. A later request
+-- replaces an earlier one.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (

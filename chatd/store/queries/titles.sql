@@ -1,9 +1,9 @@
 -- Titles that models write.
 
 -- name: set_title
--- Give a chat the title that a model wrote, unless a caller or a model has given one since. The tokens
--- are added to the chat's. No row: it has a title, or was deleted. The transition changes nothing that
--- a turn reads: it may come at any moment of one, and is not fenced.
+-- Give a chat the title that a model wrote, unless a caller or a model has given one since. The
+-- tokens are added to the chat's. No row: it has a title, or was deleted. The transition changes
+-- nothing that a turn reads: it may come at any moment of one, and is not fenced.
 WITH updated AS (
     UPDATE chats SET
         version = version + 1,

@@ -110,9 +110,9 @@ FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 --
 -- `:results` are objects of tool_call_id, result, is_error. Calls of `:start_ids` may start if they
 -- are ready, or idempotent and started by an earlier worker. `:asking` are objects of tool_call_id,
--- question and continuation, of calls that were started here and whose tools need input. What an earlier try of this statement
--- did is not done again: then nothing changes, and there is no journal entry. About 'stale', see
--- chats.sql.
+-- question and continuation, of calls that were started here and whose tools need input. What an
+-- earlier try of this statement did is not done again: then nothing changes, and there is no
+-- journal entry. About 'stale', see chats.sql.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (

@@ -7,11 +7,11 @@
 -- reader takes the parts of the next attempt for parts of this one.
 
 -- name: history
--- Read what the model is shown, in the order of ids. The first row has the tools of the chat and its
--- open tool calls, in their order.
+-- Read what the model is shown, in the order of ids. The first row has the tools of the chat and
+-- its open tool calls, in their order.
 --
--- Of what is compacted nothing is read but the system prompt, which is at the beginning of the chat,
--- and which the first row has. So a chat costs what its messages since the summary do.
+-- Of what is compacted nothing is read but the system prompt, which is at the beginning of the
+-- chat, and which the first row has. So a chat costs what its messages since the summary do.
 WITH boundary AS MATERIALIZED (
     SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
                      ORDER BY covers_until DESC LIMIT 1), 0) AS id
@@ -338,8 +338,8 @@ SELECT decision.outcome, chat_columns(updated),
 FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true LEFT JOIN admitted ON true;
 
 -- name: compact
--- Store a summary of the history up to `:covers_until` and the notice of it, or raise `pruned_through`
--- without them. It is a step: attempts and recoveries start over. A request for a
+-- Store a summary of the history up to `:covers_until` and the notice of it, or raise
+-- `pruned_through` without them. It is a step: attempts and recoveries start over. A request for a
 -- compaction is fulfilled, unless this only prunes.
 --
 -- No row of what is covered is written (chat_summaries). A chat whose interrupt was requested is
