@@ -150,7 +150,7 @@ class AgentTools:
         }
 
     def _wait(self, args: Mapping[str, Any]) -> Wait | None:
-        ids = [_uuid(name) for name in args["ids"]]
+        ids = list(map(self._awaited, args["ids"]))
         if None in ids:
             return None
         longest = self._limits.max_wait_seconds
@@ -161,8 +161,14 @@ class AgentTools:
         )
 
     async def _not_waited(self, request: ToolRequest) -> ToolOutcome:
-        unknown = next((name for name in request.args["ids"] if _uuid(name) is None), "")
+        unknown = next((name for name in request.args["ids"] if self._awaited(name) is None), "")
         return ToolOutcome(text=words.no_agent(unknown), is_error=True)
+
+    def _awaited(self, name: str) -> UUID | None:
+        """Return the id of a chat to wait for. None: it is no id, or that of this chat or one above it."""
+        chat = self._lease.chat
+        agent_id = _uuid(name)
+        return None if agent_id in {chat.id, chat.parent_chat_id, chat.root_chat_id} else agent_id
 
     async def _message(self, request: ToolRequest) -> ToolOutcome:
         agent_id = _agent_id(request)

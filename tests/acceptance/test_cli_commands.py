@@ -119,7 +119,9 @@ async def test_show_prints_whole_chat(tmp_path: Path, dsn: str) -> None:
         for words in (chat["id"], "a title", "running", "[[hang]] on", "queued #", "next please"):
             assert words in shown.stdout
         document = json.loads((await run_command(chatd.url, "show", chat["id"], "--json")).stdout)
-        assert document.keys() == {"chat", "messages", "queue", "tool_calls", "explain"}
+        assert document.keys() == {
+            *("chat", "children", "messages", "queue", "tool_calls", "explain")
+        }
         assert document["queue"][0]["content"][0]["text"] == "next please"
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from support.commands import run_command
 from support.database_inspector import DatabaseInspector, inspect_database
 from support.eventually import eventually
 from support.processes import ChatdProcess, chatd_process
@@ -173,6 +174,19 @@ async def test_one_slot_is_enough_for_a_family(tmp_path: Path, dsn: str) -> None
             await api.wait_for_status(root, "waiting", 60)
             assert await last_text(api, root) == " ".join([ALL_PARTS] * CHILDREN)
             assert len(await family(db, root)) == CHILDREN + CHILDREN**2
+            await check_commands(only, root)
+
+
+async def check_commands(process: ChatdProcess, root: str) -> None:
+    """Check that a family is shown as a tree, and a chat with its agents."""
+    tree = await run_command(process.url, "ps", "--once", "--tree", "--limit", "50")
+    rows = tree.stdout.splitlines()[1:]
+    depths = [(len(row) - len(row.lstrip())) // 2 for row in rows]
+    assert depths == [0, *([1] + [2] * CHILDREN) * CHILDREN], tree
+    assert rows[0].startswith(root[:8])
+    shown = await run_command(process.url, "show", root)
+    agents = [line for line in shown.stdout.splitlines() if line.startswith("agent ")]
+    assert len(agents) == CHILDREN, shown
 
 
 async def test_chats_that_wait_for_each_others_agents(tmp_path: Path, dsn: str) -> None:

@@ -55,6 +55,10 @@ SCRIPTS: dict[str, Any] = {
     "bare": [spawn(1, "a", "[[child]] a", tools=[]), wait(2, "a"), say(3, "Done.")],
     "patient": [spawn(1, "a", "[[hanging]]"), wait(2, "a"), say(3, "Done.")],
     "grandparent": [spawn(1, "a", "[[patient]]"), wait(2, "a"), say(3, "Done.")],
+    "told": [
+        {"tool_call": {"name": "wait_agent", "id": "w", "args": "{message}"}, "calls": [1]},
+        say(2, "Oh."),
+    ],
     "mistaken": [
         spawn(1, "model", "hi", model="other"),
         spawn(1, "tools", "hi", tools=["mail"]),
@@ -169,6 +173,14 @@ async def test_mistakes_are_results(dsn: str) -> None:
             "interrupt_agent1": "This chat has no agent x.",
         }
         assert await children(daemon.api, chat["id"]) == []
+
+
+async def test_chat_never_waits_for_itself(dsn: str) -> None:
+    async with chatd(dsn) as daemon:
+        chat = await daemon.api.create()
+        await daemon.api.send(chat["id"], f'[[told]] {{"ids": ["{chat["id"]}"]}}')
+        found = await finish(daemon.api, chat["id"])
+        assert found == {"w": f"This chat has no agent {chat['id']}."}
 
 
 async def test_interrupt_stops_the_family(dsn: str) -> None:

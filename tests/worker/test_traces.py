@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from support.agents import ENABLED, spawn, wait
 from support.client_tools import calling_provider
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, running_daemon, running_daemons
@@ -18,6 +19,7 @@ from support.providers import (
     FunctionProvider,
     finished,
     last_user_text,
+    scripted,
     text_delta,
     tool_call_delta,
 )
@@ -128,6 +130,24 @@ async def test_turn_spans_are_below_the_request_span(dsn: str, recorded: Recorde
         "gen_ai.conversation.id": chat_id,
         "gen_ai.response.finish_reasons": ("stop",),
     }
+
+
+async def test_turn_of_an_agent_is_below_the_call_that_started_it(
+    dsn: str, recorded: RecordedSpans
+) -> None:
+    provider = scripted(
+        parent=[spawn(1, "a", MARK), wait(2, "a"), {"text": MARK, "calls": [3]}],
+    )
+    async with running_daemon(dsn, provider, **ENABLED) as chatd:
+        chat = await chatd.api.create("[[parent]]")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        await recorded.one("turn", 3)
+    (call,) = recorded.named("execute_tool spawn_agent")
+    assert recorded.children(call).count("turn") == 1
+    turns = recorded.named("turn")
+    assert {trace_of(turn) for turn in turns} == {trace_of(call)}
+    outcomes = [(turn.attributes or {})["chatd.outcome"] for turn in turns]
+    assert sorted(map(str, outcomes)) == ["finished", "finished", "parked"]
 
 
 async def test_message_that_claims_nothing_has_no_claim_span(
