@@ -23,6 +23,7 @@ COMMANDS = {
     "dev": "Run chatd with an embedded database and model, for development.",
     "chat": "Chat with a model in the terminal.",
     "ps": "List your chats and their activity, live.",
+    "search": "Find your chats by words of their messages.",
     "top": "Show one process live: its actors and the chats it leases.",
     "show": "Show a chat: its messages, its queue and its activity.",
     "tail": "Follow the events of a chat.",

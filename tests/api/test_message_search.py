@@ -1,12 +1,15 @@
 """``GET /chats?in=messages``: its pages, its bounds, and what it refuses in words."""
 
+import json
 from typing import Any
 
 import pytest
+from support.commands import run_command
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
 from support.requests import assert_problem
 
+from chatd.cli.exit_codes import Exit
 from chatd.worker import search_indexer
 
 CHATS = "/api/v1/chats"
@@ -98,3 +101,15 @@ async def test_pages_have_their_matches_and_follow_each_other(
         assert (match["message_id"], match["role"]) == (messages[0]["id"], "user")
         assert match["created_at"] == messages[0]["created_at"]
         assert (await search(chatd, "needle", label="none"))["items"] == []
+
+        url = str(chatd.api.http.base_url)
+        shown = await run_command(url, "search", "--all", "needle", "-1", "-0")
+        head, row = shown.stdout.splitlines()
+        assert head.split() == ["CHAT", "UPDATED", "TITLE", "FOUND"]
+        assert chats[2]["id"][:8] in row
+        assert row.endswith("needle number 2")
+        printed = await run_command(url, "search", "--limit", "1", "--json", "needle")
+        assert [each["chat"]["id"] for each in json.loads(printed.stdout)] == [chats[2]["id"]]
+        nothing = await run_command(url, "search")
+        assert (nothing.exit_code, nothing.stdout) == (Exit.FAILED, "")
+        assert "1 to 32 words" in nothing.stderr
