@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from support.client_tools import calling_provider, results_in
+from support.eventually import eventually
 from support.in_process import fetch_rows, running_daemon
 from support.providers import tool_call_delta
 from support.tool_endpoint import ToolEndpoint, tools
 
+from chatd.domain.tool_call_errors import CANCELLED
 from chatd.store.database import Database
 
 MIB = 2**20
@@ -19,7 +22,9 @@ CHUNK = (b"\xff\x00" + b"x" * 65_534) * 4
 
 
 @asynccontextmanager
-async def endless_endpoint(media_type: str) -> AsyncIterator[tuple[ToolEndpoint, list[int]]]:
+async def endless_endpoint(
+    media_type: str, *, pause_seconds: float = 0.0
+) -> AsyncIterator[tuple[ToolEndpoint, list[int]]]:
     """Run an endpoint whose responses never end, and count the bytes that it was let to write."""
     written = [0]
 
@@ -31,6 +36,7 @@ async def endless_endpoint(media_type: str) -> AsyncIterator[tuple[ToolEndpoint,
                 writer.write(CHUNK)
                 written[0] += len(CHUNK)
                 await writer.drain()
+                await asyncio.sleep(pause_seconds)
         except ConnectionError:
             pass
         finally:
@@ -79,3 +85,20 @@ async def test_endpoint_that_never_ends_is_read_up_to_a_bound(
         )
         assert (row["kept"] <= MIB, row["total_bytes"] > 64 * MIB) == (True, True)
         assert not await fetch_rows(database, "SELECT FROM chat_parts")
+
+
+async def test_interrupt_is_answered_while_an_endpoint_sends_without_end(dsn: str) -> None:
+    provider = calling_provider([tool_call_delta("pay", "c1")])
+    async with (
+        endless_endpoint("text/plain", pause_seconds=0.02) as (endpoint, written),
+        running_daemon(dsn, provider, **tools(endpoint)) as chatd,
+    ):
+        chat = await chatd.api.create("go")
+        await eventually(lambda: written[0] >= 4 * MIB)
+        began = time.monotonic()
+        await chatd.api.interrupt(chat["id"])
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert time.monotonic() - began < 1.0
+        [result] = (await chatd.api.messages(chat["id"]))[-1]["content"]
+        assert result["result"].startswith(CANCELLED["other"])
+    assert written[0] < 32 * MIB, "it is no longer read"
