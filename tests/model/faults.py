@@ -44,6 +44,8 @@ def _task_faults(state: State, number: int, worker: Worker) -> Iterator[tuple[st
             if worker.trusts_its_lease:  # as at the end of a process, or for a long backoff
                 released = send(state, number, chat, task, Transition.RELEASE)
                 yield f"worker {number} releases chat {chat}", released
+                parked = send(state, number, chat, task, Transition.PARK)
+                yield f"worker {number} has chat {chat} wait for others", parked
 
 
 def _statement_faults(state: State, statement: Statement) -> Iterator[tuple[str, State]]:

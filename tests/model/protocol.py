@@ -38,6 +38,8 @@ class Rules:
     """A chat whose task does not heed its cancellation is given back; broken: it is renewed for ever."""
     returns_unknown_claims: bool = True
     """A beat gives back chats that name this worker and have no task; broken: they stay leased."""
+    wakes_parked_chats: bool = True
+    """A chat that waits for others goes on once they are idle; broken: nothing looks at it."""
     faults: int = 2
     user_actions: tuple[int, ...] = (2, 0)
     """How often the user of each chat acts. The number of chats is that of the entries."""

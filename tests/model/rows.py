@@ -55,6 +55,8 @@ def applied(transition: Transition, chat: Chat, me: int) -> Chat:
             return after_end(transition, chat, Message.ANSWERED, holder=me)
         case Transition.FINISH_INTERRUPT:
             return after_end(transition, chat, Message.STOPPED, holder=me)
+        case Transition.PARK:
+            return moved(chat, target(transition, chat))._replace(recoveries=0)
         case _:
             return moved(chat, target(transition, chat))
 

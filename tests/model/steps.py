@@ -49,6 +49,8 @@ def steps(rules: Rules, state: State) -> Steps:
 def _steps(rules: Rules, state: State) -> Steps:
     for number in range(len(state.chats)):
         yield from _user_steps(state, number)
+        if rules.wakes_parked_chats:
+            yield from _wake(state, number)
     for number in range(len(state.workers)):
         yield from _worker_steps(rules, state, number)
         yield from _reaper_steps(rules, state, number)
@@ -257,6 +259,13 @@ def _tick(state: State) -> Steps:
     )
     if workers != state.workers:
         yield Step("time passes", state._replace(workers=workers))
+
+
+def _wake(state: State, number: int) -> Steps:
+    """Wake a chat that waits for others. They come to rest at any time, and any process notices."""
+    chat = state.chats[number]
+    if (status := target(Transition.WAKE, chat)) is not None:
+        yield Step(f"chat {number} is woken", state.with_chat(number, moved(chat, status)))
 
 
 # -- the reaper -------------------------------------------------------------------------------

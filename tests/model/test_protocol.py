@@ -40,6 +40,7 @@ def test_protocol_holds(rules: Rules) -> None:
         ({"pooled": True, "lock_needs_proof": False}, "a living worker keeps its chats"),
         ({"gives_up_deaf_tasks": False}, "never comes to rest"),
         ({"returns_unknown_claims": False}, "never comes to rest"),
+        ({"wakes_parked_chats": False}, "never comes to rest"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
