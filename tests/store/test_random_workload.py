@@ -50,7 +50,7 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
     async def work() -> None:
         while not draining.is_set() or await wide.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
-            " OR status IN ('pending', 'requires_action') LIMIT 1"
+            " OR status IN ('pending', 'requires_action', 'parked') LIMIT 1"
         ):
             await workload.worker(uuid4(), draining)
 
@@ -88,6 +88,8 @@ async def test_random_workload_keeps_the_invariants(wide: Database, seed: int) -
         Transition.REGENERATE,
         Transition.CLEAR,
         Transition.REQUIRE_ACTION,
+        Transition.PARK,
+        Transition.WAKE,
     }
     statuses = {row["status"] for row in await wide.fetch("SELECT status FROM chats")}
     assert statuses <= {"waiting", "error"}

@@ -7,16 +7,20 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from chatd.domain.agents import Wait
 from chatd.domain.chat import BusyBehavior, Chat
 from chatd.domain.errors import LeaseLost, Refused
 from chatd.domain.files import new_file
 from chatd.domain.message import NewMessage, Role
+from chatd.domain.tool_call import CallState, NewToolCall
 from chatd.store.chats import Chats
+from chatd.store.children import Children
 from chatd.store.commands import (
     CommitStep,
     Fail,
     FinishInterrupt,
     FinishTurn,
+    Park,
     RecordRetry,
     Release,
     RequireAction,
@@ -65,6 +69,7 @@ class RandomWorkload:
         self.chats = Chats(database, limits=lambda: ChatLimits(max_queued_messages=4))
         self.turns = Turns(database)
         self.tool_calls = ToolCalls(database)
+        self.children = Children(database)
         self.streams = StreamStore(database)
         self.chat_ids: list[UUID] = []
         self.sent_texts: list[str] = []
@@ -234,6 +239,17 @@ class RandomWorkload:
                 raise LeaseLost  # as if the worker had died
             case 4 | 5:
                 transition = self.turns.apply(fence, CommitStep(**stored))
+            case n if n > 16:
+                (call,) = tool_call_content("w")
+                wait = Wait(
+                    chat_ids=(chat.id,),
+                    for_all=True,
+                    seconds=self.random.choice([0.0, 0.1, 60.0]),
+                )
+                stored["messages"] = [NewMessage(role=Role.ASSISTANT, content=[call])]
+                new = NewToolCall(part=call, message_id=None, state=CallState.PARKED, wait=wait)
+                transition = self.turns.apply(fence, Park(calls=[new], **stored))
+                stored["messages"] = [ANSWER]
             case n if n > 11:
                 calls = tool_call_content(
                     *self.random.sample(["a", "b", "c"], self.random.randrange(1, 4))
@@ -259,7 +275,7 @@ class RandomWorkload:
         """Reap, expire and prune until every chat is idle."""
         while not draining.is_set() or await self.database.fetch(
             "SELECT FROM chats WHERE worker_id IS NOT NULL"
-            " OR status IN ('pending', 'requires_action') LIMIT 1"
+            " OR status IN ('pending', 'requires_action', 'parked') LIMIT 1"
         ):
             if draining.is_set():  # no caller submits results any more
                 await self.database.fetch(
@@ -268,7 +284,14 @@ class RandomWorkload:
                     " UPDATE chat_tool_calls t SET expires_at = NULL FROM asking"
                     " WHERE t.chat_id = asking.id"
                 )
+                await self.database.fetch(
+                    "WITH parked AS (UPDATE chats SET action_deadline = clock_timestamp()"
+                    "  WHERE status = 'parked' RETURNING id)"
+                    " UPDATE chat_tool_calls t SET wake_at = clock_timestamp() FROM parked"
+                    " WHERE t.chat_id = parked.id AND t.state = 'parked'"
+                )
             await self.tool_calls.expire(limit=2)
+            await self.children.wake(sweeps=True, limit=2)
             await reap(self.database, lease_seconds=0.0, max_recoveries=2)
             for orphan in await orphaned_interrupts(self.database, lease_seconds=0.0):
                 try:

@@ -212,7 +212,7 @@ WITH overdue AS MATERIALIZED (
     SELECT c.id, c.owner_id, c.action_deadline
     FROM chats c JOIN overdue o ON o.id = c.id AND o.version = c.version
     WHERE c.status = 'requires_action'
-    FOR NO KEY UPDATE OF c SKIP LOCKED
+    ORDER BY c.owner_id FOR NO KEY UPDATE OF c SKIP LOCKED  -- chat_must_hold may lock the owner
 ), asked AS MATERIALIZED (
     SELECT t.chat_id, t.tool_call_id, t.tool_name, t.position, t.question->>'kind' AS kind,
            deadline, deadline <= GREATEST(locked.action_deadline, clock_timestamp()) AS is_over
