@@ -138,7 +138,7 @@ class SearchMetrics:
 
 CONTAINED_ACTORS: Final = (
     *("activity", "chat list", "chat poller", "claimer", "flusher", "list poller", "notifier"),
-    *("pending sweep", "reaper", "search indexer"),
+    *("pending sweep", "reaper", "search indexer", "waker"),
 )
 """Actors and reads that work on batches of many chats."""
 

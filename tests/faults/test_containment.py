@@ -291,6 +291,7 @@ async def test_waker_goes_on_with_the_chats_that_it_can_wake(
         assert cut["chat_id"] == ids[1]
         woken = chatd.logged("chat.woken")
         assert {line["chat_id"] for line in woken} == {ids[0], *ids[2:]}
+        assert (await scrape(chatd)).sum_of("chatd_cuts_total", actor="waker") >= 1
         await check_neighbour(chatd)
 
 
