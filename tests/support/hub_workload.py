@@ -78,7 +78,7 @@ class HubWorkload:
         database, running = self.database, self.database.running
         if running is None or database.status is not Status.RUNNING:
             return
-        outcome = ("answer", "tools", "retry", "next turn", "compaction")[a % 5]
+        outcome = (*("answer", "tools", "compaction") * 2, "retry", "next turn")[a % 8]
         if outcome in {"tools", "compaction"} and running.words:
             outcome = "retry"  # These steps stream nothing.
         settled_part = database.end_attempt()

@@ -55,4 +55,5 @@ def test_hub_random_schedules(seed: int) -> None:
             event_counts += client.event_counts
     assert event_counts[StreamEventType.MESSAGE_PART] > 200, "the schedules stream enough"
     journal_events = set(StreamEventType) - CONNECTION_EVENTS
-    assert min(event_counts[event_type] for event_type in journal_events) > 5
+    rare = [event_type for event_type in journal_events if event_counts[event_type] <= 5]
+    assert not rare
