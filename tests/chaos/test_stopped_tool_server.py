@@ -1,5 +1,6 @@
 """A tool server that is stopped while a turn ends reads requests late. The audit knows when they came."""
 
+import asyncio
 import os
 import signal
 import time
@@ -8,18 +9,22 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import httpx2
 import pytest
 from support.client_tools import provider_of_rounds
 from support.eventually import eventually
+from support.http import http_client
 from support.in_process import InProcessDaemon, running_daemon
 
 from chaos.audit import tool_times as rules
 from chaos.evidence import Evidence, read_rows
+from chaos.mcp_program import SECONDS
 from chaos.records import Effect, Life
 from chaos.tools import Tools, tool_process
 from chatd.worker.tool_execution import ToolExecution
 
 _SLACK_SECONDS = 0.5
+_CALLER = {"x-replica": "a"}
 _CALL = [("pay", '{"asked": "m1", "call": 1, "how": "slow"}')]
 
 
@@ -108,3 +113,26 @@ async def test_connection_that_stays_open_after_the_stop_is_a_violation(
     assert effect.sent < ended_at
     assert effect.closed is None
     assert list(rules.nothing_runs_after_a_stop(evidence))
+
+
+async def test_cancellation_of_mcp_that_stood_in_the_socket_counts_from_when_it_was_sent(
+    tmp_path: Path,
+) -> None:
+    """The server goes on when the time of its call is over, and reads meanwhile that nobody waits."""
+    async with tool_process(tmp_path, seed=1) as tools, http_client(tools.url) as http:
+        args = {"asked": "m1", "call": 1, "how": "slow", "id": "call_1_0"}
+        call = {"id": 7, "method": "tools/call", "params": {"name": "append", "arguments": args}}
+        waiting = asyncio.create_task(http.post("/mcp", json=call, headers=_CALLER))
+        await eventually(tools.effects)
+        with stopped(tools):
+            over = {"method": "notifications/cancelled", "params": {"requestId": 7}}
+            cancelling = asyncio.create_task(http.post("/mcp", json=over, headers=_CALLER))
+            await eventually(lambda: request_waits(tools.port))
+            sent = time.time()
+            [effect] = tools.effects()
+            await eventually(lambda: time.time() > effect.began + SECONDS["slow"][1])
+        assert (await cancelling).status_code == 202
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await waiting
+        [effect] = tools.effects()
+    assert (effect.end, effect.closed) == ("cancelled", pytest.approx(sent, abs=0.2))

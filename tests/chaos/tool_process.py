@@ -21,6 +21,8 @@ from chaos.offered_tools import LARGE_BYTES, MCP_HTTP
 from chaos.packet_times import packet_times
 
 MCP_PATH = "/mcp"
+_READING_TICKS = 20
+"""Ticks of the loop in which a request is read for certain, from its connection on."""
 _BACKLOG = 1000
 """Connections that wait while the process is stopped. Beyond that, they would be made anew, and be late."""
 
@@ -43,6 +45,12 @@ class _Call:
         self.cancelled_at = at
         assert self._task is not None
         self._task.cancel()
+
+
+async def _read_what_has_come() -> None:
+    """Let the loop read what stands in the sockets: a call of MCP is cancelled by another request."""
+    for _ in range(_READING_TICKS):
+        await asyncio.sleep(0)
 
 
 def _mcp_call(message: dict[str, Any]) -> _Call:
@@ -133,6 +141,7 @@ class ChaosTools(ToolEndpoint):
         try:
             delay = self.delays.popleft() if self.delays else 0.0
             await asyncio.sleep(delay + self._random.uniform(*SECONDS.get(how, QUICK_SECONDS)))
+            await _read_what_has_come()
             if how == "drops":
                 end = "dropped"
                 raise ConnectionAbortedError
