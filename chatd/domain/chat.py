@@ -106,7 +106,7 @@ class Chat:
     parent_chat_id: UUID | None
     root_chat_id: UUID
     title: str
-    title_by: TitleSource
+    title_by: TitleSource = TitleSource.WORDS
     status: Status
     last_error: str | None
     last_error_detail: Mapping[str, Any] | None

@@ -9,6 +9,7 @@ from support.metrics import Samples, parse_samples, scrape
 from support.providers import scripted
 from support.requests import assert_problem
 
+from chatd.domain.outcomes import CallPurpose
 from chatd.telemetry.instruments import MAX_SERIES, Counter, Histogram
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.prometheus import PrometheusCollector
@@ -195,7 +196,7 @@ def test_metric_names_follow_conventions() -> None:
 
 def test_rendered_text_is_parsed_by_prometheus_client() -> None:
     metrics = Metrics()
-    metrics.turns.provider_calls.add('a "quoted"\nname\\')
+    metrics.turns.provider_calls.add('a "quoted"\nname\\', CallPurpose.ANSWER)
     metrics.turns.duration.observe(0.3)
     metrics.turns.duration.observe(0.25)
     metrics.turns.duration.observe(1e6)

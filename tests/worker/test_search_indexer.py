@@ -166,6 +166,7 @@ async def test_messages_of_a_turn_are_found_and_counted(
         assert page["matches"][chat["id"]]["role"] == "assistant"
         await meter.wait_for_increase("chatd_search_indexed_messages_total", 2)
         await meter.wait_for_value("chatd_search_waiting_chats", 0)
+        await meter.wait_for_value("chatd_search_lag_seconds", 0)
 
 
 async def test_words_of_hidden_messages_and_deleted_chats_are_swept(database: Database) -> None:

@@ -1,12 +1,12 @@
 -- The words of messages: their index, and the search in it.
 --
--- Rows that belong to others are read one by one by their keys (OFFSET 0). The planner cannot know how
--- many messages a search finds, and might read a whole table instead.
+-- Rows that belong to others are read one by one by their keys (OFFSET 0). The planner cannot know
+-- how many messages a search finds, and might read a whole table instead.
 
 -- name: index_chats
--- Index messages of the given chats that are not indexed yet, at most `:limit`, in the order of chats
--- and messages, so that statements of two processes do not wait for each other in a circle. Return
--- the chats that have more. Messages that the user does not see are passed by.
+-- Index messages of the given chats that are not indexed yet, at most `:limit`, in the order of
+-- chats and messages, so that statements of two processes do not wait for each other in a circle.
+-- Return the chats that have more. Messages that the user does not see are passed by.
 WITH chat AS MATERIALIZED (
     SELECT c.id, c.owner_id, COALESCE(p.message_id, 0) AS position,
            chat_message_id(c.version + 1, 0) - 1 AS last_message_id
