@@ -15,7 +15,7 @@ from typing import Any
 from chatd.api.errors.codes import PROBLEMS
 from chatd.cli.main import COMMANDS
 from chatd.domain.chat import Status
-from chatd.domain.explain import ReasonCode
+from chatd.domain.reason import ReasonCode
 from chatd.domain.transitions import TABLE, Target
 from chatd.llm.vendors import PROVIDER_KINDS
 from chatd.logs import events as logs

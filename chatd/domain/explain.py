@@ -5,54 +5,16 @@ that every state has one. The chat's activity comes from its worker's last heart
 how old that is.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from chatd.domain.chat import IDLE, Status
 from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.duration import format_duration
 from chatd.domain.question import QuestionKind
+from chatd.domain.reason import Reason, ReasonCode
 from chatd.domain.tool_call import CallState
-
-
-class ReasonCode(StrEnum):
-    """A reason, for programs. Several may hold at once; the most important one comes first."""
-
-    IDLE = "idle"
-    ARCHIVED = "archived"
-    HELD = "held"
-    NO_WORKER = "no_worker"
-    MODEL_UNSERVED = "model_unserved"
-    NO_FREE_SLOTS = "no_free_slots"
-    CHATS_AHEAD = "chats_ahead"
-    CLAIM_EXPECTED = "claim_expected"
-    LEASE_EXPIRED = "lease_expired"
-    STOPPING = "stopping"
-    BACKING_OFF = "backing_off"
-    IN_STAGE = "in_stage"
-    TOOL_CALLS_RUNNING = "tool_calls_running"
-    BETWEEN_STEPS = "between_steps"
-    ACTIVITY_UNKNOWN = "activity_unknown"
-    AWAITING_APPROVAL = "awaiting_approval"
-    AWAITING_INPUT = "awaiting_input"
-    AWAITING_TOOL_RESULTS = "awaiting_tool_results"
-    AWAITING_AGENTS = "awaiting_agents"
-    FAILED = "failed"
-    STATUS_UNKNOWN = "status_unknown"
-    RECOVERED = "recovered"
-    MESSAGES_QUEUED = "messages_queued"
-    COMPACTION_REQUESTED = "compaction_requested"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason: a code for programs, a text for people."""
-
-    code: ReasonCode
-    text: str
 
 
 def reasons(chat: ChatDiagnostics, *, for_operator: bool = True) -> tuple[Reason, ...]:
@@ -175,22 +137,25 @@ def _leased(chat: ChatDiagnostics) -> Iterator[Reason]:
         yield _tool_calls_running(chat)
 
 
-_MAX_NAMED_CALLS: Final = 5
+_MAX_NAMED: Final = 5
+
+
+def _first_few(words: Sequence[str]) -> str:
+    more = [f"{len(words) - _MAX_NAMED} more"] if len(words) > _MAX_NAMED else []
+    return ", ".join([*words[:_MAX_NAMED], *more])
 
 
 def _tool_calls_running(chat: ChatDiagnostics) -> Reason:
     """Return the calls that have no result, those that run first, with how long they do."""
     calls = sorted(chat.open_calls, key=lambda call: call.state is not CallState.STARTED)
     words = []
-    for call in calls[:_MAX_NAMED_CALLS]:
+    for call in calls:
         again = f", try {call.tries}" if call.tries > 1 else ""
         running = f"for {format_duration(call.seconds)}{again}"
         words.append(
             f"{call.tool_name} ({running if call.state is CallState.STARTED else call.state})"
         )
-    if hidden := len(calls) - len(words):
-        words.append(f"{hidden} more")
-    text = f"{_count(len(calls), 'tool call')} without a result: {', '.join(words)}"
+    text = f"{_count(len(calls), 'tool call')} without a result: {_first_few(words)}"
     return Reason(ReasonCode.TOOL_CALLS_RUNNING, text)
 
 
@@ -254,11 +219,9 @@ def _awaiting_agents(chat: ChatDiagnostics) -> Reason:
     if not busy:
         text = "the chats that it waits for are idle: a process is about to end the wait"
         return Reason(ReasonCode.AWAITING_AGENTS, text)
-    words = [f"{each.chat_id} {each.status}" for each in busy[:_MAX_NAMED_CALLS]]
-    if hidden := len(busy) - len(words):
-        words.append(f"{hidden} more")
+    names = _first_few([f"{each.chat_id} {each.status}" for each in busy])
     one_of = "one of " if chat.awaits_any and len(busy) > 1 else ""
-    text = f"waiting for {one_of}{_count(len(busy), 'chat')} ({', '.join(words)}){_until(chat)}"
+    text = f"waiting for {one_of}{_count(len(busy), 'chat')} ({names}){_until(chat)}"
     return Reason(ReasonCode.AWAITING_AGENTS, text)
 
 

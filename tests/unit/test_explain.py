@@ -16,7 +16,8 @@ from chatd.domain.diagnostics import (
     WorkerCapacity,
     WorkerInfo,
 )
-from chatd.domain.explain import Reason, ReasonCode, reasons
+from chatd.domain.explain import reasons
+from chatd.domain.reason import Reason, ReasonCode
 from chatd.domain.tool_call import CallPolicy, CallState, Executor
 from chatd.domain.tool_call_record import ToolCallRecord
 

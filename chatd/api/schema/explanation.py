@@ -10,7 +10,7 @@ from chatd.api.schema.parts import DocumentedAs
 from chatd.api.schema.resources import FailureDetail
 from chatd.api.schema.tool_call_record import ToolCallRecord
 from chatd.domain.chat import Status
-from chatd.domain.explain import ReasonCode
+from chatd.domain.reason import ReasonCode
 
 
 class WorkerInfo(BaseModel):
