@@ -251,34 +251,6 @@ class Chats:
             request_traceparent=tracing.current_traceparent(),
         )
 
-    async def request_compaction(
-        self,
-        chat_id: UUID,
-        *,
-        owner_id: str,
-        instructions: str | None = None,
-        actor: RequestActor | None = None,
-        key: IdempotencyKey | None = None,
-    ) -> TransitionResult:
-        """Ask for a summary to stand for the history, with ``instructions`` for the one who writes it.
-
-        An idle chat becomes pending. A busy one is compacted before its model is called next.
-
-        Raises:
-            ChatNotFound, ChatArchived, NothingToCompact, TooManyActiveChats
-        """
-        return await self._executor.execute(
-            Transition.REQUEST_COMPACTION,
-            _Q["request_compaction"],
-            actor=actor,
-            key=key,
-            chat_id=chat_id,
-            owner_id=owner_id,
-            instructions=None if instructions is None else replace_unstorable(instructions),
-            limits=self._limits().of_owner,
-            request_traceparent=tracing.current_traceparent(),
-        )
-
     async def describe(
         self,
         chat_id: UUID,

@@ -5,22 +5,21 @@ compared when this module is imported, so a name that only one of them has fails
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from chatd.domain.chat import Chat, Status, Usage
-from chatd.domain.compaction import compaction_part
+from chatd.domain.chat import Chat, Status
 from chatd.domain.files import File
-from chatd.domain.message import NewMessage, Role, Visibility
+from chatd.domain.message import NewMessage
 from chatd.domain.notice import Notice, notices_json
 from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.tool_call import InputCall, NewToolCall, ToolResult
 from chatd.domain.tool_call_errors import CANCELLED, TURN_FAILED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.compact import Compact
 from chatd.store.files import FILE_PARAMETERS
-from chatd.store.records import message_rows
-from chatd.store.worker_command import WorkerCommand, encoders
+from chatd.store.worker_command import MESSAGES, NO_PARAMETER, WorkerCommand, encoders
 
 _TURNS = sql.load("turns")
 _TOOL_CALLS = sql.load("tool_calls")
@@ -39,8 +38,6 @@ def _files_of(values: Sequence[NewMessage | ToolResult]) -> Iterable[File]:
     return (file for value in values for file in value.files)
 
 
-_NO_PARAMETER: Final = {"is_parameter": False}
-_MESSAGES: Final = {"encode": message_rows}
 _WITHOUT_FILES: Final = {
     "encode": lambda results: _each_to_json([each.without_files() for each in results])
 }
@@ -69,7 +66,7 @@ class _StoreMessages(WorkerCommand):
 
     stores_files = True
 
-    messages: Sequence[NewMessage] = field(metadata=_MESSAGES)
+    messages: Sequence[NewMessage] = field(metadata=MESSAGES)
     settled_part: int
     notices: Sequence[Notice] = field(default=(), metadata=_NOTICES)
 
@@ -115,48 +112,6 @@ class CloseCalls(WorkerCommand):
 
     def is_applied(self, chat: Chat) -> bool:
         # Only the last result makes the next try match no row. Any other try finds it stored.
-        return chat.committed_steps > self.step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compact(WorkerCommand):
-    """Command that stores ``summary``, which stands for the history up to ``covers_until``.
-
-    With ``pruned_through`` instead, the model is shown no old results of tools up to there. With neither,
-    there is nothing to compact. The numbers of tokens are for people, and ``usage`` is what the summary
-    cost.
-    """
-
-    transition = Transition.COMPACT
-    query = _TURNS["compact"]
-
-    covers_until: int | None = None
-    summary: NewMessage | None = field(default=None, metadata=_NO_PARAMETER)
-    before_tokens: int = field(default=0, metadata=_NO_PARAMETER)
-    after_tokens: int = field(default=0, metadata=_NO_PARAMETER)
-    usage: Usage | None = field(default=None, metadata=_NO_PARAMETER)
-    pruned_through: int | None = None
-    settled_part: int
-    messages: Sequence[NewMessage] = field(init=False, metadata=_MESSAGES)
-
-    def __post_init__(self) -> None:
-        messages: tuple[NewMessage, ...] = ()
-        if self.summary is not None:
-            notice = NewMessage(
-                role=Role.ASSISTANT,
-                content=(
-                    compaction_part(
-                        before_tokens=self.before_tokens, after_tokens=self.after_tokens
-                    ),
-                ),
-                visibility=Visibility.USER,
-                model_config_id=self.summary.model_config_id,
-                usage=self.usage,
-            )
-            messages = (replace(self.summary, visibility=Visibility.MODEL), notice)
-        object.__setattr__(self, "messages", messages)
-
-    def is_applied(self, chat: Chat) -> bool:
         return chat.committed_steps > self.step
 
 
@@ -303,7 +258,7 @@ class Release(WorkerCommand):
     transition = Transition.RELEASE
     query = _TURNS["release"]
 
-    step: int = field(metadata=_NO_PARAMETER)
+    step: int = field(metadata=NO_PARAMETER)
     reason: str
 
     def is_applied(self, chat: Chat) -> bool:

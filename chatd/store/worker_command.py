@@ -4,13 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from chatd.domain.chat import Chat
 from chatd.domain.files import File
 from chatd.domain.transitions import Transition
 from chatd.store.files import file_parameters
+from chatd.store.records import message_rows
 from chatd.store.sql import Query
+
+NO_PARAMETER: Final = {"is_parameter": False}
+MESSAGES: Final = {"encode": message_rows}
 
 
 def _unchanged(value: Any) -> Any:

@@ -128,6 +128,19 @@ async def test_fork_and_regenerate(dsn: str) -> None:
         assert new["id"] > answer["id"]
 
 
+async def test_compact(dsn: str) -> None:
+    async with calling(dsn) as client:
+        empty = await client.chats.create()
+        with pytest.raises(Conflict, match="nothing_to_compact"):
+            await client.chats.compact(empty["id"])
+        chat = await client.chats.create("hello")
+        await until(client, chat["id"], "waiting")
+        compacting = await client.chats.compact(chat["id"], instructions="Keep the names.")
+        assert compacting["status"] == "pending"
+        await until(client, chat["id"], "waiting")
+        assert "hello" in await message_texts(client, chat["id"])
+
+
 async def test_interrupt_retry_update_clear_delete(dsn: str) -> None:
     async with calling(dsn) as client:
         chat = await client.chats.create("[[hang]]", system_prompt="Be brief.")

@@ -25,9 +25,9 @@ async def twice_compacted(database: Database) -> tuple[CompactedChat, list[int]]
     """
     chat = await CompactedChat.create(database)
     asked = [await chat.turn(text) for text in "abc"]
-    await chat.compact(asked[1] - 1, "first summary")
+    await chat.compact(chat.before(asked[1]), "first summary")
     asked.append(await chat.turn("d"))
-    await chat.compact(asked[3] - 1, "second summary")
+    await chat.compact(chat.before(asked[3]), "second summary")
     asked.append(await chat.turn("e"))
     return chat, asked
 

@@ -23,7 +23,7 @@ from chatd.domain.compaction import CompactionRequest
 from chatd.domain.errors import ChatArchived, LeaseLost, NothingToCompact
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
-from chatd.store.commands import Compact
+from chatd.store.compact import Compact
 from chatd.store.database import Database
 from chatd.store.messages import Messages
 from chatd.store.reads import ChatReader
@@ -37,10 +37,10 @@ async def test_summary_stands_for_what_it_covers(database: Database) -> None:
     chat = await CompactedChat.create(database)
     first = await chat.turn("one")
     second = await chat.turn("two")
-    result = await chat.compact(second - 1, "a summary")
+    result = await chat.compact(chat.before(second), "a summary")
     assert await chat.history() == [PROMPT, "a summary", "two", "answer to two"] == chat.shown
     [summary] = [one for one in result.model_messages if one.covers_until is not None]
-    assert summary.covers_until == second - 1
+    assert summary.covers_until == chat.before(second)
     assert [message.content for message in result.messages] == [(NOTICE,)]
     assert result.messages[0].usage == SUMMARY_USAGE
     assert chat.chat.usage == SUMMARY_USAGE
@@ -58,8 +58,8 @@ async def test_a_later_summary_stands_for_the_earlier_one(database: Database) ->
     """The earlier one is stored after messages that the later one does not cover."""
     chat = await CompactedChat.create(database)
     [_, second, third, fourth] = [await chat.turn(text) for text in ("a", "b", "c", "d")]
-    await chat.compact(second - 1, "first summary")
-    await chat.compact(fourth - 1, "second summary")
+    await chat.compact(chat.before(second), "first summary")
+    await chat.compact(chat.before(fourth), "second summary")
     assert await chat.history() == [PROMPT, "second summary", "d", "answer to d"] == chat.shown
     await chat.turn("e")
     assert await chat.history() == chat.shown
@@ -176,10 +176,12 @@ async def test_compaction_is_stored_once(database: Database) -> None:
 async def test_request_for_an_idle_chat_starts_a_turn(database: Database, status: Status) -> None:
     chat = await chat_with_status(database, status)
     chats = Chats(database)
-    requested = await chats.request_compaction(chat.id, owner_id=OWNER, instructions="names")
+    requested = await Messages(database).request_compaction(
+        chat.id, owner_id=OWNER, instructions="names"
+    )
     assert requested.chat.status is Status.PENDING
     assert requested.chat.compaction_request == CompactionRequest("names")
-    again = await chats.request_compaction(chat.id, owner_id=OWNER)
+    again = await Messages(database).request_compaction(chat.id, owner_id=OWNER)
     assert (again.chat.status, again.chat.compaction_request) == (
         Status.PENDING,
         CompactionRequest(),
@@ -192,24 +194,24 @@ async def test_request_that_is_refused(database: Database) -> None:
     chat = await CompactedChat.create(database)
     chats = Chats(database)
     with pytest.raises(NothingToCompact):
-        await chats.request_compaction(chat.id, owner_id=OWNER)
+        await Messages(database).request_compaction(chat.id, owner_id=OWNER)
     last = await chat.turn("one")
     await chat.compact(max(chat.messages), "a summary")
     assert last < max(chat.messages)
     before = await stored_rows(database, chat.chat)
     with pytest.raises(NothingToCompact):
-        await chats.request_compaction(chat.id, owner_id=OWNER)
+        await Messages(database).request_compaction(chat.id, owner_id=OWNER)
     assert await stored_rows(database, chat.chat) == before
     await chats.archive(chat.id, owner_id=OWNER)
     with pytest.raises(ChatArchived):
-        await chats.request_compaction(chat.id, owner_id=OWNER)
+        await Messages(database).request_compaction(chat.id, owner_id=OWNER)
 
 
 @pytest.mark.parametrize("name", ["fail", "finish_interrupt"])
 async def test_turn_that_ends_otherwise_forgets_the_request(database: Database, name: str) -> None:
     status = Status.RUNNING if name == "fail" else Status.INTERRUPTING
     chat = await chat_with_status(database, status)
-    await Chats(database).request_compaction(chat.id, owner_id=OWNER)
+    await Messages(database).request_compaction(chat.id, owner_id=OWNER)
     transition = Transition(name)
     result = await make_transition(database, transition, None, chat)
     assert result.chat.compaction_request is None
@@ -219,7 +221,7 @@ async def test_fork_shows_people_everything_and_the_model_the_summary(database: 
     chat = await CompactedChat.create(database)
     turns = [await chat.turn(text) for text in ("a", "b", "c")]
     then = chat.shown
-    await chat.compact(turns[1] - 1, "a summary")
+    await chat.compact(chat.before(turns[1]), "a summary")
     await database.fetch("UPDATE chats SET pruned_through = $2 WHERE id = $1", chat.id, turns[1])
     await chat.turn("d")
     chats, turns_of = Chats(database), Turns(database)

@@ -54,7 +54,6 @@ from chatd.domain.transitions import TABLE, WORKER_TRANSITIONS, Transition, targ
 from chatd.store.chats import Chats
 from chatd.store.commands import (
     CommitStep,
-    Compact,
     Defer,
     Fail,
     FinishInterrupt,
@@ -66,6 +65,7 @@ from chatd.store.commands import (
     WorkerCommand,
 )
 from chatd.store.commits import CommitListener
+from chatd.store.compact import Compact
 from chatd.store.database import Database
 from chatd.store.records import TransitionResult
 from chatd.store.turns import FencingToken, Turns

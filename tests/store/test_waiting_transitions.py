@@ -200,7 +200,7 @@ async def promote_first(database: Database, chat: Chat) -> TransitionResult:
         ),
         pytest.param(
             Status.ERROR,
-            lambda database, chat: Chats(database).request_compaction(chat.id, owner_id=OWNER),
+            lambda database, chat: Messages(database).request_compaction(chat.id, owner_id=OWNER),
             Status.PENDING,
             2,
             id="request_compaction",

@@ -9,7 +9,8 @@ from uuid import UUID
 from chatd.domain.chat import Chat, Usage
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
-from chatd.store.commands import Compact, FinishTurn
+from chatd.store.commands import FinishTurn
+from chatd.store.compact import Compact
 from chatd.store.database import Database
 from chatd.store.messages import Messages
 from chatd.store.records import TransitionResult
@@ -55,6 +56,10 @@ class CompactedChat:
         summary = [self.summaries[until]] if until else []
         return [*summary, *(text for message, text in self.messages.items() if message > until)]
 
+    def before(self, message_id: int) -> int:
+        """Return the id of the message before this one."""
+        return max(one for one in self.messages if one < message_id)
+
     async def history(self) -> list[str]:
         """Return the texts that the store shows the model."""
         history = await Turns(self.database).history(self.id)
@@ -76,7 +81,7 @@ class CompactedChat:
 
     async def compact(self, covers_until: int, text: str) -> TransitionResult:
         """Ask for a compaction and make it: the summary covers the messages up to this one."""
-        await Chats(self.database).request_compaction(self.id, owner_id=OWNER)
+        await Messages(self.database).request_compaction(self.id, owner_id=OWNER)
         fence = await self._claim()
         turns = Turns(self.database)
         result = await turns.apply(fence, self.compaction(covers_until, text))

@@ -42,6 +42,7 @@ async def check_all(database: Database) -> int:
         rows = journal.get(chat["id"], [])
         check_journal(chat, rows)
         check_messages(rows, messages.get(chat["id"], []))
+        check_summaries(messages.get(chat["id"], []))
         check_queue(chat, rows, queue.get(chat["id"], []))
         check_calls(chat, messages.get(chat["id"], []), ledger.get(chat["id"], []))
     return sum(map(len, journal.values()))
@@ -126,6 +127,14 @@ def check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
         assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 
 
+def check_summaries(messages: Sequence[Row]) -> None:
+    """Check that each summary in the history covers more than the one before, up to a message of it."""
+    history = [message for message in messages if message["superseded_version"] is None]
+    covered = [one["covers_until"] for one in history if one["covers_until"] is not None]
+    assert covered == sorted(set(covered))
+    assert set(covered) <= {one["id"] for one in history if one["covers_until"] is None}
+
+
 def check_queue(chat: Row, rows: Sequence[Row], queue: Sequence[Row]) -> None:
     waiting: set[int] = set()
     for row in rows:
@@ -199,7 +208,8 @@ def check_ledger(
 
 def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
     """Return the texts of the messages of a role, in order."""
-    return [row["content"][0]["text"] for row in messages if row["role"] == role]
+    own = [row for row in messages if row["role"] == role and row["covers_until"] is None]
+    return [row["content"][0]["text"] for row in own]
 
 
 def has_no_duplicates(values: Sequence[str]) -> bool:

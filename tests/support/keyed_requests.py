@@ -110,7 +110,7 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     ),
     Transition.REQUEST_COMPACTION: (
         Status.WAITING,
-        lambda scene, key: scene.chats.request_compaction(
+        lambda scene, key: Messages(scene.database).request_compaction(
             scene.chat.id, owner_id=OWNER, instructions="keep the names", key=key
         ),
     ),

@@ -25,6 +25,7 @@ from chatd.store.commands import (
     Release,
     RequireAction,
 )
+from chatd.store.compact import Compact
 from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
@@ -112,7 +113,7 @@ class RandomWorkload:
     async def random_request(self, chat_id: UUID, label: str) -> tuple[Request | None, bool]:
         """Return a request that may be legal, if there is one, and whether it sends the text ``label``."""
         chats, messages, queue = self.chats, Messages(self.database), Queue(self.database)
-        match self.random.randrange(16):
+        match self.random.randrange(17):
             case 0:
                 return partial(chats.interrupt, chat_id), False
             case 1:
@@ -126,8 +127,9 @@ class RandomWorkload:
                 edits = self.random.randrange(2) == 0
                 edit = partial(messages.edit, **self.random_content(label))
                 return partial(edit if edits else messages.regenerate, chat_id, message_id), edits
-            case 7:
-                return partial(messages.clear, chat_id), False
+            case 7 | 12:
+                change = self.random.choice([messages.clear, messages.request_compaction])
+                return partial(change, chat_id), False
             case 8:
                 return partial(chats.retry, chat_id), False
             case 9 | 10:
@@ -239,6 +241,8 @@ class RandomWorkload:
                 raise LeaseLost  # as if the worker had died
             case 4 | 5:
                 transition = self.turns.apply(fence, CommitStep(**stored))
+            case 6:
+                transition = self.turns.apply(fence, await self.random_compaction(chat))
             case n if n > 16:
                 (call,) = tool_call_content("w")
                 wait = Wait(
@@ -270,6 +274,20 @@ class RandomWorkload:
             return (await transition).chat
         except LeaseLost:
             return (await self.turns.apply(fence, FinishInterrupt(**stored))).chat
+
+    async def random_compaction(self, chat: Chat) -> Compact:
+        """Return a compaction up to a random message that is not compacted yet, if there is one."""
+        message_id = await self.random_id(
+            "SELECT id FROM chat_messages WHERE chat_id = $1 AND superseded_version IS NULL"
+            " AND visibility = 'both' AND role <> 'system' AND id > ("
+            "  SELECT COALESCE(max(covers_until), 0) FROM chat_summaries WHERE chat_id = $1)",
+            chat.id,
+        )
+        of_step = {"step": chat.committed_steps, "settled_part": 0}
+        if not message_id:
+            return Compact(**of_step)
+        summary = NewMessage(role=Role.USER, content=text_content("a summary"))
+        return Compact(**of_step, summary=summary, covers_until=message_id)
 
     async def reaper(self, draining: asyncio.Event) -> None:
         """Reap, expire and prune until every chat is idle."""

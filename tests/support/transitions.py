@@ -15,7 +15,6 @@ from chatd.store.children import Children
 from chatd.store.commands import (
     CloseCalls,
     CommitStep,
-    Compact,
     Defer,
     Fail,
     FinishInterrupt,
@@ -27,6 +26,7 @@ from chatd.store.commands import (
     RequireAction,
 )
 from chatd.store.commits import NO_LISTENER, CommitListener
+from chatd.store.compact import Compact
 from chatd.store.database import Database
 from chatd.store.messages import Messages
 from chatd.store.pending import PendingChats
@@ -170,7 +170,7 @@ async def make_transition(
         Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
-        Transition.REQUEST_COMPACTION: lambda: chats.request_compaction(
+        Transition.REQUEST_COMPACTION: lambda: messages.request_compaction(
             chat.id, owner_id=OWNER, instructions="keep the names"
         ),
         Transition.DESCRIBE: lambda: chats.describe(chat.id, owner_id=OWNER, title="new"),

@@ -251,7 +251,7 @@ async def compact_chat(
     becomes `pending` for it. If its last turn failed, that is tried again afterwards. A busy chat is
     compacted before its model is called next.
     """
-    result = await context.store.chats.request_compaction(
+    result = await context.store.messages.request_compaction(
         chat_id,
         owner_id=caller.owner_id,
         actor=caller.actor,

@@ -238,3 +238,63 @@ WITH snapshot AS MATERIALIZED (
     FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
 )
 SELECT * FROM response;
+
+-- name: request_compaction
+-- Ask for a compaction, with instructions for it or null. An idle chat becomes pending, so that a
+-- turn compacts it. A busy one is compacted before its model is called next. A later request
+-- replaces an earlier one.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
+    FOR NO KEY UPDATE
+), decision AS MATERIALIZED (
+    SELECT locked.id, locked.status IN ('waiting', 'error') AS starts_turn,
+           CASE WHEN locked.version <> snapshot.version THEN 'stale'
+                WHEN locked.archived THEN 'chat_archived'
+                WHEN locked.status NOT IN ('waiting', 'error') THEN 'done'
+                WHEN NOT EXISTS (
+                    SELECT FROM chat_messages m
+                    WHERE m.chat_id = :chat_id AND m.role <> 'system' AND m.covers_until IS NULL
+                      AND m.id > (SELECT COALESCE(max(covers_until), 0) FROM chat_summaries
+                                  WHERE chat_id = :chat_id)
+                      AND m.superseded_version IS NULL AND m.visibility IN ('both', 'model'))
+                THEN 'nothing_to_compact'
+                WHEN locked.parent_chat_id IS NOT NULL THEN 'done'
+                ELSE COALESCE(chat_owner_refusal(locked.owner_id, :limits), 'done')
+           END AS outcome
+    FROM locked, snapshot
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        compaction_request = jsonb_strip_nulls(
+            jsonb_build_object('instructions', :instructions::text)),
+        status = CASE WHEN starts_turn THEN 'pending' ELSE c.status END,
+        pending_since = CASE WHEN starts_turn THEN clock_timestamp() ELSE c.pending_since END,
+        round = CASE WHEN starts_turn THEN chat_next_round(c.owner_id) ELSE c.round END,
+        held = CASE WHEN starts_turn THEN chat_must_hold(c.owner_id, :limits) ELSE c.held END,
+        request_traceparent = CASE WHEN starts_turn THEN :request_traceparent
+                                   ELSE c.request_traceparent END,
+        last_error = NULL,
+        last_error_detail = NULL
+    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
+    RETURNING c.*
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id)
+    SELECT id, version, 'request_compaction', status, epoch, :actor_owner_id,
+           :actor_token_id::uuid
+    FROM updated
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, chat_columns(updated),
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           NULL::jsonb AS messages
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, version
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM response;

@@ -8,7 +8,7 @@ from chatd.domain.failure import Failure, FailureKind, unknown_model_failure
 from chatd.domain.outcomes import CompactionOutcome
 from chatd.llm.catalog import ModelConfig
 from chatd.llm.context_window import NEVER, ContextWindow
-from chatd.store.commands import Compact
+from chatd.store.compact import Compact
 from chatd.store.histories import ChatHistory
 from chatd.telemetry import tracing
 from chatd.worker.clock import loop_time
