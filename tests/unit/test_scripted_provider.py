@@ -10,7 +10,8 @@ import pytest
 
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Message, Role, fold, text_of
-from chatd.llm.errors import ProviderConfigError
+from chatd.domain.outcomes import CallPurpose
+from chatd.llm.errors import ProviderConfigError, ProviderError
 from chatd.llm.failures.classify import classify
 from chatd.llm.provider import Delta, Finished, ModelRequest, PartDelta
 from chatd.llm.scripted.provider import ScriptedProvider
@@ -229,3 +230,39 @@ def test_invalid_script_is_rejected_with_its_key(steps: Any, key: str) -> None:
         parse_script(steps, key="providers.fake.script")
     assert caught.value.key == key
     assert str(caught.value).startswith(f"{key}: ")
+
+
+SMALL_WINDOW = script(
+    {"error": {"status": 400, "code": "context_length_exceeded"}, "above_tokens": 20},
+    {"text": "It fits."},
+)
+
+
+async def test_script_plays_a_model_with_a_small_window() -> None:
+    provider = ScriptedProvider(script=SMALL_WINDOW)
+    deltas = await hear(provider, asked("x" * 30))
+    assert spoken(deltas) == "It fits."
+    assert isinstance(deltas[-1], Finished)
+    assert deltas[-1].usage.input_tokens == 10, "those of all messages"
+    with pytest.raises(ProviderError) as raised:
+        await say(provider, "x" * 90)
+    failure = classify(raised.value, provider="p", model="m")
+    assert failure is not None
+    assert failure.kind is FailureKind.CONTEXT_LIMIT
+
+
+async def test_summary_is_played_whatever_the_transcript_names() -> None:
+    request = replace(asked("[[other]]"), purpose=CallPurpose.SUMMARY)
+    other = {"other": script({"text": "no"})}
+    assert "scripted model" in spoken(await hear(ScriptedProvider(scripts=other), request))
+    own = {**other, "summary": script({"text": "Summed up."})}
+    assert spoken(await hear(ScriptedProvider(scripts=own), request)) == "Summed up."
+
+
+async def test_script_of_a_turn_goes_on_behind_a_summary() -> None:
+    """A summary in the middle of a turn ends with the message that is being answered, and its steps."""
+    parts = ({"type": "text", "text": "[[other]]"}, {"type": "text", "text": "[[own]]", "steps": 2})
+    summary = replace(message(9, Role.USER, ""), content=parts, covers_until=8)
+    provider = ScriptedProvider(scripts={"own": script({"text": "call {call}"})})
+    request = ModelRequest(model="m1", messages=(summary, message(10, Role.ASSISTANT, "a")))
+    assert spoken(await hear(provider, request)) == "call 4"

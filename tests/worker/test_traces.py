@@ -24,9 +24,11 @@ from support.providers import (
     tool_call_delta,
 )
 from support.tool_endpoint import ToolCallRequest, ToolEndpoint, response, tool_endpoint, tools
+from support.windowed_models import WindowedModel, insert_turns, run_with_window
 
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.database import Database
 from chatd.telemetry import tracing
 
 REMOTE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -296,6 +298,23 @@ async def test_call_of_a_server_tool_is_a_span_of_its_turn(
             "gen_ai.tool.type": "extension",
             "gen_ai.conversation.id": chat["id"],
         }
+
+
+async def test_compaction_is_a_span_of_its_turn(
+    dsn: str, database: Database, recorded: RecordedSpans
+) -> None:
+    async with run_with_window(dsn, WindowedModel(8000)) as chatd:
+        chat = await chatd.api.create(system_prompt=MARK)
+        await insert_turns(database, chat, 20, size=370)
+        await chatd.api.send(chat["id"], MARK)
+        turn = await recorded.one("turn")
+    (compaction,) = recorded.named("compaction")
+    assert recorded.children(compaction) == ["chat m-one", "store compact"]
+    assert recorded.children(turn)[-3:] == ["compaction", "chat m-one", "store finish_turn"]
+    assert dict(compaction.attributes or {}) == {
+        "gen_ai.conversation.id": chat["id"],
+        "chatd.reason": "size",
+    }
 
 
 async def test_queued_message_is_in_the_trace_of_its_request(
