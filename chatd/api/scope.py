@@ -38,15 +38,20 @@ def route_template(scope: Scope) -> str | None:
 
 def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
     """Return the values of all headers of this name."""
-    by_name: dict[bytes, list[bytes]] | None = scope.get(_HEADERS_BY_NAME)
-    if by_name is None:
-        by_name = scope[_HEADERS_BY_NAME] = {}
-        for header, value in scope["headers"]:
-            by_name.setdefault(header, []).append(value)
+    by_name: dict[bytes, list[bytes]] = scope.get(_HEADERS_BY_NAME) or _read_headers(scope)
     return by_name.get(name, ())
 
 
 def single_header(scope: Scope, name: bytes) -> bytes | None:
     """Return the value of this header. None unless there is exactly one."""
-    values = header_values(scope, name)
-    return values[0] if len(values) == 1 else None
+    by_name: dict[bytes, list[bytes]] = scope.get(_HEADERS_BY_NAME) or _read_headers(scope)
+    values = by_name.get(name)
+    return values[0] if values is not None and len(values) == 1 else None
+
+
+def _read_headers(scope: Scope) -> dict[bytes, list[bytes]]:
+    by_name: dict[bytes, list[bytes]] = {}
+    for header, value in scope["headers"]:
+        by_name.setdefault(header, []).append(value)
+    scope[_HEADERS_BY_NAME] = by_name
+    return by_name

@@ -84,6 +84,7 @@ def build_services(
             containment_metrics=metrics.containment,
             listener=CommitListener(
                 on_commit=_on_commit(change_bus, changed_chats),
+                on_create=hub.new_chats.note,
                 on_admit=change_bus.publish_admitted,
                 on_delete=change_bus.publish_deleted,
                 on_flush=change_bus.publish_parts,

@@ -33,4 +33,4 @@ class JournalEntry:
     @property
     def size(self) -> int:
         """Bytes that the messages take in events, about."""
-        return sum(message.size for message in self.messages)
+        return sum([message.size for message in self.messages]) if self.messages else 0

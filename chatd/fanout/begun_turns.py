@@ -45,7 +45,7 @@ class BegunTurns:
         self._turns.pop(claim.chat_id, None)
         if claim.transition is not Transition.CLAIM:
             return
-        if sum(entry.size for entry in entries) <= _MAX_BYTES:
+        if sum([entry.size for entry in entries]) <= _MAX_BYTES:
             self._turns[claim.chat_id] = BegunTurn(owner_id, entries)
             if len(self._turns) > _MAX_TURNS:
                 self._turns.popitem(last=False)

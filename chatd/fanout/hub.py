@@ -11,6 +11,7 @@ from chatd.domain.cursor import Cursor
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Part
 from chatd.fanout.begun_turns import BegunTurns
+from chatd.fanout.new_chats import NewChats
 from chatd.fanout.topic import Preview, Subscription, Topic
 
 
@@ -26,6 +27,8 @@ class ChatHub:
         self._stale_chat_ids: set[UUID] = set()
         self.begun_turns = BegunTurns()
         """Of the chats that this process works on."""
+        self.new_chats = NewChats()
+        """Of those that this process has made."""
         self.on_stale: Callable[[], None] = lambda: None
         """Called when some topic must be read from the database."""
         self.on_drain: Callable[[], None] = lambda: None
@@ -78,6 +81,7 @@ class ChatHub:
 
     def publish(self, entry: JournalEntry) -> None:
         """Deliver a transition that this process committed."""
+        self.new_chats.forget(entry.chat_id)
         topic = self._topics.get(entry.chat_id)
         if topic is None or not topic.subscriptions:
             return
@@ -119,7 +123,7 @@ class ChatHub:
 
     def mark_deleted(self, chat_id: UUID) -> None:
         """End the streams of a chat that was deleted."""
-        self.begun_turns.forget(chat_id)
+        self._forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is not None:
             topic.deleted = True
@@ -127,7 +131,7 @@ class ChatHub:
 
     def cut(self, chat_id: UUID) -> None:
         """End the streams of a chat whose data cannot be read."""
-        self.begun_turns.forget(chat_id)
+        self._forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is not None:
             topic.disconnect_all(unreadable=True)
@@ -137,7 +141,7 @@ class ChatHub:
     def handle_hint(self, chat_id: UUID, version: int | None) -> None:
         """Handle a hint that a chat reached ``version``, or that live parts were stored (None)."""
         if version is not None:
-            self.begun_turns.forget(chat_id)
+            self._forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is None or not topic.subscriptions:
             return
@@ -157,6 +161,7 @@ class ChatHub:
     def mark_all_stale(self) -> None:
         """Have every subscribed topic read once."""
         self.begun_turns.forget_all()
+        self.new_chats.forget_all()
         for topic in self._topics.values():
             if topic.subscriptions:
                 self._stale_chat_ids.add(topic.chat_id)
@@ -190,6 +195,7 @@ class ChatHub:
         batches: Iterable[tuple[int, Sequence[Part]]],
     ) -> None:
         """Deliver the journal entries that were read, then the live parts of the running step."""
+        self.new_chats.forget(chat_id)
         topic = self._topics.get(chat_id)
         if topic is None or topic.delivered is None:
             return
@@ -214,6 +220,11 @@ class ChatHub:
     def _mark_stale(self, topic: Topic) -> None:
         self._stale_chat_ids.add(topic.chat_id)
         self.on_stale()
+
+    def _forget(self, chat_id: UUID) -> None:
+        """Forget what streams of a chat may begin with."""
+        self.begun_turns.forget(chat_id)
+        self.new_chats.forget(chat_id)
 
     def _get_or_create_topic(self, chat_id: UUID) -> Topic:
         topic = self._topics.get(chat_id)

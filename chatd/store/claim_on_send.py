@@ -23,7 +23,7 @@ from chatd.store.codecs import encode_json
 from chatd.store.database import Database
 from chatd.store.database_errors import is_caused_by_data
 from chatd.store.files import FILE_PARAMETERS
-from chatd.store.group_commit import Entry, GroupCommit, is_too_large
+from chatd.store.group_commit import Entry, GroupCommit, array, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories
 from chatd.store.records import Row, TransitionResult
 from chatd.store.slots import NO_SLOT, Reservation, Slot, SlotSource
@@ -198,8 +198,8 @@ class ClaimOnSend:
         return row
 
     async def _send_all(self, messages: Sequence[_Message]) -> Sequence[asyncpg.Record]:
-        def column(name: str) -> list[Any]:
-            return [message.parameters[name] for message in messages]
+        def column(name: str) -> list[Any] | None:
+            return array([message.parameters[name] for message in messages])
 
         last = messages[-1]
         return await self._database.fetch(
@@ -210,7 +210,7 @@ class ClaimOnSend:
             first_words=column("first_words"),
             model_config_ids=column("model_config_id"),
             request_traceparents=column("request_traceparent"),
-            claim_traceparents=[message.claim_traceparent for message in messages],
+            claim_traceparents=array([message.claim_traceparent for message in messages]),
             actor_owner_ids=column("actor_owner_id"),
             actor_token_ids=column("actor_token_id"),
             idempotency_owners=column("idempotency_owner"),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from chatd.domain.chat import IDLE, Chat, Status
 from chatd.domain.journal import JournalEntry
-from chatd.domain.message import Content
+from chatd.domain.message import Content, Message
 from chatd.domain.transitions import Transition
 from chatd.store import results
 from chatd.store.records import Row, TransitionResult
@@ -35,6 +35,8 @@ class CommitListener:
     A repeated request reports the entry again: the first response may have been lost together with its
     report, and readers skip a version that they have.
     """
+    on_create: Callable[[Chat, Sequence[Message]], None] = _ignore
+    """Called after ``on_commit`` with each chat that was made, and the messages that people see of it."""
     on_admit: Callable[[UUID, int, str], None] = _ignore
     """Called with the id, the version and the owner of each held chat that may be claimed now."""
     on_delete: Callable[[UUID, int, str], None] = _ignore
@@ -54,6 +56,8 @@ class CommitListener:
         All stores make their results here, so that no transition is left unreported.
         """
         result = self._reported(results.transition_result(row, transition, worker_id))
+        if transition is Transition.CREATE:
+            self.on_create(result.chat, result.messages)
         self.admitted(row, result.chat.owner_id)
         return result
 

@@ -49,6 +49,14 @@ def is_too_large(content: str, files: Sequence[object]) -> bool:
     return bool(files) or len(content) > MAX_TEXT_LENGTH
 
 
+def array(values: list[Any]) -> list[Any] | None:
+    """Return the values of all items, one element of an array each. None if there are none.
+
+    ``unnest`` takes a missing array for nulls, and asyncpg makes two calls for each null in one.
+    """
+    return None if values.count(None) == len(values) else values
+
+
 class Entry(Generic[ItemT]):
     """An item on its way, and its row once its statement has ended."""
 

@@ -37,6 +37,7 @@ from chatd.domain.tool_call import CallPolicy, CallState, Executor, ToolCall
 from chatd.domain.tool_call_record import ToolCallRecord
 from chatd.domain.transitions import Actor, Transition
 from chatd.store.columns import MESSAGE_COLUMNS, PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
+from chatd.store.uuids import parse_uuid
 
 Row = asyncpg.Record | Mapping[str, Any]
 
@@ -144,7 +145,7 @@ def timestamp(value: datetime | str) -> datetime:
     return value if isinstance(value, datetime) else parse_moment(value)
 
 
-_parsed_uuid = lru_cache(256)(UUID)
+_parsed_uuid = lru_cache(256)(parse_uuid)
 """UUIDs in JSON are those of few chats and models at a time."""
 
 

@@ -17,6 +17,7 @@ HOT_PATH = [
     "api/sse.py",
     "fanout/change_bus.py",
     "fanout/hub.py",
+    "fanout/new_chats.py",
     "fanout/topic.py",
     "fanout/wakeup.py",
     "store/claim_on_send.py",

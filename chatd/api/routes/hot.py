@@ -28,6 +28,7 @@ from chatd.api.schema.resources import CreateChat, SendMessage
 from chatd.api.schema.types import MAX_CURSOR_LENGTH
 from chatd.api.scope import IDENTITY, single_header
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.uuids import parse_uuid
 
 _CHATS: Final = "/api/v1/chats"
 _PATH: Final = re.compile(
@@ -60,7 +61,7 @@ class HotRoutes:
         matched = _PATH.fullmatch(path)
         if matched is None or (handler := self._handlers.get((method, matched[2]))) is None:
             return None
-        return await handler(UUID(matched[1]), scope, body)
+        return await handler(parse_uuid(matched[1]), scope, body)
 
     async def _create_chat(self, scope: Scope, body: Message | None) -> Response | None:
         request = _read(CreateChat, _CREATE, scope, body)
