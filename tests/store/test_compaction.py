@@ -102,6 +102,18 @@ async def test_edit_at_every_position_of_a_twice_compacted_chat(
     assert await check_all(database) > 0
 
 
+async def test_regenerate_shows_the_question_that_a_summary_ends_with(database: Database) -> None:
+    chat = await CompactedChat.create(database)
+    await chat.turn("one")
+    last = await chat.turn("two")
+    await chat.compact(last, "a summary")
+    assert await chat.history() == [PROMPT, "a summary", "answer to two"] == chat.shown
+    result = await chat.regenerate(last)
+    assert await chat.history() == [PROMPT, "one", "answer to one", "two"] == chat.shown
+    assert result.entry is not None
+    assert result.entry.data["compacted_until"] == 0
+
+
 async def compacted_twice(chat: CompactedChat, chosen: random.Random) -> list[int]:
     """Send messages and compact twice in between, each time up to an earlier message. Return their ids."""
     moments = sorted(chosen.sample(range(2, TURNS + 1), 2))
