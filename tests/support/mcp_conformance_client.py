@@ -1,19 +1,23 @@
 """Client of chatd for the scenarios of ``@modelcontextprotocol/conformance``, run as a module with a URL.
 
-It connects as chatd does, lists the tools, and calls each with a value of its type for each parameter.
+It connects as chatd does, lists the tools, and calls each with a value of its type for each parameter. What
+a tool asks a person is answered in the same way.
 """
 
 import json
 import os
 import sys
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 
+from chatd.domain.question import MAX_QUESTIONS
 from chatd.tools.mcp.config import ClientCredentials, HttpEndpoint
 from chatd.tools.mcp.server import McpServer
+from chatd.tools.tool import GivenInput
 from support.mcp_servers import config, running
 
 VALUES: dict[str, Any] = {"number": 2, "integer": 2, "string": "x", "boolean": True}
@@ -36,14 +40,27 @@ def credentials(url: str) -> ClientCredentials | None:
     )
 
 
+def values(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for each field of an object."""
+    fields = schema.get("properties", {})
+    return {name: VALUES.get(field.get("type", "string"), "x") for name, field in fields.items()}
+
+
 async def main(url: str) -> int:
     endpoint = HttpEndpoint(url=url, credentials=credentials(url))
     async with running(McpServer(config(endpoint))) as server:
         tools = (await server.tools()).tools
         for tool in tools:
-            properties = tool.parameters.get("properties", {})
-            args = {name: VALUES[properties[name]["type"]] for name in properties}
+            args = values(tool.parameters)
             result = await server.call(tool.name, args, seconds=20)
+            for _ in range(MAX_QUESTIONS):
+                if result.needs is None:
+                    break
+                content = values(result.needs.question.schema or {})
+                given = GivenInput(
+                    continuation=result.needs.continuation, decision="accept", content=content
+                )
+                result = await server.call(tool.name, args, seconds=20, given=given)
             sys.stdout.write(f"{tool.name}: {result}\n")
     if server.absence:
         sys.stdout.write(f"{server.absence}\n")
