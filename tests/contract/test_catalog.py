@@ -59,6 +59,7 @@ OPENAI = ProviderConfig(name="o", kind="openai")
         ([model("a"), model("b")], [FAKE], "models"),
         ([model("a", default=True), model("b", default=True)], [FAKE], "models.b.default"),
         ([model("a", provider="x")], [FAKE], "models.a.provider"),
+        ([model("a", title_model="b")], [FAKE], "models.a.title_model"),
         ([model("a")], [ProviderConfig(name="fake", kind="magic")], "providers.fake.kind"),
         ([model("a", provider="o")], [OPENAI], "providers.o.api_key"),
         (
