@@ -54,6 +54,12 @@ async def recording_server(
         group.cancel_scope.cancel()
 
 
+async def test_children_are_listed_by_their_parent() -> None:
+    async with recording_server((200, "ok")) as (url, server), Client(url) as client:
+        assert [chat async for chat in client.chats.children("c&1", max_items=7)] == []
+    assert server.targets == ["/api/v1/chats?archived=any&parent=c%261&limit=7"]
+
+
 async def test_ids_stay_in_their_place_of_the_path() -> None:
     async with recording_server((200, "ok")) as (url, server), Client(url) as client:
         for chat_id in IDS:

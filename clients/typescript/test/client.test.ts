@@ -166,6 +166,18 @@ test("pages are fetched one after the other", async () => {
   );
 });
 
+test("children are listed by their parent", async () => {
+  await withServer(
+    (response) => json(response, 200, page(1)),
+    async (url, requests) => {
+      const ids = [];
+      for await (const chat of new Client(url).chats.children("c&1", { pageSize: 7 })) ids.push(chat.id);
+      assert.deepEqual(ids, [1]);
+      assert.equal(requests[0]?.url, "/api/v1/chats?parent=c%261&archived=any&limit=7");
+    },
+  );
+});
+
 test("a search yields chats with what was found in them", async () => {
   await withServer(
     (response) =>
