@@ -67,8 +67,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Return a chat, and of a root chat what its family has spent
-         * @description Return a chat, and of a root chat what its family has spent.
+         * Return a chat, and what the family of a root chat has spent
+         * @description Return a chat, and what the family of a root chat has spent.
          */
         get: operations["get_chat"];
         put?: never;
