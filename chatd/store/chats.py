@@ -1,11 +1,10 @@
 """Transitions that callers make on a chat as a whole."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from chatd.domain.chat import BusyBehavior, TitleSource
-from chatd.domain.errors import ChatNotFound
 from chatd.domain.files import File
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
@@ -14,42 +13,26 @@ from chatd.domain.title import first_words
 from chatd.domain.tool_call_errors import CANCELLED
 from chatd.domain.transitions import Transition
 from chatd.store import sql
-from chatd.store.claim_on_send import NO_CLAIM, ClaimOnSend
-from chatd.store.commits import NO_LISTENER, CommitListener
-from chatd.store.database import Database
-from chatd.store.executor import TransitionExecutor, actor_arguments, caller_arguments
+from chatd.store.claim_on_send import NO_CLAIM
+from chatd.store.executor import actor_arguments, caller_arguments
 from chatd.store.files import file_parameters
 from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey, key_arguments
-from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
 from chatd.store.turns import FencingToken
+from chatd.store.whole_families import WholeFamilies, description
 from chatd.telemetry import tracing
 
 _Q = sql.load("chats")
 
 
-class Chats:
+class Chats(WholeFamilies):
     """Store for callers that create, change and delete chats.
 
     A chat of an owner other than ``owner_id`` is ``ChatNotFound``. The journal names the ``actor`` of the
     request (None: the owner). With a ``key``, a repeated request changes nothing and returns the first
     response.
     """
-
-    def __init__(
-        self,
-        database: Database,
-        *,
-        limits: Callable[[], ChatLimits] = ChatLimits,
-        listener: CommitListener = NO_LISTENER,
-        claim_on_send: ClaimOnSend | None = None,
-    ) -> None:
-        self._database = database
-        self._claim_on_send = claim_on_send
-        self._listener = listener
-        self._executor = TransitionExecutor(database, listener, claim_on_send)
-        self._limits = limits
 
     async def create(
         self,
@@ -197,35 +180,6 @@ class Chats:
             max_queued=self._limits().max_queued_messages or None,
         )
 
-    async def interrupt(
-        self,
-        chat_id: UUID,
-        *,
-        owner_id: str,
-        actor: RequestActor | None = None,
-        key: IdempotencyKey | None = None,
-        caller: FencingToken | None = None,
-    ) -> TransitionResult:
-        """Stop the turn of a chat, and those of its descendants, whose queues are emptied.
-
-        Safe to repeat: an idle chat is left as it is. With a ``caller``, that chat stops a descendant.
-
-        Raises:
-            ChatNotFound, StatusUnknown, LeaseLost (of the caller)
-        """
-        result, *_ = await self._executor.execute_many(
-            Transition.INTERRUPT,
-            _Q["interrupt"],
-            actor=actor,
-            key=key,
-            chat_id=chat_id,
-            owner_id=owner_id,
-            **caller_arguments(caller),
-            words=CANCELLED,
-            limits=self._limits().of_owner,
-        )
-        return result
-
     async def retry(
         self,
         chat_id: UUID,
@@ -270,62 +224,5 @@ class Chats:
             key=key,
             chat_id=chat_id,
             owner_id=owner_id,
-            **_description(title, labels, permissions),
+            **description(title, labels, permissions),
         )
-
-    async def archive(
-        self,
-        chat_id: UUID,
-        *,
-        owner_id: str,
-        archived: bool = True,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        permissions: Mapping[str, Any] | None = None,
-        actor: RequestActor | None = None,
-        key: IdempotencyKey | None = None,
-    ) -> list[TransitionResult]:
-        """Archive or unarchive a chat with its descendants, all or none. Its result comes first.
-
-        Title, labels and permissions change for the chat itself only.
-
-        Raises:
-            ChatNotFound, ChatTreeBusy
-        """
-        return await self._executor.execute_many(
-            Transition.ARCHIVE if archived else Transition.UNARCHIVE,
-            _Q["archive"],
-            actor=actor,
-            key=key,
-            chat_id=chat_id,
-            owner_id=owner_id,
-            archived=archived,
-            **_description(title, labels, permissions),
-        )
-
-    async def delete(self, chat_id: UUID, *, owner_id: str) -> list[tuple[UUID, int]]:
-        """Delete a chat and its descendants with everything stored of them. Return ids and versions.
-
-        Raises:
-            ChatNotFound
-        """
-        while True:
-            rows = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
-            if not rows:
-                raise ChatNotFound(chat_id)
-            if rows[0]["outcome"] == "done":
-                break
-        for row in rows:
-            self._listener.on_delete(row["id"], row["version"], row["owner_id"])
-        self._listener.on_family_idle(rows[0]["family_root"])
-        return [(row["id"], row["version"]) for row in rows]
-
-
-def _description(
-    title: str | None, labels: Mapping[str, str] | None, permissions: Mapping[str, Any] | None
-) -> Mapping[str, object | None]:
-    return {
-        "title": None if title is None else replace_unstorable(title),
-        "labels": None if labels is None else replace_unstorable_json(labels),
-        "permissions": permissions,
-    }

@@ -36,6 +36,8 @@ NAMESAKES: Final = frozenset(
     }
 )
 """Queries of requests, whose method has the name of another one that an actor calls."""
+OF_AGENTS: Final = frozenset({("chats", "interrupt"), ("chats", "send"), ("families", "spawn")})
+"""Queries of the tools of agents, each about one family. Their plans are in ``test_query_plans``."""
 
 Statement = tuple[str, str]
 """The file of a query and its name."""
@@ -52,7 +54,7 @@ def background_statements() -> set[Statement]:
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute):
                     found |= queries.get(node.attr, set())
-    return found - NAMESAKES
+    return found - NAMESAKES - OF_AGENTS
 
 
 def queries_by_method() -> Mapping[str, set[Statement]]:
@@ -149,6 +151,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "heartbeats": [earlier],
         "lock_proved": True,
         "max_bytes": 1_000_000,
+        "message_id": None,
         "oldest_first": False,
         "only": None,
         "progress_seconds": [1.0],
@@ -172,6 +175,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "firsts": [0],
         "hashes": [b"x" * 32],
         "host": "here",
+        "ids": None,
         "interval_seconds": 60.0,
         "known_versions": {},
         "lease_ending_transitions": ["release"],
