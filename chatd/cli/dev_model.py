@@ -51,6 +51,7 @@ async def choose_dev_model(model_name: str | None = None) -> AsyncIterator[DevMo
                 {"kind": "openai-compatible", "base_url": local.base_url},
                 local.model,
                 max_output_tokens=LOCAL_MAX_OUTPUT_TOKENS,
+                context_limit=local.context_tokens,
             )
         return
     kind = kind or next(iter(_kinds_with_key()), None)

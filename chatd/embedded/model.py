@@ -42,6 +42,8 @@ class LocalModel:
     base_url: str
     """URL that ends in ``/v1``, as clients of OpenAI's API expect."""
     model: str
+    context_tokens: int
+    """Size of the context, shared by all requests."""
     pid: int
     log: Path
 
@@ -102,7 +104,11 @@ async def local_model(
                 _wait_until_listening(folder, process, start_timeout_seconds)
             )
             yield LocalModel(
-                base_url=base_url, model=_MODEL_NAME, pid=process.pid, log=folder.path / "model.log"
+                base_url=base_url,
+                model=_MODEL_NAME,
+                context_tokens=context_tokens,
+                pid=process.pid,
+                log=folder.path / "model.log",
             )
         finally:
             with anyio.CancelScope(shield=True):
