@@ -125,7 +125,7 @@ async def fork_chat(
 
 @router.get("/chats/{chat_id}", responses=problem_responses("chat_not_found"))
 async def get_chat(chat_id: UUID, caller: Caller, context: Context) -> Chat:
-    """Return a chat, and what the family of a root chat has spent."""
+    """Return a chat, and what the family of a root has spent."""
     chat, family = await context.store.reads.chat_with_family(chat_id, owner_id=caller.owner_filter)
     return await context.present_chat(chat, family)
 

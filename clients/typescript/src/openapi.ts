@@ -67,8 +67,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Return a chat, and what the family of a root chat has spent
-         * @description Return a chat, and what the family of a root chat has spent.
+         * Return a chat, and what the family of a root has spent
+         * @description Return a chat, and what the family of a root has spent.
          */
         get: operations["get_chat"];
         put?: never;
