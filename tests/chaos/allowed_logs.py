@@ -5,6 +5,7 @@ ALLOWED = {
     "database.access_denied": "a process starts while its role may not log in",
     "chat.failed": "the model refuses a call, or fails more often than turn.max_attempts",
     "chat.lost": "an edit, a delete, or a lease that ran out in a pause or an outage",
+    "chat.summary_refused": "a chat is compacted that is hardly longer than its summary",
     "chat.reaped": "a worker died, or was stopped or cut off for longer than its lease",
     "worker.deregister_failed": "the database is unavailable when the process stops",
     "janitor.sweep_failed": "the database is slow or unavailable in the middle of a sweep",

@@ -94,6 +94,7 @@ class Caller:
             self._remove: 1.5,
             self._describe: 1,
             self._clear: 0.5,
+            self._compact: 1,
             self._archive: 0.5,
         }
         if self._random.random() < 0.01:
@@ -124,6 +125,10 @@ class Caller:
 
     async def _clear(self, chat_id: str) -> None:
         await self._change("clear", "POST", chat_id, "/clear")
+
+    async def _compact(self, chat_id: str) -> None:
+        body = {"instructions": "Keep the names."} if self._random.random() < 0.3 else {}
+        await self._change("compact", "POST", chat_id, "/compact", body)
 
     async def _describe(self, chat_id: str) -> None:
         body = {"title": self._requests.next_text(), "labels": {"n": self._requests.next_text()}}

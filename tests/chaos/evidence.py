@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from chaos.records import Effect, InjectedFault, Life, ModelCall, Picture, Request
+from chatd.domain.compaction import COMPACTION_PART
 
 Row = dict[str, Any]
 ByChat = dict[str, list[Row]]
@@ -64,11 +65,18 @@ class Evidence:
         journal = self.journal.get(message["chat_id"], ())
         return message["version"] == 1 and bool(journal) and journal[0]["transition"] == "fork"
 
+    def said(self) -> ByChat:
+        """Return the messages that users and models said: no summaries, and no notices of them."""
+        return {
+            chat_id: [row for row in rows if not (is_summary(row) or is_notice(row))]
+            for chat_id, rows in self.messages.items()
+        }
+
     def own_messages(self) -> ByChat:
-        """Return the messages that were stored by their chats themselves, and not copied."""
+        """Return what was said in its chat itself, and not copied."""
         return {
             chat_id: [row for row in rows if not self.is_copied(row)]
-            for chat_id, rows in self.messages.items()
+            for chat_id, rows in self.said().items()
         }
 
     def forks(self) -> dict[str, set[str]]:
@@ -85,6 +93,16 @@ class Evidence:
         for row in self.journal.get(chat_id, ()):
             if after < row["version"] <= up_to:
                 yield row
+
+
+def is_summary(message: Row) -> bool:
+    """Return whether a message stands for earlier ones, for the model."""
+    return message["covers_until"] is not None
+
+
+def is_notice(message: Row) -> bool:
+    """Return whether a message tells people of a summary."""
+    return any(part["type"] == COMPACTION_PART for part in message["content"])
 
 
 def text_of(content: Any) -> str:

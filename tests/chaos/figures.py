@@ -48,7 +48,7 @@ def _overlapping(evidence: Evidence) -> int:
     """Return how many calls of the model for one message ran while another one did."""
     by_message: dict[str, list[tuple[float, float]]] = {}
     for call in evidence.model_calls:
-        if call.ended is not None:
+        if call.ended is not None and call.asked:
             by_message.setdefault(call.asked, []).append((call.began, call.ended))
     count = 0
     for spans in by_message.values():
@@ -93,7 +93,7 @@ def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
     yield f"  attempts lost: {dict(evidence.lost_attempts.most_common())}"
     yield f"  refused: {dict(refused.most_common())}"
     answers = [
-        row for rows in evidence.messages.values() for row in rows if row["role"] == "assistant"
+        row for rows in evidence.said().values() for row in rows if row["role"] == "assistant"
     ]
     stopped = sum(row["finish_reason"] == "interrupted" for row in answers)
     yield (
@@ -106,6 +106,10 @@ def figures(evidence: Evidence, seconds: float) -> Iterator[str]:
         f" overlapping {_overlapping(evidence)}"
     )
     yield from _tools(evidence)
+    entries = [row for rows in evidence.journal.values() for row in rows]
+    compacted = [row for row in entries if row["transition"] == "compact"]
+    stored = sum("messages" in row["data"] for row in compacted)
+    yield f"compactions: {len(compacted)}, with a summary {stored}"
     agents = evidence.of_agents()
     yield f"agents: {len(agents)}, of {len(set(agents.values()))} chats"
     connections = sum(picture.connections for picture in evidence.pictures)

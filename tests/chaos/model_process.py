@@ -23,6 +23,9 @@ from chaos.offered_tools import call_id_of, chosen_calls, client_call, reading_c
 
 ASKED = re.compile(r"\bm\d+(?: \[\w+\])?")
 """A message: a name unlike every other, and a wish."""
+SUMMARY_PROMPT = "You write the memory of an assistant"
+"""Beginning of the system prompt of a call that asks for a summary."""
+_SUMMARY = re.compile(r"<summary>.*?</summary>", re.DOTALL)
 _MAX_BREACHES = 5
 _MOST_ROUNDS = 4
 """Answers of one turn that call tools, at most."""
@@ -34,6 +37,22 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content or ())
+
+
+def asked_in(text: str) -> str:
+    """Return the message that is to be answered, with its wish: the last one that a user sent.
+
+    What a summary says was said earlier. The message that it quotes beside is still to be answered.
+    """
+    *_, asked = ["", *ASKED.findall(_SUMMARY.sub("", text))]
+    return asked
+
+
+def asks_for_summary(messages: list[dict[str, Any]]) -> bool:
+    return any(
+        message["role"] == "system" and text_of(message["content"]).startswith(SUMMARY_PROMPT)
+        for message in messages
+    )
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -92,12 +111,17 @@ class ChaosModel(ModelServer):
         self._calls += 1
         messages = request.body["messages"]
         user = next((m for m in reversed(messages) if m["role"] == "user"), None)
-        # Messages of a user that follow each other arrive as one. The last one is to be answered.
-        *_, asked = ["", *ASKED.findall(text_of(user["content"]) if user else "")]
+        is_summary = asks_for_summary(messages)
+        # Messages of a user that follow each other arrive as one.
+        asked = asked_in(text_of(user["content"])) if user and not is_summary else ""
         name = asked.split(" ")[0]
         calls = self._tools_called(asked, messages)
         fault = self.faults.popleft() if self.faults else None
-        pieces = self._pieces(name, long="[long]" in asked)
+        pieces = (
+            [f"summary {self._calls}:", " so", " that"]
+            if is_summary
+            else self._pieces(name, long="[long]" in asked)
+        )
         if fault == "slow":
             del pieces[10:]
             del calls[3:]

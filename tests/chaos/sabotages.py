@@ -1,5 +1,6 @@
 """The guarantees that can be taken out."""
 
+from chaos.compaction_sabotages import OF_COMPACTIONS
 from chaos.family_sabotages import OF_FAMILIES
 from chaos.plan import Kind
 from chaos.sabotage import Edit, Sabotage
@@ -158,4 +159,6 @@ _ALL = (
         found_by=frozenset({"no_process_ends_by_itself", "logs_have_no_exception"}),
     ),
 )
-SABOTAGES = {sabotage.name: sabotage for sabotage in (*_ALL, *OF_TOOLS, *OF_FAMILIES)}
+SABOTAGES = {
+    sabotage.name: sabotage for sabotage in (*_ALL, *OF_TOOLS, *OF_FAMILIES, *OF_COMPACTIONS)
+}

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from chaos.evidence import is_notice
 from chaos.records import Picture
 from chatd.client import Client, ClientError, NotFound, Transcript
 from chatd.client.events import MessageStored
@@ -78,6 +79,8 @@ class Subscriber:
         """Note what must not be: a message twice, or one that differs from its joined deltas."""
         if message["id"] in known:
             self._note("message twice", message=message["id"])
+        if is_notice(message):  # no deltas become one
+            return
         if (
             message["role"] == "assistant"
             and message["finish_reason"] != "interrupted"
@@ -182,7 +185,14 @@ class RawSubscriber(Subscriber):
                 event = {}
 
     def _apply(self, name: str, data: Any) -> None:
-        if name in {"snapshot", "message_part", "preview_reset", "history_reset", "message"}:
+        if name in {
+            "snapshot",
+            "message_part",
+            "preview_reset",
+            "history_reset",
+            "message",
+            "compaction",
+        }:
             self._apply_content(name, data)
         self._apply_metadata(name, data)
 
@@ -202,6 +212,10 @@ class RawSubscriber(Subscriber):
                 first = data["from_message_id"]
                 picture.messages = [m for m in picture.messages if m["id"] < first]
                 self._parts = {}
+            case "compaction":
+                until = data["compacted_until"]
+                for message in picture.messages:
+                    message["compacted"] = message["role"] != "system" and message["id"] <= until
             case "message":
                 known = {message["id"] for message in picture.messages}
                 self._check_message(data, self._preview(), known)

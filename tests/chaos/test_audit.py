@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from chaos.audit import RULES, approvals, audit, families, forks, tool_results, tool_times, tools
+from chaos.audit import (
+    RULES,
+    approvals,
+    audit,
+    compactions,
+    families,
+    forks,
+    tool_results,
+    tool_times,
+    tools,
+)
 from chaos.evidence import Evidence
 from chaos.plan import Fault, Kind
 from chaos.records import InjectedFault, Request
@@ -265,7 +275,8 @@ CASES: dict[str, list[Break]] = {
 }
 """What each rule finds."""
 _ELSEWHERE = {
-    each.__name__ for each in (approvals, families, forks, tool_results, tool_times, tools)
+    each.__name__
+    for each in (approvals, compactions, families, forks, tool_results, tool_times, tools)
 }
 """Modules whose rules have their cases in a test of their own."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from chaos.audit import (
     approvals,
     chats,
+    compactions,
     families,
     forks,
     messages,
@@ -29,6 +30,7 @@ __all__ = [
     "approvals",
     "audit",
     "chats",
+    "compactions",
     "families",
     "forks",
     "listed",

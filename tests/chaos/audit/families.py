@@ -65,7 +65,7 @@ def _told(result: Any) -> list[dict[str, Any]]:
 
 def _said(evidence: Evidence, agent: dict[str, Any]) -> bool:
     """Return whether an agent said what it is told to have said. One that was deleted may have."""
-    messages = evidence.messages.get(agent["id"])
+    messages = evidence.said().get(agent["id"])
     return messages is None or any(
         text_of(message["content"]) == agent["answer"]
         for message in messages

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chaos.audit.rules import Findings, described, excerpt, rule
-from chaos.evidence import Evidence, Row
+from chaos.evidence import Evidence, Row, is_summary
 from chaos.records import Request
 
 _COPIED = ("role", "content", "visibility", "finish_reason")
@@ -26,7 +26,18 @@ def _history(messages: list[Row], version: int, up_to: int | None) -> list[Any]:
     if length and _calls(shown[length - 1]):
         has_results = length < len(shown) and shown[length]["role"] == "tool"
         length += 1 if has_results else -1
-    return [[row[name] for name in _COPIED] for row in shown[:length]]
+    return _copied(shown[:length])
+
+
+def _copied(rows: list[Row]) -> list[Any]:
+    """Return what a copy has of messages, and how many of them each summary covers."""
+    return [
+        [
+            *(row[name] for name in _COPIED),
+            sum(one["id"] <= row["covers_until"] for one in rows) if is_summary(row) else None,
+        ]
+        for row in rows
+    ]
 
 
 def _made_forks(evidence: Evidence) -> Iterator[tuple[Request, str]]:
@@ -43,11 +54,7 @@ def forks_have_the_history_of_their_source(evidence: Evidence) -> Findings:
     """Find forks whose messages are not those that their source had, up to the point that was asked."""
     for request, fork in _made_forks(evidence):
         source = request.chat_id or ""
-        copied = [
-            [row[name] for name in _COPIED]
-            for row in evidence.messages.get(fork, ())
-            if evidence.is_copied(row)
-        ]
+        copied = _copied(list(filter(evidence.is_copied, evidence.messages.get(fork, ()))))
         messages, up_to = evidence.messages.get(source, []), request.body.get("from_message_id")
         versions = range(1, evidence.chats[source]["version"] + 1)
         if not any(_history(messages, version, up_to) == copied for version in versions):
@@ -75,6 +82,7 @@ def answers_are_regenerated_once(evidence: Evidence) -> Findings:
             if (
                 question is None
                 or question["role"] != "user"
+                or is_summary(question)
                 or (question["superseded_version"] or row["version"] + 1) <= row["version"]
             ):
                 yield {"chat": chat_id, "version": row["version"], "question": question}

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from chaos.audit.rules import Findings, described, excerpt, rule
-from chaos.evidence import Evidence, Row, text_of
+from chaos.evidence import Evidence, Row, is_summary, text_of
 from chaos.families import answer_that_sent
 
 _CALL = re.compile(r"call (\d+) answers (m\d+):")
@@ -102,7 +102,8 @@ def _turn_under_way(evidence: Evidence, message: Row) -> tuple[int, float] | Non
     after = (
         row["version"]
         for row in evidence.messages[chat_id]
-        if row["role"] == "user" and row["id"] > message["id"] and row["version"] >= begun
+        if row["role"] == "user" and not is_summary(row)
+        if row["id"] > message["id"] and row["version"] >= begun
     )
     return begun, next(after, float("inf"))
 
@@ -110,7 +111,7 @@ def _turn_under_way(evidence: Evidence, message: Row) -> tuple[int, float] | Non
 @rule
 def messages_are_answered_or_explained(evidence: Evidence) -> Findings:
     """Find messages without an answer whose journal has no reason for it."""
-    for chat_id, messages in evidence.messages.items():
+    for chat_id, messages in evidence.said().items():
         for message, replies in _turns(messages):
             turn = _turn_under_way(evidence, message)
             answers = [row for row in filter(_is_answer, replies) if not _was_replaced(row)]
@@ -118,7 +119,7 @@ def messages_are_answered_or_explained(evidence: Evidence) -> Findings:
                 continue
             begun, end = turn
             entries = list(evidence.entries(chat_id, begun, end))
-            retried = [place for place, row in enumerate(entries) if row["transition"] == "retry"]
+            retried = [place for place in range(len(entries)) if _is_tried_again(entries, place)]
             entries = entries[retried[-1] :] if retried else entries
             explained = any(
                 row["transition"] in _ENDS_A_TURN
@@ -135,6 +136,12 @@ def messages_are_answered_or_explained(evidence: Evidence) -> Findings:
                 }
 
 
+def _is_tried_again(entries: list[Row], place: int) -> bool:
+    """Return whether an entry has a failed turn tried again, as a compaction of such a chat does, too."""
+    transition, before = entries[place]["transition"], entries[max(place - 1, 0)]["status"]
+    return transition == "retry" or (transition == "request_compaction" and before == "error")
+
+
 def _was_replaced(row: Row) -> bool:
     return row["superseded_version"] is not None
 
@@ -143,7 +150,7 @@ def _was_replaced(row: Row) -> bool:
 def messages_are_answered_once(evidence: Evidence) -> Findings:
     """Find messages with two answers that were shown at once, and answers of the model stored twice."""
     stored: Counter[str] = Counter()
-    for chat_id, messages in evidence.messages.items():
+    for chat_id, messages in evidence.said().items():
         for message, replies in _turns(messages):
             answers = [row for row in replies if _is_answer(row)]
             own = [row for row in answers if not evidence.is_copied(row)]
@@ -163,7 +170,7 @@ def messages_are_answered_once(evidence: Evidence) -> Findings:
 def answers_are_what_the_model_sent(evidence: Evidence) -> Findings:
     """Find answers that are not the whole answer of a call, or no beginning of one if interrupted."""
     calls = {call.number: call for call in evidence.model_calls}
-    for chat_id, messages in evidence.messages.items():
+    for chat_id, messages in evidence.said().items():
         for message, replies in _turns(messages):
             for row in filter(_is_answer, replies):
                 text, stopped = text_of(row["content"]), row["finish_reason"] == "interrupted"

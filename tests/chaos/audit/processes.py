@@ -15,6 +15,7 @@ _EXPECTED_CODES = frozenset(
         "queued_message_not_found",
         "chat_archived",
         "chat_busy",
+        "nothing_to_compact",
         "chat_tree_busy",
         "no_action_required",
         "nothing_to_retry",

@@ -3,19 +3,24 @@
 from typing import Any
 
 from chaos.audit.rules import Findings, excerpt, rule
-from chaos.evidence import Evidence, Row
+from chaos.evidence import Evidence, Row, is_summary
 from chaos.records import Picture
 
 
 def _shown(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return [(m["id"], m["role"], m["content"], m["finish_reason"]) for m in messages]
+    return [
+        (m["id"], m["role"], m["content"], m["finish_reason"], m.get("compacted", False))
+        for m in messages
+    ]
 
 
 def _visible(evidence: Evidence, chat_id: str) -> list[Row]:
+    rows = [row for row in evidence.messages.get(chat_id, ()) if row["superseded_version"] is None]
+    until = max((row["covers_until"] for row in filter(is_summary, rows)), default=0)
     return [
-        row
-        for row in evidence.messages.get(chat_id, [])
-        if row["superseded_version"] is None and row["visibility"] != "model"
+        row | {"compacted": row["role"] != "system" and row["id"] <= until}
+        for row in rows
+        if row["visibility"] != "model"
     ]
 
 
