@@ -14,7 +14,8 @@ from chatd.domain.diagnostics import (
     WorkerInfo,
 )
 from chatd.domain.moment import parse_moment
-from chatd.store.records import Row, tool_call_record
+from chatd.store.records import Row
+from chatd.store.tool_call_records import tool_call_record
 
 
 def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:

@@ -17,6 +17,7 @@ from chatd.store.database import Database
 from chatd.store.diagnostics import chat_diagnostics
 from chatd.store.limits import PAGE_BYTES
 from chatd.store.records import Row
+from chatd.store.tool_call_records import tool_call_record
 
 _Q = sql.load("reads")
 
@@ -112,7 +113,7 @@ class ChatReader:
         rows = await self._database.fetch(
             _Q["tool_calls"], chat_id=chat_id, message_id=message_id, limit=limit
         )
-        return Page([*map(records.tool_call_record, rows)], len(rows) >= limit)
+        return Page([*map(tool_call_record, rows)], len(rows) >= limit)
 
     async def journal_entries(self, chat_id: UUID, *, after: int, limit: int) -> list[JournalEntry]:
         """Return the first ``limit`` journal entries after version ``after``, oldest first."""

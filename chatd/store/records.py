@@ -30,11 +30,9 @@ from chatd.domain.message import (
 )
 from chatd.domain.moment import parse_moment
 from chatd.domain.permission import NO_CHAT_PERMISSIONS, ChatPermissions
-from chatd.domain.question import Question
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable_json
-from chatd.domain.tool_call import CallPolicy, CallState, Executor, ToolCall
-from chatd.domain.tool_call_record import ToolCallRecord
+from chatd.domain.tool_call import ToolCall
 from chatd.domain.transitions import Actor, Transition
 from chatd.store.columns import MESSAGE_COLUMNS, PLAIN_CHAT_COLUMNS, USAGE_COLUMNS
 from chatd.store.uuids import parse_uuid
@@ -244,22 +242,6 @@ def message_rows(messages: Sequence[NewMessage]) -> list[dict[str, Any]]:
     ]
 
 
-def tool_call_record(row: Row | Mapping[str, Any]) -> ToolCallRecord:
-    return ToolCallRecord(
-        message_id=row["message_id"],
-        tool_call_id=row["tool_call_id"],
-        tool_name=row["tool_name"],
-        executor=Executor(row["executor"]),
-        policy=CallPolicy.read(row["policy"]),
-        state=CallState.read(row["state"]),
-        tries=row["tries"],
-        is_error=row["is_error"],
-        started_at=row["started_at"],
-        completed_at=row["completed_at"],
-        now=row["now"],
-    )
-
-
 def queued_message(row: Row) -> QueuedMessage:
     """Return a row of ``chat_queued_messages`` as a value."""
     return QueuedMessage(
@@ -317,35 +299,3 @@ def journal_entry_with_actor(row: Row) -> JournalEntry:
         actor=RequestActor(acting_owner_id or row["owner_id"], row["actor_token_id"]),
         acted_for=acting_owner_id is not None,
     )
-
-
-def ledger(rows: Iterable[Row] | None) -> tuple[ToolCall, ...]:
-    """Return open rows of ``chat_tool_calls``, objects of ``to_jsonb``, as values."""
-    return tuple(
-        ToolCall(
-            id=row["tool_call_id"],
-            name=row["tool_name"],
-            message_id=row["message_id"],
-            state=CallState.read(row["state"]),
-            policy=CallPolicy.read(row["policy"]),
-            tries=row["tries"],
-            epoch=row["epoch"],
-            executor=Executor(row["executor"]),
-            question=Question.read(row["question"]),
-            args=_given_args(row),
-            continuation=_bytes(row["continuation"]),
-            decision=row["decision"],
-        )
-        for row in rows or ()
-    )
-
-
-def _given_args(row: Row) -> Mapping[str, Any] | None:
-    """Return the arguments that a person gave when the call was allowed."""
-    decisions = [*(each["decision"] for each in row["earlier_decisions"]), row["decision"]]
-    return next((each["args"] for each in decisions if each and "args" in each), None)
-
-
-def _bytes(value: str | None) -> bytes | None:
-    """Return a value of bytea as ``to_jsonb`` spells it."""
-    return None if value is None else bytes.fromhex(value.removeprefix("\\x"))

@@ -20,11 +20,11 @@ from chatd.store.records import (
     chat_fields,
     chat_of,
     given_messages,
-    ledger,
     message,
     queued_message,
     timestamp,
 )
+from chatd.store.tool_call_records import ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from chatd.store.group_commit import GroupCommit, is_too_large
 from chatd.store.histories import ChatHistory, KnownHistories, in_order
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult
+from chatd.store.tool_call_records import ledger
 from chatd.store.tool_outputs import OutputSpan, ToolOutputs
 from chatd.store.worker_command import WorkerCommand
 from chatd.telemetry.metrics import LeaseMetrics
@@ -131,7 +132,7 @@ class Turns:
         return ChatHistory(
             messages,
             first["tools"] or (),
-            records.ledger(first["ledger"]),
+            ledger(first["ledger"]),
         )
 
     def keep_history(self, chat: Chat, history: ChatHistory) -> None:

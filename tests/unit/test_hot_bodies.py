@@ -6,7 +6,7 @@ import random
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from chatd.api.schema.resources import CreateChat, SendMessage
+from chatd.api.schema.requests import CreateChat, SendMessage
 
 _MESSAGES = (
     b'{"content": "hello", "model": "fast", "busy_behavior": "queue"}',

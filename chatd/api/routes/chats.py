@@ -13,15 +13,12 @@ from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.content import sent_content
+from chatd.api.schema.requests import CompactChat, CreateChat, ForkChat, UpdateChat
 from chatd.api.schema.resources import (
     Chat,
-    CompactChat,
-    CreateChat,
-    ForkChat,
     JournalEntry,
     Model,
     Page,
-    UpdateChat,
 )
 from chatd.api.schema.types import MAX_BIGINT
 from chatd.domain.errors import ChatTreeBusy

@@ -24,7 +24,7 @@ from chatd.api.context import ApiContext
 from chatd.api.errors.problems import HttpProblem
 from chatd.api.request.idempotency import read_idempotency_key
 from chatd.api.routes import chat_stream, chats, messages
-from chatd.api.schema.resources import CreateChat, SendMessage
+from chatd.api.schema.requests import CreateChat, SendMessage
 from chatd.api.schema.types import MAX_CURSOR_LENGTH
 from chatd.api.scope import IDENTITY, single_header
 from chatd.store.idempotency import IdempotencyKey

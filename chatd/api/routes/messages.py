@@ -13,13 +13,12 @@ from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.content import sent_content
+from chatd.api.schema.requests import EditMessage, SendMessage
 from chatd.api.schema.resources import (
     Chat,
-    EditMessage,
     Message,
     MessageId,
     Page,
-    SendMessage,
     SendMessageResult,
 )
 from chatd.api.schema.types import MAX_BIGINT

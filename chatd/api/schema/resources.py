@@ -1,38 +1,24 @@
-"""Bodies of requests and responses: chats, messages, the queue, the journal and the models.
+"""Bodies of responses: chats, messages, the queue, the journal and the models.
 
 The examples beside the fields are of one conversation. ``openapi.examples`` makes those of whole schemas
 out of them.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from chatd.api.schema.actions import Action
-from chatd.api.schema.content import Content
 from chatd.api.schema.parts import DocumentedAs, Parts
 from chatd.api.schema.tools import (
-    PERMISSION_MODE,
-    TOOL_RULES,
-    ServerTools,
     ToolRule,
-    ToolRules,
-    Tools,
-    stored_permissions,
 )
 from chatd.api.schema.types import (
     MAX_BIGINT,
-    MAX_TEXT_LENGTH,
-    Labels,
-    ModelName,
-    RequestModel,
-    Sanitized,
-    Title,
 )
-from chatd.domain.chat import BusyBehavior, Status
+from chatd.domain.chat import Status
 from chatd.domain.failure import FailureKind
 from chatd.domain.message import Role
 from chatd.domain.permission import Permission, PermissionMode
@@ -50,115 +36,6 @@ _USAGE: dict[str, Any] = {
     "reasoning_tokens": 0,
 }
 _MODEL_ID = "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22"
-
-
-MAX_INSTRUCTIONS_LENGTH = 4_000
-"""Instructions are read beside the history that they are about, by a model that has little room left."""
-Instructions = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_INSTRUCTIONS_LENGTH), Sanitized
-]
-SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
-
-
-class CreateChat(RequestModel):
-    """A new chat. Without a title, it has the first words of its first message as its title."""
-
-    content: Content | None = Field(
-        default=None,
-        description="The first message. Without one the chat waits for it.",
-        examples=["Why is the sky blue?"],
-    )
-    title: Title = Field(default="", examples=["The sky"])
-    model: ModelName | None = Field(default=None, description="A name of `GET /models`.")
-    system_prompt: SystemPrompt | None = Field(
-        default=None,
-        description="Instructions for the model, stored as the first message with the role `system`. "
-        "They cannot be changed later.",
-    )
-    labels: Labels = Field(default_factory=dict, examples=[{"topic": "physics"}])
-    tools: Tools = Field(default_factory=list)
-    server_tools: ServerTools | None = Field(
-        default=None,
-        description="The chat's choice. Without one, it has what is offered by default.",
-    )
-    permission_mode: PermissionMode = PERMISSION_MODE
-    tool_rules: ToolRules = TOOL_RULES
-
-    def permissions(self) -> Mapping[str, Any] | None:
-        """Return the permissions as they are stored."""
-        is_default = self.permission_mode is PermissionMode.DEFAULT and not self.tool_rules
-        return None if is_default else stored_permissions(self.permission_mode, self.tool_rules)
-
-
-class ForkChat(RequestModel):
-    """A new chat made of another one's history."""
-
-    from_message_id: MessageId | None = Field(
-        default=None,
-        description="The last message to copy. Default: the last one that there is.",
-        examples=[2_000_001],
-    )
-    title: Title | None = Field(default=None, description="Default: the title of the other chat.")
-    labels: Labels | None = Field(
-        default=None, description="Default: the labels of the other chat."
-    )
-
-
-class CompactChat(RequestModel):
-    """A summary of the history that the model is to be shown in its place."""
-
-    instructions: Instructions | None = Field(
-        default=None,
-        description="For the model that writes the summary: what it is to keep.",
-        examples=["Keep the names of all files."],
-    )
-
-
-class UpdateChat(RequestModel):
-    """Changes of a chat. A field that is left out stays as it is."""
-
-    title: Title | None = Field(default=None, examples=["The sky"])
-    labels: Labels | None = Field(
-        default=None, description="All labels. They replace the old ones."
-    )
-    archived: bool | None = Field(
-        default=None, description="An archived chat takes no messages.", examples=[True]
-    )
-    permission_mode: PermissionMode | None = Field(
-        default=None,
-        description="As of a new chat, for calls that begin later. What was remembered is forgotten.",
-        examples=["ask"],
-    )
-    tool_rules: ToolRules | None = Field(
-        default=None,
-        description="All rules. They replace the old ones, and what was remembered is forgotten.",
-        examples=[None],
-    )
-
-    def permissions(self) -> Mapping[str, Any] | None:
-        """Return the changed permissions as they are stored. None: they stay."""
-        return stored_permissions(self.permission_mode, self.tool_rules) or None
-
-
-class SendMessage(RequestModel):
-    """A message of the user."""
-
-    content: Content = Field(examples=["And why is it red at night?"])
-    model: ModelName | None = Field(
-        default=None,
-        description="A name of `GET /models`, for this message and later ones. Default: the chat's model.",
-    )
-    busy_behavior: BusyBehavior = Field(
-        default=BusyBehavior.QUEUE,
-        description="Behavior if the chat is busy.",
-        examples=["queue"],
-    )
-
-
-class EditMessage(RequestModel):
-    """The new content of a message."""
-
-    content: Content = Field(examples=["Why is the sea blue?"])
 
 
 class Usage(BaseModel):
