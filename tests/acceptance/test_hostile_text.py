@@ -52,6 +52,7 @@ CASES: Mapping[str, list[Case]] = {
         Case("top --json", in_pipe="(\u202e)"),
     ],
     "show": [Case(f"show {CHAT}"), Case(f"show {CHAT} --json", in_pipe="(\u202e)")],
+    "search": [Case("search words"), Case("search words --json", in_pipe="(\u202e)")],
     "tail": [
         Case(f"tail {CHAT}", keys=CTRL_C),
         Case(f"tail {CHAT} --json", in_pipe="(\u202e)", keys=CTRL_C),

@@ -266,6 +266,7 @@ async def test_unexpected_error_hides_its_details(
 
     async with running_daemon(dsn) as chatd:
         chat_id = (await chatd.api.create())["id"]
+        chatd.daemon.services.hub.new_chats.forget_all()  # a stream of a new chat reads nothing
         store = chatd.daemon.services.store
         commands = (store.chats, store.messages, store.queue, store.tool_calls)
         for part in (store.reads, store.files, store.chat_lists, store.stream_reads, *commands):

@@ -47,7 +47,7 @@ async def test_log_lines_carry_the_request_id(dsn: str, monkeypatch: pytest.Monk
 
     async with running_daemon(dsn) as chatd:
         chat = await chatd.api.create()
-        monkeypatch.setattr(chatd.daemon.services.store.reads, "chat", broken)
+        monkeypatch.setattr(chatd.daemon.services.store.reads, "chat_with_family", broken)
         path = f"/api/v1/chats/{chat['id']}"
         answer = await chatd.api.http.get(path, headers={"x-request-id": "lost-1"})
         assert_problem(answer, 500, "internal", "lost-1")

@@ -193,7 +193,7 @@ async def test_three_hundred_subscribers_receive_the_same(dsn: str) -> None:
     async with running_daemons(
         dsn, [FunctionProvider(count_to_ten)] * 2, limits={"max_requests": 0}
     ) as replicas:
-        chat_id = (await replicas[0].api.create())["id"]
+        chat_id = (await replicas[0].api.create(title="Numbers"))["id"]
         views = [ChatView() for _ in range(300)]
         async with asyncio.TaskGroup() as group:
             for number, view in enumerate(views):

@@ -250,7 +250,7 @@ async def test_resume_after_an_edit_sends_nothing_superseded(dsn: str) -> None:
     """No superseded message is sent between a cursor and the reset, even with an older cursor."""
     replicas = running_daemons(dsn, [scripted()] * 2, http={"sse_keepalive_seconds": 0.2})
     async with replicas as (here, there):
-        chat = await here.api.create(system_prompt="Be brief.")
+        chat = await here.api.create(title="Words", system_prompt="Be brief.")
         chat_id, path = chat["id"], f"/api/v1/chats/{chat['id']}"
         async with background_subscriber(here, chat_id) as subscriber:
             await here.api.send(chat_id, "old words")

@@ -105,7 +105,10 @@ def _response(method: str, path: str) -> tuple[int, str, Any]:
             item for item in operations[method]["responses"].items() if int(item[0]) < 400
         )
         name = response["content"]["application/json"]["schema"]["$ref"]
-        body = hostile(_example(name.removeprefix(SCHEMA_REF_PREFIX)))
+        body = _example(name.removeprefix(SCHEMA_REF_PREFIX))
+        if "matches" in body:
+            body["matches"] = {chat["id"]: _example("MessageMatch") for chat in body["items"]}
+        body = hostile(body)
         return int(status), "application/json", _with_error(body)
     raise AssertionError(f"no operation: {method} {path}")
 

@@ -11,6 +11,7 @@ from support.agents import ENABLED, call, id_of, results, say, spawn, wait
 from support.client_tools import calling_provider
 from support.eventually import eventually
 from support.in_process import InProcessDaemon, running_daemon
+from support.metrics import scrape
 from support.providers import scripted
 from support.requests import assert_problem
 from support.sse_client import ApiClient, text_of
@@ -113,6 +114,7 @@ async def test_chat_waits_for_the_chats_that_it_started(dsn: str) -> None:
         transitions = [entry["transition"] for entry in await daemon.journal(chat["id"])]
         assert transitions[-4:] == ["park", "wake", "claim", "finish_turn"]
         assert len(daemon.logged("chat.turn", outcome="parked")) == 1
+        assert (await scrape(daemon)).sum_of("chatd_agents_started_total") == 2
 
 
 async def test_example_of_the_guide(dsn: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, InProcessDaemon, fetch_rows
 from support.leases import orphan_chats
+from support.metrics import scrape
 from support.providers import text_delta, tool_call_delta
 from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
 from support.windowed_models import (
@@ -98,9 +99,9 @@ async def test_usage_of_a_summary_is_counted(dsn: str, database: Database) -> No
         assert chat["usage"]["output_tokens"] == 20
         [line] = chatd.logged("chat.turn", outcome="finished")
         assert line["output_tokens"] == 20
-        metrics = (await chatd.api.http.get("/metrics")).text
-        assert 'chatd_compactions_total{outcome="summarized"} 1' in metrics
-        assert 'chatd_provider_calls_total{model="one",purpose="summary"} 1' in metrics
+        samples = await scrape(chatd)
+        assert samples.sum_of("chatd_compactions_total", outcome="summarized") == 1
+        assert samples.sum_of("chatd_provider_calls_total", model="one", purpose="summary") == 1
 
 
 async def test_request_compacts_an_idle_chat_with_instructions(

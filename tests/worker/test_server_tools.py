@@ -137,6 +137,7 @@ async def test_stream_shows_arguments_of_calls_that_are_asked_after_others_ran(d
         assert closed == {
             "closed": [{"tool_call_id": "c2", "tool_name": "pay", "is_error": False}],
             "started": [],
+            "asked": [],
         }
 
 

@@ -126,7 +126,7 @@ class ToolInput(RequestModel):
     question_number: int = Field(
         default=0,
         ge=0,
-        lt=MAX_QUESTIONS,
+        le=MAX_QUESTIONS - 1,
         description="The `question_number` of the action: which question about the call is answered.",
         examples=[0],
     )
