@@ -13,6 +13,8 @@ class CompactionRequest:
     """A compaction that a caller asked for. ``instructions`` are for the model that writes the summary."""
 
     instructions: str | None = None
+    idle_version: int | None = None
+    """The version that asked an idle chat. Its turn answers no message from before. None: it was busy."""
 
 
 def compaction_part(*, before_tokens: int, after_tokens: int) -> Mapping[str, Any]:

@@ -111,9 +111,10 @@ def chat_fields(row: Row) -> dict[str, Any]:
 
 
 def _compaction_request(chat_id: UUID, stored: object) -> CompactionRequest:
-    instructions = stored.get("instructions") if isinstance(stored, dict) else 0
-    if instructions is None or isinstance(instructions, str):
-        return CompactionRequest(instructions)
+    if isinstance(stored, dict):
+        instructions, idle_version = stored.get("instructions"), stored.get("idle_version")
+        if isinstance(instructions, str | None) and isinstance(idle_version, int | None):
+            return CompactionRequest(instructions, idle_version)
     raise ChatUnreadable(chat_id)
 
 

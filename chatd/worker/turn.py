@@ -19,11 +19,7 @@ from chatd.domain.failure import (
     unknown_model_failure,
     unknown_word_failure,
 )
-from chatd.domain.message import (
-    NewMessage,
-    Role,
-    interrupted_message,
-)
+from chatd.domain.message import NewMessage, Role, interrupted_message
 from chatd.domain.notice import Notice
 from chatd.domain.outcomes import CallPurpose, TurnOutcome
 from chatd.llm.catalog import ModelConfig
@@ -172,19 +168,23 @@ class Turn:
             case CallModel():
                 return await self._call_model(history)
             case Compact():
-                failure = await self._compactor.run(history, settled_part=self._settled_part())
-                self._call = None
-                return failure is None or await self._retry_or_fail(failure)
+                return await self._compact(history)
             case RunCalls():
                 await self._calls.run(step, history, window=window_of(self._config, self._lease))
                 return True
         return await self._end_step(step, [])
 
-    async def _end_step(
-        self,
-        step: EndStep,
-        messages: list[NewMessage],
-    ) -> bool:
+    async def _compact(self, history: ChatHistory) -> bool:
+        ends_turn = self._compactor.ends_turn(history)
+        failure = await self._compactor.run(history, settled_part=self._settled_part())
+        self._call = None
+        if failure is not None:
+            return await self._retry_or_fail(failure)
+        if ends_turn and not self._compactor.is_requested:
+            return await self._end_step(Finish(), [])
+        return True
+
+    async def _end_step(self, step: EndStep, messages: list[NewMessage]) -> bool:
         """Store ``messages`` and the calls in them. Return False if the turn is over."""
         match step:
             case CallModel() | OpenCalls() | AwaitAnswers() | AwaitAgents():

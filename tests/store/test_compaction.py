@@ -192,11 +192,12 @@ async def test_request_for_an_idle_chat_starts_a_turn(database: Database, status
         chat.id, owner_id=OWNER, instructions="names"
     )
     assert requested.chat.status is Status.PENDING
-    assert requested.chat.compaction_request == CompactionRequest("names")
+    idle_version = requested.chat.version if status is Status.WAITING else None
+    assert requested.chat.compaction_request == CompactionRequest("names", idle_version)
     again = await Messages(database).request_compaction(chat.id, owner_id=OWNER)
     assert (again.chat.status, again.chat.compaction_request) == (
         Status.PENDING,
-        CompactionRequest(),
+        CompactionRequest(idle_version=idle_version),
     )
     stopped = await chats.interrupt(chat.id, owner_id=OWNER)
     assert (stopped.chat.status, stopped.chat.compaction_request) == (Status.WAITING, None)

@@ -1,8 +1,10 @@
 """Compactions that are stopped, taken over, or failed and tried again, and those that callers ask for."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import pytest
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, InProcessDaemon, fetch_rows
 from support.leases import orphan_chats
@@ -11,6 +13,7 @@ from support.providers import text_delta, tool_call_delta
 from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
 from support.windowed_models import (
     WindowedModel,
+    answer_with_count,
     finished_with,
     first_summary,
     insert_turns,
@@ -126,6 +129,37 @@ async def test_request_compacts_an_idle_chat_with_instructions(
         assert first_summary(shown) is not None
         assert user_texts(shown)[-1] == "And now?"
         assert len(shown.messages) < 15
+
+
+@pytest.mark.parametrize("turns", [0, 10])
+async def test_request_after_an_interrupt_leaves_stopped_what_was_stopped(
+    dsn: str, database: Database, turns: int
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def answer_when_allowed(request: ModelRequest) -> AsyncIterator[Delta]:
+        await may_answer.wait()
+        async for delta in answer_with_count(request):
+            yield delta
+
+    model = WindowedModel(WINDOW, answer=answer_when_allowed)
+    async with run_with_window(dsn, model) as chatd:
+        chat = await chatd.api.create()
+        await insert_turns(database, chat, turns, size=370)
+        await chatd.api.send(chat["id"], "And now?")
+        await eventually(lambda: model.answers)
+        await chatd.api.interrupt(chat["id"])
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        for _ in range(2):  # the later request replaces the earlier one, if that is not done yet
+            answer = await chatd.api.http.post(f"/api/v1/chats/{chat['id']}/compact", json={})
+            assert answer.status_code == 202, answer.text
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert len(model.answers) == 1
+        assert await chatd.journal(chat["id"], "compact")
+        may_answer.set()
+        await chatd.api.send(chat["id"], "Go on.")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        assert user_texts(model.answers[-1])[-2:] == ["And now?", "Go on."]
 
 
 async def test_request_with_nothing_to_cover_ends_without_a_call(dsn: str) -> None:

@@ -268,8 +268,10 @@ WITH snapshot AS MATERIALIZED (
     UPDATE chats c SET
         version = c.version + 1,
         updated_at = clock_timestamp(),
-        compaction_request = jsonb_strip_nulls(
-            jsonb_build_object('instructions', :instructions::text)),
+        compaction_request = jsonb_strip_nulls(jsonb_build_object(
+            'instructions', :instructions::text,
+            'idle_version', CASE WHEN c.status = 'waiting' THEN to_jsonb(c.version + 1)
+                                 ELSE c.compaction_request->'idle_version' END)),
         status = CASE WHEN starts_turn THEN 'pending' ELSE c.status END,
         pending_since = CASE WHEN starts_turn THEN clock_timestamp() ELSE c.pending_since END,
         round = CASE WHEN starts_turn THEN chat_next_round(c.owner_id) ELSE c.round END,

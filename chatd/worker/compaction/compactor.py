@@ -77,6 +77,16 @@ class Compactor:
         """True if a caller asked for a compaction that is still to be done."""
         return self._lease.chat.compaction_request is not None
 
+    def ends_turn(self, history: ChatHistory) -> bool:
+        """Return whether the turn is for the requested compaction only, and answers no message.
+
+        An interrupt may have left a message without an answer before the request: it stays so.
+        """
+        request = self._lease.chat.compaction_request
+        if request is None or request.idle_version is None:
+            return False
+        return all(one.version < request.idle_version for one in history.messages)
+
     def count_call(self) -> None:
         """Note that the model is called."""
         if self._calls_left:
