@@ -69,7 +69,7 @@ OF_TOOLS = (
         name="changed-arguments",
         edits=(
             Edit(
-                file="chatd/store/records.py",
+                file="chatd/store/tool_call_records.py",
                 old="args=_given_args(row),",
                 new="args=None,",
             ),

@@ -208,7 +208,7 @@ def check_ledger(
 
 def texts(messages: Sequence[Row], role: str = "user") -> list[str]:
     """Return the texts of the messages of a role, in order."""
-    own = [row for row in messages if row["role"] == role and row["covers_until"] is None]
+    own = [row for row in messages if row["role"] == role and row.get("covers_until") is None]
     return [row["content"][0]["text"] for row in own]
 
 

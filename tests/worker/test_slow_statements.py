@@ -10,7 +10,7 @@ from support.providers import FunctionProvider, finished, text_delta
 from chatd.llm.provider import Delta, ModelRequest
 from chatd.store.database import Database
 
-SHORT = {"statement_timeout_seconds": 1.5}
+SHORT = {"statement_timeout_seconds": 2.5}
 ATTEMPTS = 3
 SLOW_FINISH = """
 CREATE SEQUENCE slow_finishes;
