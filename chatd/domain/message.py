@@ -253,6 +253,23 @@ def text_of(content: Iterable[Part]) -> str:
     return "".join(part["text"] for part in content if part["type"] == "text")
 
 
+def unstored_message(
+    number: int, role: Role, text: str, *, chat_id: UUID, version: int, created_at: datetime
+) -> Message:
+    """Return a message of a request to a model that is stored nowhere, with a ``number`` for its id."""
+    return Message(
+        id=number,
+        chat_id=chat_id,
+        version=version,
+        role=role,
+        content=({"type": "text", "text": text},),
+        model_config_id=None,
+        usage=None,
+        finish_reason=None,
+        created_at=created_at,
+    )
+
+
 def covered_steps(message: Message | NewMessage) -> int:
     """Return the number of responses of the current turn that a summary covers. 0: it is no summary."""
     steps: int = message.content[-1].get("steps", 0) if message.content else 0

@@ -56,15 +56,7 @@ def _file_tokens(part: Part) -> int:
 
 def message_tokens(message: Message | NewMessage) -> int:
     """Return the estimated tokens of a message."""
-    tokens = 0
-    for part in message.content:
-        if part["type"] == "text":  # nearly all of them
-            text = part["text"]
-            size = len(text) if text.isascii() else len(text.encode(errors="replace"))
-            tokens += -(-size // BYTES_PER_TOKEN)
-        else:
-            tokens += part_tokens(part)
-    return tokens
+    return sum([part_tokens(part) for part in message.content])
 
 
 class RequestSize(NamedTuple):

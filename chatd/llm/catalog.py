@@ -145,9 +145,9 @@ class Catalog:
         """Warm up every provider that has a model (``Provider.warm``), and look up facts about models."""
         for name in {model.provider for model in self._models.values()}:
             await self._providers[name].warm()
-        await self._learn_context_limits()
+        await self._load_context_limits()
 
-    async def _learn_context_limits(self) -> None:
+    async def _load_context_limits(self) -> None:
         unknown = [
             ModelName(model.name, model.model, endpoint.kind, endpoint.base_url)
             for model in self._models.values()

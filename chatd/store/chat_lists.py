@@ -39,7 +39,28 @@ class ChatFilter:
     def is_search(self) -> bool:
         """True if a page may have to skip many chats."""
         rare = (self.statuses, self.labels, self.label_names, self.title_contains)
-        return any(rare) or self.parent == "none"
+        return any(rare) or self.only_roots
+
+    @property
+    def status_parameters(self) -> Mapping[str, object]:
+        """The parameters by which each query of a list is filtered."""
+        return {
+            "archived": self.archived,
+            "statuses": [status.value for status in self.statuses] or None,
+        }
+
+    @property
+    def label_parameters(self) -> Mapping[str, object]:
+        """The parameters of a query that is filtered by labels."""
+        return {
+            "labels": [{name: value} for name, value in self.labels],
+            "label_names": list(self.label_names),
+        }
+
+    @property
+    def only_roots(self) -> bool:
+        """True if no other chat started them."""
+        return self.parent == "none"
 
 
 NO_FILTER = ChatFilter()
@@ -97,12 +118,10 @@ class ChatLists:
             "before_updated_at": before_updated_at,
             "before_id": before_id,
             "limit": limit,
-            "archived": chat_filter.archived,
-            "statuses": [status.value for status in chat_filter.statuses] or None,
+            **chat_filter.status_parameters,
         }
         matching: dict[str, object] = {
-            "labels": [{name: value} for name, value in chat_filter.labels],
-            "label_names": list(chat_filter.label_names),
+            **chat_filter.label_parameters,
             "title_contains": chat_filter.title_contains or None,
         }
         if isinstance(chat_filter.parent, UUID):
@@ -110,10 +129,10 @@ class ChatLists:
             values |= {"parent_chat_id": chat_filter.parent, **matching}
         elif any(matching.values()):
             query = _Q["page_matching"]
-            values |= {"only_roots": chat_filter.parent == "none", **matching}
+            values |= {"only_roots": chat_filter.only_roots, **matching}
         else:
             query = _Q["page"]
-            values |= {"only_roots": chat_filter.parent == "none"}
+            values |= {"only_roots": chat_filter.only_roots}
         if chat_filter.is_search:
             return await self._searches.fetch(query, **values)
         return await self._database.fetch(query, **values)

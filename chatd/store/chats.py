@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.chat import BusyBehavior, TitleSource
+from chatd.domain.chat import BusyBehavior
 from chatd.domain.files import File
 from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
@@ -19,6 +19,7 @@ from chatd.store.files import file_parameters
 from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey, key_arguments
 from chatd.store.records import TransitionResult, message_rows
+from chatd.store.titles import title_parameters
 from chatd.store.turns import FencingToken
 from chatd.store.whole_families import WholeFamilies, description
 from chatd.telemetry import tracing
@@ -68,8 +69,7 @@ class Chats(WholeFamilies):
         stored_tools = replace_unstorable_json(tools)
         parameters: dict[str, object] = {
             "owner_id": owner_id,
-            "title": replace_unstorable(title) or first_words(content or ()),
-            "title_by": (TitleSource.CALLER if title else TitleSource.WORDS).value,
+            **title_parameters(title, content or ()),
             "labels": replace_unstorable_json(labels or {}),
             "server_tools": replace_unstorable_json(server_tools),
             "model_config_id": model_config_id,

@@ -13,8 +13,7 @@ from chatd.domain.agent_words import AGENT_STATES
 from chatd.domain.agents import Agent, Spawn, SpawnRefusal
 from chatd.domain.errors import LeaseLost, SpawnRefused
 from chatd.domain.permission import ChatPermissions
-from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
-from chatd.domain.title import first_words
+from chatd.domain.sanitize import replace_unstorable_json
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -22,6 +21,7 @@ from chatd.store.containment import Containment
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
 from chatd.store.records import TransitionResult, message_rows
+from chatd.store.titles import title_parameters
 from chatd.store.turns import FencingToken
 from chatd.telemetry import tracing
 from chatd.telemetry.metrics import ContainmentMetrics
@@ -84,8 +84,7 @@ class Children:
                 epoch=fence.epoch,
                 child_id=spawn.id,
                 messages=message_rows(spawn.messages),
-                title=replace_unstorable(spawn.title) or first_words(spawn.messages[-1].content),
-                title_by="caller" if spawn.title else "words",
+                **title_parameters(spawn.title, spawn.messages[-1].content),
                 model_config_id=spawn.model_config_id,
                 server_tools=replace_unstorable_json(spawn.server_tools),
                 limits=limits.of_owner,

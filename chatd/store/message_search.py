@@ -107,12 +107,10 @@ class MessageSearch:
             before_updated_at=before_updated_at,
             before_id=before_id,
             limit=limit,
-            archived=chat_filter.archived,
-            statuses=[status.value for status in chat_filter.statuses] or None,
-            only_roots=parent == "none",
+            only_roots=chat_filter.only_roots,
             parent_chat_id=parent if isinstance(parent, UUID) else None,
-            labels=[{name: value} for name, value in chat_filter.labels],
-            label_names=list(chat_filter.label_names),
+            **chat_filter.status_parameters,
+            **chat_filter.label_parameters,
         )
         return self._reading.read_each(rows, _match, key=itemgetter("id"))
 

@@ -1,8 +1,12 @@
-"""Titles that models write for chats."""
+"""Titles of chats: of new ones, and those that models write."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
-from chatd.domain.chat import Usage
+from chatd.domain.chat import TitleSource, Usage
+from chatd.domain.message import Content
+from chatd.domain.sanitize import replace_unstorable
+from chatd.domain.title import first_words
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.commits import NO_LISTENER, CommitListener
@@ -11,6 +15,14 @@ from chatd.store.histories import KnownHistories
 from chatd.store.records import TransitionResult
 
 _Q = sql.load("titles")
+
+
+def title_parameters(title: str, content: Content) -> Mapping[str, str]:
+    """Return the title of a new chat: the one that its caller gave, or else its first words."""
+    return {
+        "title": replace_unstorable(title) or first_words(content),
+        "title_by": (TitleSource.CALLER if title else TitleSource.WORDS).value,
+    }
 
 
 class Titles:

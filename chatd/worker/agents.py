@@ -6,7 +6,6 @@ the key of a message, are those of the call.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from random import random
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -37,12 +36,12 @@ from chatd.domain.tool_choice import (
 )
 from chatd.llm.catalog import Catalog
 from chatd.store.idempotency import IdempotencyKey
-from chatd.supervision.backoff import Backoff
 from chatd.tools.output import json_text
 from chatd.tools.registry import ToolRegistry
 from chatd.tools.tool import Tool, ToolOutcome, ToolRequest
 from chatd.worker import agent_schemas as schemas
 from chatd.worker.lease import Lease
+from chatd.worker.statement_backoff import statement_backoff
 from chatd.worker.turn_limits import AgentLimits
 from chatd.worker.turn_services import TurnServices
 
@@ -51,8 +50,6 @@ Run = Callable[[ToolRequest], Awaitable[ToolOutcome]]
 
 _TIMEOUT_SECONDS: Final = 60.0
 """Time that a call has, which is enough for a failover of the database."""
-_RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
-"""Backoff between two tries while the database is unavailable."""
 
 
 def may_have_agents(chat: Chat, limits: AgentLimits, *, below: int = 0) -> bool:
@@ -216,9 +213,8 @@ def _choices(given: ToolRegistry, chat: Chat, limits: AgentLimits) -> Mapping[st
 async def _refusals_as_results(run: Run, request: ToolRequest) -> ToolOutcome:
     try:
         return await run(request)
-    except (
-        LeaseLost
-    ):  # what the turn stores next shows why, and this may be stored with an interrupt
+    except LeaseLost:
+        # What the turn stores next shows why, and this may be stored with an interrupt.
         return ToolOutcome(text=CANCELLED_BEFORE_START, is_error=True)
     except ChatNotFound:
         return ToolOutcome(text=words.no_agent(request.args.get("id", "")), is_error=True)
@@ -230,9 +226,7 @@ async def _refusals_as_results(run: Run, request: ToolRequest) -> ToolOutcome:
 
 async def until_answered(statement: Callable[[], Awaitable[T]]) -> T:
     """Run a statement until the database answers. It may be repeated: its ids are those of the call."""
-    backoff = Backoff(
-        first_seconds=_RETRY_FIRST_SECONDS, max_seconds=_RETRY_MAX_SECONDS, random=random
-    )
+    backoff = statement_backoff()
     while True:
         try:
             return await statement()

@@ -8,25 +8,24 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import anyio
 import structlog
 
-from chatd.domain.chat import Chat, TitleSource, Usage
+from chatd.domain.chat import Chat, TitleSource
 from chatd.domain.errors import DatabaseUnavailable, ModelNotFound
 from chatd.domain.failure import Failure, FailureKind
-from chatd.domain.message import Content, Message, Role
+from chatd.domain.message import Content, Message, Role, unstored_message
 from chatd.domain.outcomes import CallPurpose, TitleOutcome
 from chatd.domain.title import MAX_MODEL_TEXT, model_title
 from chatd.llm.catalog import Catalog, ModelConfig
-from chatd.llm.effort import lowest_effort
-from chatd.llm.failures.classify import classify
-from chatd.llm.provider import Finished, ModelRequest
+from chatd.llm.provider import Finished, ModelRequest, Provider
 from chatd.store.titles import Titles
 from chatd.supervision.child import ChildHandle
-from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
+from chatd.worker.text_call import TextCall, WrittenText
 
 _log = structlog.get_logger()
 
@@ -65,15 +64,13 @@ class TitleRequest:
         return self._message(1, Role.SYSTEM, _INSTRUCTIONS), self._message(2, Role.USER, quoted)
 
     def _message(self, number: int, role: Role, text: str) -> Message:
-        return Message(
-            id=number,
-            chat_id=self.chat.id,
-            version=self.chat.version,
-            role=role,
-            content=({"type": "text", "text": text},),
-            model_config_id=None,
-            usage=None,
-            finish_reason=None,
+        chat = self.chat
+        return unstored_message(
+            number,
+            role,
+            text,
+            chat_id=chat.id,
+            version=chat.version,
             created_at=datetime.now(UTC),
         )
 
@@ -161,61 +158,53 @@ class Titler:
             return TitleOutcome.DROPPED
         self._metrics.provider_calls.add(model.name, CallPurpose.TITLE)
         with catalog.in_use():
-            written = await self._ask(catalog, model, request)
+            written = await self._call_model(catalog, model, request)
         if isinstance(written, Failure):
             self._metrics.provider_errors.add(model.name, CallPurpose.TITLE, written.kind)
             self._log_failure(request, written.kind, reason=written.loggable)
             return TitleOutcome.FAILED
-        title, usage = written
-        self._metrics.add_tokens(model.name, CallPurpose.TITLE, usage)
+        self._metrics.add_tokens(model.name, CallPurpose.TITLE, written.usage)
+        title = _title_in(written)
         if not title:
             return TitleOutcome.UNUSABLE
         try:
-            stored = await self._titles.set(request.chat.id, title, usage)
+            stored = await self._titles.set(request.chat.id, title, written.usage)
         except DatabaseUnavailable:
             return TitleOutcome.DROPPED
         return TitleOutcome.SUPERSEDED if stored is None else TitleOutcome.STORED
 
-    async def _ask(
+    async def _call_model(
         self, catalog: Catalog, model: ModelConfig, request: TitleRequest
-    ) -> tuple[str, Usage] | Failure:
-        """Return the title that the model writes, empty if it is none, and what it cost."""
-        provider = catalog.provider_of(model)
-        call = ModelRequest(
-            model=model.model,
-            messages=request.messages(),
+    ) -> WrittenText | Failure:
+        call = TextCall(
+            catalog=catalog,
+            model=model,
+            chat=request.chat,
+            purpose=CallPurpose.TITLE,
             max_output_tokens=min(
                 model.max_output_tokens or _MAX_OUTPUT_TOKENS, _MAX_OUTPUT_TOKENS
             ),
-            settings=lowest_effort(model.settings),
         )
+        return await call.run(request.messages(), partial(self._read, model))
+
+    async def _read(
+        self, model: ModelConfig, provider: Provider, call: ModelRequest
+    ) -> WrittenText | Failure:
+        """Read what the model writes, as far as it may be a title."""
         text, finished = "", None
-        with tracing.model_call_span(
-            chat=request.chat,
-            provider=provider.name,
-            model=call.model,
-            max_tokens=call.max_output_tokens,
-        ) as span:
-            try:
-                with anyio.move_on_after(self._timeout_seconds) as deadline:
-                    async with provider.stream(call) as deltas:
-                        async for delta in deltas:
-                            if isinstance(delta, Finished):
-                                finished = delta
-                            elif delta.part.get("type") == "text":
-                                text += delta.part.get("text", "")
-                            if len(text) > MAX_MODEL_TEXT:
-                                return "", Usage()
-            except Exception as error:
-                failure = classify(error, provider=provider.name, model=model.name)
-                if failure is None:
-                    raise
-                return failure
-            if finished is None:
-                kind = FailureKind.TIMEOUT if deadline.cancelled_caught else FailureKind.TRUNCATED
-                return Failure(kind=kind, message=f"{model.name}: no title was written in time")
-            tracing.record_response(span, reason=finished.reason, usage=finished.usage)
-        return model_title(text, reason=finished.reason), finished.usage
+        with anyio.move_on_after(self._timeout_seconds) as deadline:
+            async with provider.stream(call) as deltas:
+                async for delta in deltas:
+                    if isinstance(delta, Finished):
+                        finished = delta
+                    elif delta.part.get("type") == "text":
+                        text += delta.part.get("text", "")
+                    if len(text) > MAX_MODEL_TEXT:
+                        return WrittenText("", None)
+        if finished is None:
+            kind = FailureKind.TIMEOUT if deadline.cancelled_caught else FailureKind.TRUNCATED
+            return Failure(kind=kind, message=f"{model.name}: no title was written in time")
+        return WrittenText(text, finished)
 
     def _log_failure(
         self,
@@ -233,6 +222,13 @@ class Titler:
             reason=reason,
             exc_info=exc_info,
         )
+
+
+def _title_in(written: WrittenText) -> str:
+    """Return the title that was written. Empty: it is none."""
+    if written.finished is None:
+        return ""
+    return model_title(written.text, reason=written.finished.reason)
 
 
 def _is_first_turn(history: Sequence[Message]) -> bool:

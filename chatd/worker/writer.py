@@ -1,7 +1,6 @@
 """Durable writes of a leased chat: retried during an outage, and never applied twice."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from random import random
 from typing import TypeVar
 
 import anyio
@@ -14,15 +13,13 @@ from chatd.fanout.change_bus import ChangeBus
 from chatd.store.histories import ChatHistory
 from chatd.store.turns import Turns
 from chatd.store.worker_command import WorkerCommand
-from chatd.supervision.backoff import Backoff
 from chatd.telemetry import tracing
 from chatd.worker.clock import boottime
 from chatd.worker.lease import Lease
+from chatd.worker.statement_backoff import statement_backoff
 
 T = TypeVar("T")
 
-_RETRY_FIRST_SECONDS, _RETRY_MAX_SECONDS = 0.05, 1.0
-"""Backoff between two tries while the database is unavailable."""
 _MAX_SLOW_ATTEMPTS = 3
 """Attempts of a statement that the server gives up. One that is always too slow would hold a slot."""
 
@@ -150,11 +147,7 @@ class Writer:
                     slow_attempts += isinstance(error, DatabaseBusy)
                     if slow_attempts == _MAX_SLOW_ATTEMPTS:
                         raise
-                    backoff = backoff or Backoff(
-                        first_seconds=_RETRY_FIRST_SECONDS,
-                        max_seconds=_RETRY_MAX_SECONDS,
-                        random=random,
-                    )
+                    backoff = backoff or statement_backoff()
                     await anyio.sleep(backoff.next_delay())
                     self._lease.ensure_valid()
         finally:

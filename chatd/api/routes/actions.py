@@ -54,14 +54,14 @@ async def answer_actions(
 async def _check_contents(
     chat_id: UUID, answers: Sequence[Answer], owner_id: str, context: ApiContext
 ) -> None:
-    """Check what people say to tools: arguments that they changed, and forms that they filled in.
+    """Check what people send to tools: arguments that they changed, and forms that they filled in.
 
     Arguments are checked if this process knows the tool. Its run checks them again.
     """
     given = {
         answer.tool_call_id: (number, answer)
         for number, answer in enumerate(answers)
-        if _says_something(answer)
+        if _has_content(answer)
     }
     if not given:
         return
@@ -77,7 +77,7 @@ async def _check_contents(
         raise invalid_request(*problems)
 
 
-def _says_something(answer: Answer) -> bool:
+def _has_content(answer: Answer) -> bool:
     match answer:
         case Approval(args=args):
             return args is not None

@@ -1,5 +1,6 @@
 """Route of the list of chats of a caller."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -15,6 +16,7 @@ from chatd.api.request.pagination import Archived, Limit, chat_page, decode_curs
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.chat_list import ChatListPage, MessageMatch
 from chatd.api.schema.types import MAX_CURSOR_LENGTH, MAX_TITLE_LENGTH, Sanitized
+from chatd.domain import chat as domain
 from chatd.domain.chat import Status
 from chatd.store.chat_lists import ChatFilter
 
@@ -125,8 +127,7 @@ async def list_chats(
         limit=limit + 1,
     )
     await context.ensure_model_names(*(chat.last_model_config_id for chat in chats))
-    page = chat_page(chats[:limit], context.present.chat, has_more=len(chats) > limit)
-    return ChatListPage(items=page.items, next_cursor=page.next_cursor)
+    return _page(chats, context, limit=limit)
 
 
 async def _search_messages(
@@ -153,12 +154,17 @@ async def _search_messages(
         limit=limit + 1,
     )
     await context.ensure_model_names(*(match.chat.last_model_config_id for match in found))
-    shown = found[:limit]
-    page = chat_page(
-        [match.chat for match in shown], context.present.chat, has_more=len(found) > limit
-    )
-    return ChatListPage(
-        items=page.items,
-        next_cursor=page.next_cursor,
-        matches={str(match.chat.id): MessageMatch.from_domain(match) for match in shown},
-    )
+    matches = {str(each.chat.id): MessageMatch.from_domain(each) for each in found[:limit]}
+    return _page([each.chat for each in found], context, limit=limit, matches=matches)
+
+
+def _page(
+    chats: Sequence[domain.Chat],
+    context: Context,
+    *,
+    limit: int,
+    matches: Mapping[str, MessageMatch] | None = None,
+) -> ChatListPage:
+    """Return the first of some chats, up to ``limit``. If there are more, it has a cursor."""
+    page = chat_page(chats[:limit], context.present.chat, has_more=len(chats) > limit)
+    return ChatListPage(items=page.items, next_cursor=page.next_cursor, matches=dict(matches or {}))

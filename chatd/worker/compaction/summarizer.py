@@ -19,10 +19,11 @@ from chatd.worker.compaction.summary import (
     summary_message,
     view_after,
 )
-from chatd.worker.compaction.summary_call import SummaryCall, WrittenSummary
+from chatd.worker.compaction.summary_call import SummaryCall
 from chatd.worker.compaction.tries import history_tokens, request_length, summary_request
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
+from chatd.worker.text_call import WrittenText
 from chatd.worker.turn_stats import TurnStats
 
 _log = structlog.get_logger()
@@ -130,7 +131,7 @@ class Summarizer:
             after_tokens=after,
         )
 
-    async def _call(self, writer: ModelConfig, request: SummaryRequest) -> WrittenSummary | Failure:
+    async def _call(self, writer: ModelConfig, request: SummaryRequest) -> WrittenText | Failure:
         self.calls += 1
         self._metrics.provider_calls.add(writer.name, CallPurpose.SUMMARY)
         written = await SummaryCall(

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chatd.domain.message import PAUSED, Message, NewMessage, Part, Role, Visibility, text_of
+from chatd.domain.message import (
+    PAUSED,
+    Message,
+    NewMessage,
+    Part,
+    Role,
+    Visibility,
+    text_of,
+    unstored_message,
+)
 from chatd.worker.compaction.boundary import Split
 from chatd.worker.compaction.transcript import (
     TranscriptLimits,
@@ -62,15 +71,12 @@ class SummaryRequest:
 
 
 def _message(like: Message, role: Role, text: str) -> Message:
-    return Message(
-        id=-like.id,
+    return unstored_message(
+        -like.id,
+        role,
+        text,
         chat_id=like.chat_id,
         version=like.version,
-        role=role,
-        content=(_text(text),),
-        model_config_id=None,
-        usage=None,
-        finish_reason=None,
         created_at=like.created_at,
     )
 
