@@ -102,7 +102,7 @@ CREATE TABLE chats (
     server_tools          jsonb,                      -- chosen ones: {"mcp": [names], "http": [names]}
     permissions           jsonb,                      -- of its tools: {"mode", "rules", "remembered"}
     pruned_through        bigint,                     -- the model is shown no old result up to here
-    compaction_request    jsonb,                      -- not done: {"instructions", "idle_version"}
+    compaction_request    jsonb,                      -- {"instructions", "idle_version", "is_done"}
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
     claim_traceparent     text,

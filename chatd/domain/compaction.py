@@ -15,6 +15,8 @@ class CompactionRequest:
     instructions: str | None = None
     idle_version: int | None = None
     """The version that asked an idle chat. Its turn answers no message from before. None: it was busy."""
+    is_done: bool = False
+    """True if only the end of its turn is left."""
 
 
 def compaction_part(*, before_tokens: int, after_tokens: int) -> Mapping[str, Any]:

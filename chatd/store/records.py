@@ -114,7 +114,7 @@ def _compaction_request(chat_id: UUID, stored: object) -> CompactionRequest:
     if isinstance(stored, dict):
         instructions, idle_version = stored.get("instructions"), stored.get("idle_version")
         if isinstance(instructions, str | None) and isinstance(idle_version, int | None):
-            return CompactionRequest(instructions, idle_version)
+            return CompactionRequest(instructions, idle_version, stored.get("is_done") is True)
     raise ChatUnreadable(chat_id)
 
 

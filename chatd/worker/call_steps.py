@@ -13,6 +13,7 @@ from chatd.domain.tool_call import CallState, Executor, InputCall, NewToolCall, 
 from chatd.domain.transitions import Transition
 from chatd.store.commands import CommitStep, Park, RequireAction
 from chatd.store.histories import ChatHistory
+from chatd.worker.compaction.compactor import Compactor
 from chatd.worker.config import TurnConfig
 from chatd.worker.lease import Lease
 from chatd.worker.next_step import (
@@ -91,15 +92,16 @@ class CallSteps:
             start_task=self._start_task,
         )
 
-    def next_step(self, history: ChatHistory, *, is_too_large: bool) -> NextStep:
+    def next_step(self, history: ChatHistory, compactor: Compactor) -> NextStep:
         """Return what to do after ``history``."""
         return next_step(
             history.messages,
             history.ledger,
             tools=self._names(history),
             epoch=self._lease.fence.epoch,
-            is_too_large=is_too_large,
-            compaction_requested=self._lease.chat.compaction_request is not None,
+            is_too_large=compactor.is_due(history),
+            compaction_requested=compactor.is_requested,
+            answers_nothing=compactor.ends_turn(history),
         )
 
     def step_after(self, response: NewMessage, history: ChatHistory) -> EndStep:

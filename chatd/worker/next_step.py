@@ -142,11 +142,13 @@ def next_step(
     epoch: int = 0,
     is_too_large: bool = False,
     compaction_requested: bool = False,
+    answers_nothing: bool = False,
 ) -> NextStep:
     """Return what to do after ``history``, for the worker of this ``epoch``.
 
     A history that ``is_too_large`` is compacted before the model is called, and one of which that was
-    requested before the turn ends, too. No call is open then.
+    requested before the turn ends, too. No call is open then. A turn that ``answers_nothing`` does not
+    call the model.
     """
     pending = pending_tool_calls(history)
     if ledger:
@@ -155,7 +157,8 @@ def next_step(
     if pending:
         return OpenCalls(tuple(_opened(pending, tools)))
     last = next((m for m in reversed(history) if m.role is not Role.SYSTEM), None)
-    is_over = last is None or (last.role is Role.ASSISTANT and last.finish_reason != PAUSED)
+    is_answered = last is None or (last.role is Role.ASSISTANT and last.finish_reason != PAUSED)
+    is_over = is_answered or answers_nothing
     if compaction_requested or (is_too_large and not is_over):
         return Compact()
     return Finish() if is_over else CallModel()

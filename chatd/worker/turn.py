@@ -163,7 +163,7 @@ class Turn:
             await self.fail(unknown_word_failure(word))
             return False
         self._use_tools(tools_for(history, self._services, self._config, self._lease))
-        step = self._calls.next_step(history, is_too_large=self._compactor.is_due(history))
+        step = self._calls.next_step(history, self._compactor)
         match step:
             case CallModel():
                 return await self._call_model(history)
@@ -175,13 +175,10 @@ class Turn:
         return await self._end_step(step, [])
 
     async def _compact(self, history: ChatHistory) -> bool:
-        ends_turn = self._compactor.ends_turn(history)
         failure = await self._compactor.run(history, settled_part=self._settled_part())
         self._call = None
         if failure is not None:
             return await self._retry_or_fail(failure)
-        if ends_turn and not self._compactor.is_requested:
-            return await self._end_step(Finish(), [])
         return True
 
     async def _end_step(self, step: EndStep, messages: list[NewMessage]) -> bool:

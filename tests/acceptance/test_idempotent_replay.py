@@ -16,6 +16,14 @@ from support.requests import ids_of
 from support.sse_client import client
 from support.tcp_proxy import tcp_proxy
 
+SHORT_LEASES = """
+[worker]
+heartbeat_seconds = 0.5
+lease_seconds = 3
+reap_interval_seconds = 0.2
+"""
+"""PostgreSQL keeps the session of a black-holed connection, and with it the lock of a killed worker."""
+
 
 async def statement_waits(inspector: DatabaseInspector) -> bool:
     """Return whether a statement waits for a lock."""
@@ -37,7 +45,7 @@ async def test_replay_after_kill_between_commit_and_response(
         tcp_proxy(dsn) as (wire, near),
         inspect_database(dsn) as inspector,
     ):
-        with chatd_process(tmp_path, near, name="first") as first:
+        with chatd_process(tmp_path, near, name="first", settings=SHORT_LEASES) as first:
             await first.wait_until_ready()
             async with client(first) as api:
                 chat = await api.create("hello")
@@ -76,7 +84,7 @@ async def test_replay_after_kill_between_commit_and_response(
             with pytest.raises(httpx2.TransportError):
                 await asked
 
-        with chatd_process(tmp_path, dsn, name="second") as second:
+        with chatd_process(tmp_path, dsn, name="second", settings=SHORT_LEASES) as second:
             await second.wait_until_ready()
             answers = [await ask(second) for _ in range(2)]
             assert ids_of(answers[0]) == ids_of(answers[1])

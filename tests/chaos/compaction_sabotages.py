@@ -18,4 +18,16 @@ OF_COMPACTIONS = (
         faults=frozenset({Kind.TOOLS_SLOW}),
         found_by=frozenset({"summaries_end_between_calls"}),
     ),
+    Sabotage(
+        name="turns-that-only-compact",
+        edits=(
+            Edit(
+                file="chatd/worker/compaction/compactor.py",
+                old="if request is None or request.idle_version is None:",
+                new="if request is None or request.idle_version is not None:",
+            ),
+        ),
+        faults=frozenset({Kind.TOOLS_SLOW}),
+        found_by=frozenset({"compactions_leave_stopped_what_was_stopped"}),
+    ),
 )

@@ -35,6 +35,7 @@ MODEL_FAULTS = {
     Kind.MODEL_RATE_LIMIT: "rate_limit",
     Kind.MODEL_OVERLOADED: "overloaded",
     Kind.MODEL_REJECTS: "rejects",
+    Kind.MODEL_TOO_LONG: "too_long",
     Kind.MODEL_CUT: "cut",
     Kind.MODEL_RESET: "reset",
     Kind.MODEL_SILENT: "silent",

@@ -66,14 +66,20 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     return b"data: %s\n\n" % json.dumps(body).encode()
 
 
-USAGE = (
-    b'data: {"id":"answer","object":"chat.completion.chunk","created":1,"model":"m","choices":[],'
-    b'"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12}}\n\n'
-)
+def usage(prompt_tokens: int) -> bytes:
+    counted = {"prompt_tokens": prompt_tokens, "completion_tokens": 5}
+    counted["total_tokens"] = sum(counted.values())
+    body = {"id": "answer", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return b"data: %s\n\n" % json.dumps({**body, "choices": [], "usage": counted}).encode()
+
+
 DONE = b"data: [DONE]\n\n"
 
 
-REFUSALS = {"rate_limit": 429, "overloaded": 500, "rejects": 400}
+REFUSALS = {"rate_limit": 429, "overloaded": 500, "rejects": 400, "too_long": 400}
+CONTEXT_TOKENS = 4000
+"""The model takes no request of more tokens."""
+_BYTES_OF_A_TOKEN = 4
 GARBAGE = b'data: {"choices": [\xff\x00\n\n'
 
 
@@ -116,7 +122,11 @@ class ChaosModel(ModelServer):
         asked = asked_in(text_of(user["content"])) if user and not is_summary else ""
         name = asked.split(" ")[0]
         calls = self._tools_called(asked, messages)
+        size = json.dumps([messages, request.body.get("tools")])
+        tokens = len(size) // _BYTES_OF_A_TOKEN
         fault = self.faults.popleft() if self.faults else None
+        if fault is None and tokens > CONTEXT_TOKENS:
+            fault = "too_long"
         pieces = (
             [f"summary {self._calls}:", " so", " that"]
             if is_summary
@@ -135,7 +145,7 @@ class ChaosModel(ModelServer):
             "breaches": violations(request.body, DIALECTS["openai-compatible"])[:_MAX_BREACHES],
         }
         deltas = _tool_calls(self._calls, calls) if calls else _text(pieces)
-        response = self._response(deltas, fault, "tool_calls" if calls else "stop")
+        response = self._response(deltas, fault, "tool_calls" if calls else "stop", usage(tokens))
         response.headers["x-call"] = str(self._calls)
         return response
 
@@ -164,14 +174,16 @@ class ChaosModel(ModelServer):
         ]
 
     def _response(
-        self, deltas: list[dict[str, Any]], fault: str | None, finish_reason: str
+        self, deltas: list[dict[str, Any]], fault: str | None, finish_reason: str, used: bytes
     ) -> ModelResponse:
         if fault in REFUSALS:
+            code = "context_length_exceeded" if fault == "too_long" else None
+            error = {"message": "no", "type": "chaos", "code": code}
             return ModelResponse(
                 status=REFUSALS[fault],
                 content_type="application/json",
                 headers={"retry-after": "1"} if fault == "rate_limit" else {},
-                pieces=[b'{"error": {"message": "no", "type": "chaos", "code": null}}'],
+                pieces=[json.dumps({"error": error}).encode()],
             )
         if fault == "empty":
             return ModelResponse(pieces=[chunk({}, "stop"), DONE])
@@ -189,7 +201,7 @@ class ChaosModel(ModelServer):
             case "garbage":
                 return ModelResponse(pieces=[*middle, GARBAGE, finish, DONE])
         end = End.CLOSE if self._random.random() < 0.5 else End.WHOLE
-        return ModelResponse(pieces=[*body, finish, USAGE, DONE], end=end)
+        return ModelResponse(pieces=[*body, finish, used, DONE], end=end)
 
     @override
     async def _write(

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     MODEL_RATE_LIMIT = "model: 429 with Retry-After"
     MODEL_OVERLOADED = "model: 500"
     MODEL_REJECTS = "model: 400"
+    MODEL_TOO_LONG = "model: context length exceeded"
     MODEL_CUT = "model: stream cut"
     MODEL_RESET = "model: connection reset"
     MODEL_SILENT = "model: silence"
@@ -95,6 +96,7 @@ WEIGHTS: dict[Kind, Weight] = {
     Kind.MODEL_RATE_LIMIT: Weight(weight=6.0),
     Kind.MODEL_OVERLOADED: Weight(weight=6.0),
     Kind.MODEL_REJECTS: Weight(weight=3.0),
+    Kind.MODEL_TOO_LONG: Weight(weight=2.0),
     Kind.MODEL_CUT: Weight(weight=6.0),
     Kind.MODEL_RESET: Weight(weight=5.0),
     Kind.MODEL_SILENT: Weight(weight=4.0),

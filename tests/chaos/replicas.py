@@ -20,6 +20,7 @@ from support.processes import ChatdProcess
 
 from chaos.families import MAX_WAIT_SECONDS
 from chaos.model import free_port
+from chaos.model_process import CONTEXT_TOKENS
 from chaos.offered_tools import HOWS, HTTP_POLICIES, MCP_HTTP, MCP_STDIO, MCP_TOOLS
 from chaos.plan import LEASE_SECONDS, REPLICAS
 from chaos.records import Life
@@ -103,6 +104,7 @@ headers = { x-replica = "%(replica)s", x-generation = "%(max_attempts)s" }
 [models.chaos]
 provider = "chaos"
 model = "m"
+context_limit = %(context_tokens)s
 default = true
 """
 
@@ -171,6 +173,7 @@ class Replica:
             "program_args": json.dumps(self._tools.program_args(self.name)),
             "replica": self.name,
             "max_attempts": self._max_attempts,
+            "context_tokens": CONTEXT_TOKENS,
         }
         return SETTINGS % values, (MODELS + TOOLS + MCP) % values
 

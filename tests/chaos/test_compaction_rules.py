@@ -130,6 +130,32 @@ def summary_covers_half_of_the_results(e: Evidence) -> None:
     later["id"] = 4
 
 
+def stop_and_compact(e: Evidence, *, answered: bool) -> None:
+    """Have the last message of the chat without tools stopped, and the chat compacted after that."""
+    answer = e.messages[CHAT].pop()
+    stored = {"messages": [answer["id"]]} if answered else {}
+    e.journal[CHAT][-1:] = [
+        entry(6, "interrupt", "interrupting", 2),
+        entry(7, "finish_interrupt", "waiting", 2, settled_part=2, queue_length=0),
+        entry(8, "request_compaction", "pending", 2),
+        entry(9, "claim", "running", 3),
+        entry(10, "finish_turn", "waiting", 3, settled_part=1, queue_length=0, **stored),
+    ]
+    e.chats[CHAT] |= {"version": 10, "epoch": 3, "settled_part": 1}
+    e.pictures[0].messages.pop()
+    e.pictures[0].version = 10
+    if answered:
+        e.messages[CHAT].append(answer | {"version": 10})
+
+
+def stopped_message_is_answered(e: Evidence) -> None:
+    stop_and_compact(e, answered=True)
+
+
+def request_is_left(e: Evidence) -> None:
+    e.chats[CHAT]["compaction_request"] = {"idle_version": 3, "is_done": True}
+
+
 CASES: dict[str, list[Callable[[Evidence], None]]] = {
     "compactions_are_stored_whole": [
         notice_is_missing,
@@ -153,6 +179,8 @@ CASES: dict[str, list[Callable[[Evidence], None]]] = {
         summary_covers_a_call_without_its_result,
         summary_covers_half_of_the_results,
     ],
+    "compactions_leave_stopped_what_was_stopped": [stopped_message_is_answered],
+    "done_compactions_are_forgotten": [request_is_left],
 }
 """What each rule finds."""
 
@@ -215,6 +243,12 @@ def test_failed_turn_that_fails_again_is_no_violation() -> None:
     fail_last_turn(evidence)
     evidence.journal[CHAT][-1] |= {"transition": "fail", "status": "error"}
     evidence.chats[CHAT]["status"] = "error"
+    assert found(evidence) == set()
+
+
+def test_stopped_turn_may_be_compacted() -> None:
+    evidence = whole()
+    stop_and_compact(evidence, answered=False)
     assert found(evidence) == set()
 
 

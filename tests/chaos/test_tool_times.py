@@ -7,6 +7,9 @@ import pytest
 
 from chaos.audit import RULES, tool_times
 from chaos.evidence import Evidence
+from chaos.offered_tools import MCP_HTTP
+from chaos.plan import Fault, Kind
+from chaos.records import InjectedFault
 from chaos.whole_evidence import START, entry
 from chaos.whole_tool_evidence import CALLS, TOOL_CHAT, effect, evidence_with_tools, found
 
@@ -96,3 +99,13 @@ def test_connection_that_a_stopped_process_closes_late_is_no_violation() -> None
     tool_goes_on_after_the_turn(evidence)
     stop_the_replica(evidence)
     assert "nothing_runs_after_a_stop" not in found(evidence)
+
+
+@pytest.mark.parametrize(("tool", "is_found"), [(f"{MCP_HTTP}__append", False), ("append", True)])
+def test_only_mcp_waits_for_a_stopped_server(tool: str, is_found: bool) -> None:
+    evidence = evidence_with_tools()
+    tool_goes_on_after_the_turn(evidence)
+    evidence.effects[0].tool = tool
+    stop = Fault(at=0, kind=Kind.TOOLS_STOPPED, replica="a", seconds=5, seed=1)
+    evidence.faults.append(InjectedFault(fault=stop, at=START.timestamp() + 4))
+    assert ("nothing_runs_after_a_stop" in found(evidence)) is is_found

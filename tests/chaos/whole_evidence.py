@@ -64,6 +64,7 @@ def whole_evidence() -> Evidence:
         "labels": {},
         "server_tools": None,
         "permissions": None,
+        "compaction_request": None,
         "archived": False,
     }
     request: dict[str, Any] = {"method": "POST", "path": "", "status": 201}

@@ -1,6 +1,7 @@
-"""A hundred turns against each of three model servers that nobody here wrote, with faults switched on.
+"""Turns against each of three model servers that nobody here wrote, with faults switched on.
 
 Every turn must end, either with a complete answer or with a failure that was classified.
+``CHATD_TEST_TRIALS=2`` makes a hundred turns of each.
 """
 
 from collections import Counter
@@ -22,11 +23,12 @@ from support.foreign_servers import (
 )
 from support.processes import chatd_process
 from support.sse_client import ApiClient, client, text_of
+from support.trials import trials
 
 from chatd.domain.failure import FailureKind
 from chatd.embedded import local_model_available
 
-TURNS = 100
+TURNS = trials(50)
 SETTINGS = f"""
 [worker]
 max_chats = {PARALLEL_REQUESTS}

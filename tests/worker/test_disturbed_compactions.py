@@ -5,9 +5,10 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from support.claims import claim_chats
 from support.eventually import eventually
 from support.in_process import NO_RENEWALS, InProcessDaemon, fetch_rows
-from support.leases import orphan_chats
+from support.leases import fencing_token_of, orphan_chats
 from support.metrics import scrape
 from support.providers import text_delta, tool_call_delta
 from support.tool_endpoint import ToolCallRequest, response, tool_endpoint, tools
@@ -25,7 +26,9 @@ from chatd.domain.message import text_of
 from chatd.domain.tool_choice import READ_RESULT_TOOL
 from chatd.llm.errors import ProviderError
 from chatd.llm.provider import Delta, ModelRequest
+from chatd.store.compact import Compact
 from chatd.store.database import Database
+from chatd.store.turns import Turns
 
 WINDOW = 8000
 
@@ -160,6 +163,41 @@ async def test_request_after_an_interrupt_leaves_stopped_what_was_stopped(
         await chatd.api.send(chat["id"], "Go on.")
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert user_texts(model.answers[-1])[-2:] == ["And now?", "Go on."]
+
+
+async def test_turn_that_only_compacts_ends_elsewhere_too(dsn: str, database: Database) -> None:
+    """Its worker dies between the compaction and the end of the turn."""
+
+    async def never(_: ModelRequest) -> AsyncIterator[Delta]:
+        await asyncio.Event().wait()
+        yield text_delta("")
+
+    model = WindowedModel(WINDOW, answer=never)
+    async with run_with_window(dsn, model) as chatd:
+        chat = await chatd.api.create()
+        await insert_turns(database, chat, 10, size=370)
+        await chatd.api.send(chat["id"], "And now?")
+        await eventually(lambda: model.answers)
+        await chatd.api.interrupt(chat["id"])
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+        chatd.daemon.chat_tasks.stop_claiming()
+        answer = await chatd.api.http.post(f"/api/v1/chats/{chat['id']}/compact", json={})
+        assert answer.status_code == 202, answer.text
+        [claim] = await claim_chats(database, 1)
+        fence = fencing_token_of(claim.result.chat)
+        await Turns(database).apply(
+            fence, Compact(step=claim.result.chat.committed_steps, settled_part=0)
+        )
+        await orphan_chats(database, chat["id"])
+        other = WindowedModel(WINDOW)
+        fast = {**NO_RENEWALS, "reap_interval_seconds": 0.1}
+        async with run_with_window(dsn, other, worker=fast) as second:
+            await second.api.wait_for_status(chat["id"], "waiting")
+            assert not other.requests
+            await second.api.send(chat["id"], "Go on.")
+            await second.api.wait_for_status(chat["id"], "waiting")
+            assert user_texts(other.answers[-1])[-2:] == ["And now?", "Go on."]
+        assert len(await chatd.journal(chat["id"], "compact")) == 1
 
 
 async def test_request_with_nothing_to_cover_ends_without_a_call(dsn: str) -> None:

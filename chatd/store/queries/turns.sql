@@ -125,11 +125,11 @@ SELECT 'done' AS outcome, chat_columns(updated),
 FROM updated, journal_entry;
 
 -- name: finish_turn
--- Store the last steps of running turns and end them, when no message is queued, in one statement.
+-- Store the last steps of running turns and end them, in one statement, when no message is queued
+-- and no compaction was asked for.
 -- Every table is left as if each turn had ended alone, in the order of ids. The parameters are
 -- arrays with an element for each turn, all of different chats, and the files of the only one. No
--- row: a message is queued, another statement has the chat, or the lease is lost. `finish` says
--- which.
+-- row: it is not so, another statement has the chat, or the lease is lost. `finish` says which.
 --
 -- The arrays stand in a CTE, so that one plan serves any number of turns. A chat that has changed
 -- since the statement began, `seen`, is passed by like one that is locked: an UPDATE checks
@@ -158,6 +158,7 @@ WITH parameters AS MATERIALIZED (
         WHERE c.ctid = turn.place AND c.version = turn.seen_version
           AND c.worker_id = turn.worker_id AND c.epoch = turn.epoch
           AND c.committed_steps = turn.step AND c.status = 'running' AND c.queue_length = 0
+          AND c.compaction_request IS NULL
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
 ), updated AS (
@@ -272,7 +273,9 @@ WITH snapshot AS MATERIALIZED (
         next_attempt_at = NULL,
         turn_deadline_at = NULL,
         queue_length = c.queue_length - CASE WHEN next_turn.status = 'waiting' THEN 0 ELSE 1 END,
-        compaction_request = CASE WHEN :from_status = 'running' THEN c.compaction_request END,
+        compaction_request = CASE WHEN :from_status = 'running'
+                                       AND NOT COALESCE(c.compaction_request ? 'is_done', false)
+                                  THEN c.compaction_request END,
         request_traceparent = CASE WHEN EXISTS (SELECT FROM queue_head)
                                    THEN (SELECT request_traceparent FROM queue_head)
                                    ELSE c.request_traceparent END,
@@ -340,7 +343,8 @@ FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true LEFT JOI
 -- name: compact
 -- Store a summary of the history up to `:covers_until` and the notice of it, or raise
 -- `pruned_through` without them. It is a step: attempts and recoveries start over. A request for a
--- compaction is fulfilled, unless this only prunes.
+-- compaction is fulfilled, unless this only prunes. One of an idle chat stays, as done, until the
+-- end of its turn, so that a worker that takes the turn over ends it, too.
 --
 -- No row of what is covered is written (chat_summaries). A chat whose interrupt was requested is
 -- not compacted.
@@ -354,8 +358,12 @@ WITH updated AS (
         attempts = 0,
         next_attempt_at = NULL,
         pruned_through = GREATEST(c.pruned_through, :pruned_through::bigint),
-        compaction_request = CASE WHEN :pruned_through::bigint IS NOT NULL
-                                  THEN c.compaction_request END,
+        compaction_request = CASE
+            WHEN :pruned_through::bigint IS NOT NULL THEN c.compaction_request
+            WHEN c.compaction_request ? 'idle_version'
+                THEN jsonb_build_object('idle_version', c.compaction_request->'idle_version',
+                                        'is_done', true)
+        END,
         input_tokens = c.input_tokens + used.input_tokens,
         output_tokens = c.output_tokens + used.output_tokens,
         cache_read_tokens = c.cache_read_tokens + used.cache_read_tokens,

@@ -75,7 +75,8 @@ class Compactor:
     @property
     def is_requested(self) -> bool:
         """True if a caller asked for a compaction that is still to be done."""
-        return self._lease.chat.compaction_request is not None
+        request = self._lease.chat.compaction_request
+        return request is not None and not request.is_done
 
     def ends_turn(self, history: ChatHistory) -> bool:
         """Return whether the turn is for the requested compaction only, and answers no message.
@@ -85,7 +86,11 @@ class Compactor:
         request = self._lease.chat.compaction_request
         if request is None or request.idle_version is None:
             return False
-        return all(one.version < request.idle_version for one in history.messages)
+        return all(
+            one.version < request.idle_version
+            for one in history.messages
+            if one.covers_until is None
+        )
 
     def count_call(self) -> None:
         """Note that the model is called."""

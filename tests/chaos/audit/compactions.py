@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from chaos.audit.rules import Findings, excerpt, rule
-from chaos.evidence import Evidence, Row, is_notice, is_summary, text_of
+from chaos.evidence import FINAL_STATUSES, Evidence, Row, is_notice, is_summary, text_of
 
 _SUMMARY = re.compile(r"<summary>\n(summary (\d+):.*)\n</summary>")
 
@@ -111,3 +111,52 @@ def summaries_end_between_calls(evidence: Evidence) -> Findings:
                     "results_without_calls": list(results - calls),
                     "journal": excerpt(evidence, chat_id),
                 }
+
+
+_STARTS_WORK = frozenset(
+    {"send", "edit", "regenerate", "promote", "retry", "clear", "answer_action", "interrupt"}
+)
+_ANSWERS = frozenset({"commit_step", "finish_turn", "record_retry", "fail"})
+
+
+@rule
+def compactions_leave_stopped_what_was_stopped(evidence: Evidence) -> Findings:
+    """Find turns that answer a message that was stopped, although a client only had the chat compacted."""
+    for chat_id, entries in evidence.journal.items():
+        is_stopped = is_asked = False
+        for entry in entries:
+            transition, data = entry["transition"], entry["data"]
+            if transition == "request_compaction":
+                is_asked = is_asked or is_stopped
+            elif _stops(entry):
+                is_stopped, is_asked = entry["status"] == "waiting", False
+            elif transition in _STARTS_WORK or "promoted" in data:
+                is_stopped = is_asked = False
+            elif is_asked and transition in _ANSWERS:
+                if transition == "commit_step" or data.get("messages"):
+                    yield {
+                        "chat": chat_id,
+                        "version": entry["version"],
+                        "journal": excerpt(evidence, chat_id),
+                    }
+                is_stopped = is_asked = False
+
+
+def _stops(entry: Row) -> bool:
+    transition = entry["transition"]
+    return transition in {"finish_interrupt", "reap_interrupt"} or (
+        transition == "interrupt" and entry["status"] == "waiting"
+    )
+
+
+@rule
+def done_compactions_are_forgotten(evidence: Evidence) -> Findings:
+    """Find idle chats whose turn of a compaction has not ended. One asked for later waits for a message."""
+    for chat_id, chat in evidence.chats.items():
+        request = chat["compaction_request"] or {}
+        if "is_done" in request and chat["status"] in FINAL_STATUSES:
+            yield {
+                "chat": chat_id,
+                "request": request,
+                "journal": excerpt(evidence, chat_id),
+            }

@@ -3,6 +3,8 @@
 from chaos.audit.rules import Findings, excerpt, rule
 from chaos.audit.tools import call_described, effects_of_calls
 from chaos.evidence import Evidence, Row
+from chaos.offered_tools import MCP_HTTP, server_of
+from chaos.plan import Kind
 from chaos.records import Effect
 from chaos.tools import TIMEOUT_SECONDS
 
@@ -29,6 +31,25 @@ def _caller_was_stopped(evidence: Evidence, effect: Effect, until: float) -> boo
     return False
 
 
+def _server_was_stopped(evidence: Evidence, effect: Effect, until: float) -> bool:
+    """Return whether the server of MCP was stopped when it should have been told of the end of a call.
+
+    A client of MCP sends one notification after the other, each once the server has answered the last.
+    """
+    return server_of(effect.tool) == MCP_HTTP and any(
+        fault.fault.kind is Kind.TOOLS_STOPPED
+        and fault.at <= until
+        and _let_go(effect) <= fault.at + fault.fault.seconds + _SLACK_SECONDS
+        for fault in evidence.faults
+    )
+
+
+def _could_not_let_go(evidence: Evidence, effect: Effect, until: float) -> bool:
+    return _caller_was_stopped(evidence, effect, until) or _server_was_stopped(
+        evidence, effect, until
+    )
+
+
 @rule
 def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
     """Find calls that were sent, or not let go, after the worker had stored the end of their turn."""
@@ -49,9 +70,7 @@ def nothing_runs_after_a_stop(evidence: Evidence) -> Findings:
                 and call["started_at"] < row["created_at"]
                 and (
                     effect.sent > until
-                    or (
-                        _let_go(effect) > until and not _caller_was_stopped(evidence, effect, until)
-                    )
+                    or (_let_go(effect) > until and not _could_not_let_go(evidence, effect, until))
                 )
             ):
                 yield call_described(call, effect=effect, journal=excerpt(evidence, chat_id))
@@ -63,5 +82,5 @@ def tools_end_in_time(evidence: Evidence) -> Findings:
     """Find calls that were not let go when their time was over."""
     for effect in (each for each in evidence.effects if each.sent is not None):
         until = effect.sent + TIMEOUT_SECONDS + _SLACK_SECONDS
-        if _let_go(effect) > until and not _caller_was_stopped(evidence, effect, until):
+        if _let_go(effect) > until and not _could_not_let_go(evidence, effect, until):
             yield {"effect": effect, "seconds": _let_go(effect) - effect.sent}
