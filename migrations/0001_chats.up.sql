@@ -454,6 +454,9 @@ CREATE TABLE chat_messages (
 -- The few summaries. Other messages cost this index nothing.
 CREATE INDEX chat_messages_summary_idx ON chat_messages (chat_id, covers_until)
     WHERE covers_until IS NOT NULL;
+-- The messages that a client knows by an id of its own. Neither do others cost this one anything.
+CREATE INDEX chat_messages_client_key_idx ON chat_messages (chat_id, (content->0->>'client'), id)
+    WHERE (content->0->>'client') IS NOT NULL;
 
 -- Summaries that are not superseded. The one that covers most stands in the history. `covers_until`
 -- of it is the last message that is compacted.
@@ -845,13 +848,15 @@ CREATE UNLOGGED TABLE chat_search_positions (
     message_id  bigint NOT NULL
 ) WITH (fillfactor = 70);
 
--- Deleted chats, for list subscribers that were not connected at the time.
+-- Deleted chats, for list subscribers that were not connected at the time, and so that no late
+-- request creates a chat anew whose id its caller chose.
 CREATE TABLE chat_tombstones (
     owner_id    text NOT NULL,
     chat_id     uuid NOT NULL,
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );
+CREATE INDEX chat_tombstones_chat_idx ON chat_tombstones (chat_id);
 
 CREATE TABLE api_tokens (
     id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -16,7 +16,7 @@ from chatd.domain.message import (
     Part,
     QueuedMessage,
     public_delta,
-    without_provider_data,
+    public_part,
 )
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
 from chatd.domain.stream_events import StreamEvent
@@ -164,4 +164,4 @@ def _public_part(part: Part, chat_id: UUID) -> dict[str, Any]:
         return {**part, "url": f"/api/v1/chats/{chat_id}/files/{part['file_id']}"}
     if "files" in part:
         return {**part, "files": [_public_part(file, chat_id) for file in part["files"]]}
-    return {**without_provider_data(part)}
+    return {**public_part(part)}

@@ -506,6 +506,11 @@ class CreateChat(TypedDict):
 
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
+    id: NotRequired[str | None]
+    """The id of the chat.
+
+    If you have a chat with this id, or had one, none is created. Default: a random one.
+    """
     labels: NotRequired[dict[str, str]]
     """Names and values together have at most 16384 characters."""
     model: NotRequired[str | None]
@@ -1085,7 +1090,9 @@ class Problem(TypedDict):
         "body_too_large",
         "chat_archived",
         "chat_busy",
+        "chat_exists",
         "chat_full",
+        "chat_gone",
         "chat_not_found",
         "chat_tree_busy",
         "chat_unreadable",

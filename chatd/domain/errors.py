@@ -36,6 +36,18 @@ class ChatNotFound(Refused):
         super().__init__(f"There is no chat {chat_id}.", chat_id=chat_id)
 
 
+class ChatExists(Refused):
+    """You have a chat with this id already; nothing was changed."""
+
+    code = "chat_exists"
+
+
+class ChatGone(Refused):
+    """The chat with this id was deleted, and is not created again."""
+
+    code = "chat_gone"
+
+
 class ChatBusy(Refused):
     """The chat is busy; this operation requires an idle chat."""
 

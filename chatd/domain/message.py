@@ -183,18 +183,40 @@ def error_results(calls: Sequence[Part], text_for: Callable[[Part], str]) -> New
 
 PROVIDER_DATA: Final = "provider"
 """Key of a provider's own data in a part. It is sent back to that provider, and to nobody else."""
+CLIENT_KEY: Final = "client"
+"""Key of a client's own id of a user's message, in the first part of it. It is shown to nobody."""
+MAX_CLIENT_KEY_LENGTH: Final = 255
+"""Characters of such an id. It is in an index, and ids of clients are shorter."""
+_HIDDEN_KEYS: Final = frozenset({PROVIDER_DATA, CLIENT_KEY})
 
 
-def without_provider_data(part: Part) -> Part:
+def public_part(part: Part) -> Part:
     """Return a part, or a delta, as clients see it."""
-    if PROVIDER_DATA not in part:
+    if _HIDDEN_KEYS.isdisjoint(part):
         return part
-    return {key: part[key] for key in part if key != PROVIDER_DATA}
+    return {key: part[key] for key in part if key not in _HIDDEN_KEYS}
 
 
 def public_delta(delta: Part) -> Part | None:
     """Return a delta as clients see it. None if it holds nothing for them."""
-    return None if delta.keys() == _PROVIDER_DELTA_KEYS else without_provider_data(delta)
+    return None if delta.keys() == _PROVIDER_DELTA_KEYS else public_part(delta)
+
+
+def with_client_key(content: Content, key: str) -> Content:
+    """Return the content of a message that a client knows by an id of its own.
+
+    Raises:
+        ValueError: The id is empty, or longer than ``MAX_CLIENT_KEY_LENGTH``.
+    """
+    if not 0 < len(key) <= MAX_CLIENT_KEY_LENGTH:
+        raise ValueError(f"a client key must have 1 to {MAX_CLIENT_KEY_LENGTH} characters")
+    first, *others = content
+    return ({**first, CLIENT_KEY: key}, *others)
+
+
+def client_key(content: Content) -> str | None:
+    """Return the id by which a client knows a message with this content. None: it has none."""
+    return content[0].get(CLIENT_KEY) if content else None
 
 
 _PROVIDER_DELTA_KEYS: Final = frozenset({"index", "type", PROVIDER_DATA})

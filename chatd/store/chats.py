@@ -40,8 +40,10 @@ class Chats(WholeFamilies):
         *,
         owner_id: str,
         model_config_id: UUID,
+        chat_id: UUID | None = None,
         content: Content | None = None,
         files: Sequence[File] = (),
+        history: Sequence[NewMessage] = (),
         title: str = "",
         system_prompt: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -55,21 +57,28 @@ class Chats(WholeFamilies):
 
         A chat without a title gets its first words, now or when its first message is sent.
 
+        With a ``chat_id`` that is its id, unless there is or was such a chat. ``history`` are messages that
+        stand before ``content``: see ``find_history_fault``.
+
         Raises:
-            TooManyActiveChats, ChatFull, StorageFull
+            ChatExists, ChatGone, ChatNotFound (another owner has or had this id), TooManyActiveChats,
+            ChatFull, StorageFull
         """
         messages = []
         if system_prompt is not None:
             prompt = ({"type": "text", "text": system_prompt},)
             messages.append(NewMessage(role=Role.SYSTEM, content=prompt))
+        messages.extend(history)
         if content is not None:
             messages.append(
                 NewMessage(role=Role.USER, content=content, model_config_id=model_config_id)
             )
+        asked = next((each.content for each in messages if each.role is Role.USER), ())
         stored_tools = replace_unstorable_json(tools)
         parameters: dict[str, object] = {
             "owner_id": owner_id,
-            **title_parameters(title, content or ()),
+            "new_chat_id": chat_id,
+            **title_parameters(title, asked),
             "labels": replace_unstorable_json(labels or {}),
             "server_tools": replace_unstorable_json(server_tools),
             "model_config_id": model_config_id,
@@ -77,7 +86,7 @@ class Chats(WholeFamilies):
             "starts_turn": content is not None,
             "tools": stored_tools,
             "permissions": permissions,
-            **file_parameters(files),
+            **file_parameters([*files, *(file for each in history for file in each.files)]),
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
         }
@@ -86,8 +95,8 @@ class Chats(WholeFamilies):
                 Transition.CREATE, _Q["create"], actor=actor, key=key, **parameters, **NO_CLAIM
             )
             if self._claim_on_send is not None and not result.replayed:
-                history = ChatHistory(result.model_messages, stored_tools)
-                self._claim_on_send.keep_history(result.chat, history)
+                known = ChatHistory(result.model_messages, stored_tools)
+                self._claim_on_send.keep_history(result.chat, known)
             return result
         return await self._executor.execute_claiming(
             Transition.CREATE,

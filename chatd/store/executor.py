@@ -11,7 +11,9 @@ from chatd.domain.errors import (
     AnswerMismatch,
     ChatArchived,
     ChatBusy,
+    ChatExists,
     ChatFull,
+    ChatGone,
     ChatNotFound,
     ChatTreeBusy,
     LeaseLost,
@@ -47,7 +49,9 @@ _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
         AnswerMismatch,
         ChatArchived,
         ChatBusy,
+        ChatExists,
         ChatFull,
+        ChatGone,
         ChatTreeBusy,
         MessageNotFound,
         NoActionRequired,
@@ -65,7 +69,7 @@ _ERRORS_BY_OUTCOME: Mapping[str, type[Refused]] = {
 }
 """Refusals by the outcome that a statement returns for them, which is their code."""
 
-_IDEMPOTENCY_CONSTRAINT = "idempotency_keys_pkey"
+_IDEMPOTENCY_CONSTRAINT, _CHAT_ID_CONSTRAINT = "idempotency_keys_pkey", "chats_pkey"
 
 _MAX_NAMED_IDS, _MAX_NAMED_ID_LENGTH = 10, 200
 """Bounds on the ids in the message of a refusal, because the caller chose them."""
@@ -210,7 +214,7 @@ class TransitionExecutor:
     async def _run(self, query: Query, **values: object) -> Sequence[asyncpg.Record]:
         while True:
             rows = await self._database.fetch(query, **values)
-            chat_id = values.get("chat_id")
+            chat_id = values.get("chat_id") or values.get("new_chat_id")
             if not rows:
                 assert isinstance(chat_id, UUID)  # noqa: S101 - only create has no chat_id, and a row
                 raise ChatNotFound(chat_id)
@@ -220,7 +224,8 @@ class TransitionExecutor:
             if outcome == "lease_lost":
                 raise LeaseLost(chat_id=values["caller_id"], epoch=values["caller_epoch"])
             if outcome == ChatNotFound.code:
-                assert isinstance(chat_id, UUID)  # noqa: S101 - of no descendant of the caller
+                # Another owner's, or of no descendant of the caller.
+                assert isinstance(chat_id, UUID)  # noqa: S101
                 raise ChatNotFound(chat_id)
             if outcome != "stale":  # each "stale" is caused by another transition that committed
                 error, row = _ERRORS_BY_OUTCOME[outcome], rows[0]
@@ -233,7 +238,12 @@ class TransitionExecutor:
     async def _first_request(
         self, error: asyncpg.UniqueViolationError, key: IdempotencyKey | None
     ) -> Row | None:
-        """Return the rows of the first request. None: its key was pruned, so run the statement again."""
+        """Return the rows of the first request. None: run the statement again.
+
+        The key was pruned, or another request created the chat with this id, which is found now.
+        """
+        if error.constraint_name == _CHAT_ID_CONSTRAINT:
+            return None
         if key is None or error.constraint_name != _IDEMPOTENCY_CONSTRAINT:
             raise error
         return await self._idempotency.lookup(key)

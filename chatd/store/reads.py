@@ -11,6 +11,7 @@ from chatd.domain.diagnostics import ChatDiagnostics
 from chatd.domain.errors import ChatNotFound, DatabaseUnavailable
 from chatd.domain.journal import JournalEntry
 from chatd.domain.message import Message, QueuedMessage
+from chatd.domain.sanitize import replace_unstorable
 from chatd.domain.tool_call_record import ToolCallRecord
 from chatd.store import records, sql
 from chatd.store.database import Database
@@ -46,8 +47,8 @@ def _page(rows: Sequence[Row], read: Callable[[Row], Item]) -> Page[Item]:
 class ChatReader:
     """Store for reads of one chat.
 
-    ``chat`` and ``explain`` check the owner: another owner's chat is ``ChatNotFound``, and None stands for
-    any owner. The pages do not check it, so read the chat first.
+    Another owner's chat is ``ChatNotFound``, and None stands for any owner. The pages take no owner and
+    check none, so read the chat first.
     """
 
     def __init__(self, database: Database) -> None:
@@ -96,6 +97,26 @@ class ChatReader:
             max_bytes=max_bytes,
         )
         return _page(rows, records.message)
+
+    async def message_by_client_key(
+        self, chat_id: UUID, key: str, *, owner_id: str | None
+    ) -> Message | QueuedMessage | None:
+        """Return the user's message that a client knows by this key (``with_client_key``).
+
+        It is in the history or in the queue. None: the chat has no such message, or has it no more. Of
+        several in the history, it is the last.
+        """
+        row = await self._database.fetchrow(
+            _Q["message_by_client_key"],
+            chat_id=chat_id,
+            client_key=replace_unstorable(key),
+            owner_id=owner_id,
+        )
+        if row is None:
+            raise ChatNotFound(chat_id)
+        if row["message"] is not None:
+            return records.message(row["message"])
+        return None if row["queued"] is None else records.queued_message(row["queued"])
 
     async def queue(
         self, chat_id: UUID, queued_id: int = 0, *, limit: int, max_bytes: int = PAGE_BYTES

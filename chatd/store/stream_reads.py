@@ -89,14 +89,20 @@ class StreamStore:
             self._listener.on_flush(batch.chat_id)
 
     async def snapshot(
-        self, chat_id: UUID, *, owner_id: str | None, max_bytes: int = PAGE_BYTES
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str | None,
+        since: int = 0,
+        max_bytes: int = PAGE_BYTES,
     ) -> ChatSnapshot | None:
         """Return a chat with what a stream starts with. None: there is no such chat.
 
-        The messages, the queue and the parts have about ``max_bytes`` each, but one of them at least.
+        The messages, of those from the id ``since`` on, the queue and the parts have about ``max_bytes``
+        each, but one of them at least.
         """
         rows = await self._database.fetch(
-            _Q["snapshot"], chat_id=chat_id, owner_id=owner_id, max_bytes=max_bytes
+            _Q["snapshot"], chat_id=chat_id, owner_id=owner_id, since=since, max_bytes=max_bytes
         )
         if not rows:
             return None

@@ -88,6 +88,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "interrupt_chat": {"status_unknown": "faults/test_rolling_upgrade.py"},
     "promote_queued_message": {"status_unknown": "faults/test_rolling_upgrade.py"},
     "create_chat": {
+        "chat_exists": "api/test_given_chat_ids.py",
+        "chat_gone": "api/test_given_chat_ids.py",
         "chat_not_found": "api/test_idempotency_keys.py",
         "model_not_found": "api/test_messages.py",
         "chat_full": "api/test_limits.py",

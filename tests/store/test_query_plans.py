@@ -304,7 +304,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             **file_parameters([]),
         },
         ("turns", "finish"): {**step, **finished},
-        ("stream_reads", "snapshot"): {**caller, "max_bytes": 2**20},
+        ("stream_reads", "snapshot"): {**caller, "since": 0, "max_bytes": 2**20},
+        ("reads", "message_by_client_key"): {**caller, "client_key": "u1"},
         ("stream_reads", "updates_since"): cursors,
         ("reads", "queue"): {
             "chat_id": chat_id,

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from chatd.domain.message import Message, Part, Role, without_provider_data
+from chatd.domain.message import Message, Part, Role, public_part
 from chatd.llm.native_tools import NativeTool
 from chatd.llm.provider import ModelRequest, ToolSpec
 from support.model_server import ModelResponse, model_server
@@ -46,7 +46,7 @@ class Exchange:
                     native_tools=offered,
                 )
                 answer = await collect(provider, asked)
-                self.shown = [without_provider_data(part) for part in answer.content]
+                self.shown = [public_part(part) for part in answer.content]
                 reason = answer.finished[0].reason
                 stored = json.loads(json.dumps(answer.content))
                 self.history.append(message(2, Role.ASSISTANT, *stored, finish_reason=reason))

@@ -61,11 +61,13 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
         errors.AlreadyAnswered,
         errors.ChatArchived,
         errors.ChatBusy,
+        errors.ChatExists,
         errors.ChatTreeBusy,
         errors.NoActionRequired,
         errors.NothingToCompact,
         errors.NothingToRetry,
     ),
+    (410, "Gone"): _described(errors.ChatGone),
     (413, "Content Too Large"): {
         "body_too_large": "The body is larger than `http.max_body_bytes`.",
         **_described(errors.ChatFull, errors.StorageFull),

@@ -32,7 +32,9 @@ Version = Annotated[int, Query(ge=0, le=MAX_BIGINT, description="Only entries af
     "/chats",
     status_code=HTTPStatus.CREATED,
     responses=problem_responses(
+        "chat_exists",
         "chat_full",
+        "chat_gone",
         "file_not_found",
         "chat_not_found",
         "model_not_found",
@@ -51,7 +53,10 @@ async def create_chat(
     key: IdempotencyKeyHeader,
     response: Response,
 ) -> Chat:
-    """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message."""
+    """Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message.
+
+    With an `id` that you chose, a request that is repeated, however late, creates no second chat.
+    """
     chat = await create(body, caller, context, key)
     response.headers["location"] = location(chat.id)
     return chat
@@ -69,6 +74,7 @@ async def create(
         owner_id=caller.owner_id,
         actor=caller.actor,
         model_config_id=model.id,
+        chat_id=body.id,
         content=content.parts if content else None,
         files=content.files if content else (),
         title=body.title,

@@ -5,6 +5,7 @@ About the examples beside the fields, see ``resources``.
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
@@ -40,6 +41,11 @@ SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), San
 class CreateChat(RequestModel):
     """A new chat. Without a title, it has the first words of its first message as its title."""
 
+    id: UUID | None = Field(
+        default=None,
+        description="The id of the chat. If you have a chat with this id, or had one, none is "
+        "created. Default: a random one.",
+    )
     content: Content | None = Field(
         default=None,
         description="The first message. Without one the chat waits for it.",

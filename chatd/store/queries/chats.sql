@@ -28,14 +28,25 @@
 -- name: create
 -- Create a chat: pending when its messages start a turn, else waiting. A pending chat of one of
 -- `:models` is claimed in the same statement, unless it is held (see above).
+--
+-- Of two statements with the same `:new_chat_id` at the same moment, the later one fails on the
+-- primary key. An id is given once: not even its owner can create a chat again that was deleted, as
+-- long as there is a tombstone. To everybody else, there is no such chat.
 WITH added AS MATERIALIZED (
     SELECT pg_column_size(:messages::jsonb) + pg_column_size(:tools::jsonb)
            + chat_new_file_bytes(NULL, :file_ids, :file_data) AS bytes
+), known AS MATERIALIZED (
+    SELECT owner_id, 'chat_exists' AS refusal FROM chats WHERE id = :new_chat_id::uuid
+    UNION ALL
+    SELECT owner_id, 'chat_gone' FROM chat_tombstones WHERE chat_id = :new_chat_id
+    LIMIT 1
 ), decision AS MATERIALIZED (
-    SELECT COALESCE(chat_bytes_refusal(:owner_id, :limits, 0, added.bytes),
+    SELECT COALESCE((SELECT CASE WHEN owner_id = :owner_id THEN refusal ELSE 'chat_not_found' END
+                     FROM known),
+                    chat_bytes_refusal(:owner_id, :limits, 0, added.bytes),
                     CASE WHEN :starts_turn THEN chat_owner_refusal(:owner_id, :limits) END,
                     'done') AS outcome,
-           gen_random_uuid() AS id, added.bytes AS added_bytes
+           COALESCE(:new_chat_id, gen_random_uuid()) AS id, added.bytes AS added_bytes
     FROM added
 ), new_status AS MATERIALIZED (
     SELECT CASE WHEN NOT :starts_turn THEN 'waiting'

@@ -7,7 +7,7 @@
 -- holds, and those in the line, are not claimed.
 --
 -- Without `:content` (`regenerate`) the last user's message up to `:message_id` stays, and what is
--- after it is superseded.
+-- after it is superseded. If a client knows the message by a key of its own, the new one has that.
 --
 -- Summaries that cover the user's message are superseded, so that the history has again what they
 -- covered. Earlier ones stay, wherever they are stored. Old results that the model was not shown up
@@ -18,7 +18,7 @@ WITH snapshot AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), named_message AS MATERIALIZED (
-    SELECT id, role FROM chat_messages
+    SELECT id, role, content->0->'client' AS client_key FROM chat_messages
     WHERE chat_id = :chat_id AND id = :message_id
       AND superseded_version IS NULL AND visibility IN ('both', 'user')
 ), target_message AS MATERIALIZED (
@@ -127,8 +127,11 @@ WITH snapshot AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
-    SELECT id, chat_message_id(edited, 1), edited, 'user', :content, last_model_config_id
-    FROM (SELECT updated.*, version - claimed::integer AS edited FROM updated, pending) chat
+    SELECT id, chat_message_id(edited, 1), edited, 'user',
+           CASE WHEN client_key IS NULL OR :content::jsonb->0 ? 'client' THEN :content
+                ELSE jsonb_set(:content, '{0,client}', client_key) END, last_model_config_id
+    FROM (SELECT updated.*, version - claimed::integer AS edited, client_key
+          FROM updated, pending, named_message) chat
     WHERE :content::jsonb IS NOT NULL
     RETURNING *
 ), entries AS (

@@ -58,6 +58,18 @@ CROSS JOIN (
 WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;
 
+-- name: message_by_client_key
+-- Read the user's message that a client knows by a key, in the history or in the queue. The queue
+-- is short, so it has no index.
+SELECT (SELECT to_jsonb(m) FROM chat_messages m
+        WHERE m.chat_id = chats.id AND m.content->0->>'client' = :client_key
+          AND m.superseded_version IS NULL
+        ORDER BY m.id DESC LIMIT 1) AS message,
+       (SELECT to_jsonb(q) FROM chat_queued_messages q
+        WHERE q.chat_id = chats.id AND q.content->0->>'client' = :client_key
+        ORDER BY q.position, q.id LIMIT 1) AS queued
+FROM chats WHERE id = :chat_id AND owner_id = COALESCE(:owner_id, owner_id);
+
 -- name: queue
 -- Read the first queued messages after one of them, in their order, bounded in the same way. After
 -- one that has left the queue, the queue begins.

@@ -16,7 +16,7 @@ ON CONFLICT DO NOTHING;
 -- name: snapshot
 -- Read a chat, the newest of what a person sees of it, and the parts of its running step, as of one
 -- moment. The messages, the queue and the parts have at most `:max_bytes` each, but one of them at
--- least. Messages with open tool calls are always there.
+-- least. Messages before `:since` are left out. Others with open tool calls are always there.
 --
 -- The first row has the chat, and each other row a message: as one value, a long history would be
 -- copied several times.
@@ -28,7 +28,7 @@ WITH chat AS MATERIALIZED (
         SELECT id, sum(page_bytes) OVER (ORDER BY id DESC) AS total,
                row_number() OVER (ORDER BY id DESC) AS number
         FROM (SELECT id, page_bytes FROM chat_messages
-              WHERE chat_id = chat.id AND superseded_version IS NULL
+              WHERE chat_id = chat.id AND id >= :since AND superseded_version IS NULL
                 AND visibility IN ('both', 'user')
               ORDER BY id DESC LIMIT 1 + :max_bytes / 500) newest
     ) sized

@@ -25,6 +25,8 @@ export interface paths {
         /**
          * Create a chat
          * @description Create a chat. With `content` it is answered at once. Without, it is `waiting` for a message.
+         *
+         *     With an `id` that you chose, a request that is repeated, however late, creates no second chat.
          */
         post: operations["create_chat"];
         delete?: never;
@@ -1632,6 +1634,11 @@ export interface components {
              */
             content?: components["schemas"]["Content"] | null;
             /**
+             * Id
+             * @description The id of the chat. If you have a chat with this id, or had one, none is created. Default: a random one.
+             */
+            id?: string | null;
+            /**
              * Labels
              * @description Names and values together have at most 16384 characters.
              * @example {
@@ -3157,7 +3164,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_full" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_compact" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_exists" | "chat_full" | "chat_gone" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_compact" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
             /**
              * Decisions
              * @description The decisions that stand, of the code `already_answered`. Else it is left out.
@@ -5357,6 +5364,42 @@ export interface operations {
                         code: "request_timeout";
                         /** @constant */
                         status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_exists`: You have a chat with this id already; nothing was changed.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_exists";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Gone.
+             *
+             *     * `chat_gone`: The chat with this id was deleted, and is not created again.
+             */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_gone";
+                        /** @constant */
+                        status: 410;
                     };
                 };
             };

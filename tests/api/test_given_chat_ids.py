@@ -1,0 +1,36 @@
+"""New chats whose id is given by their caller."""
+
+from uuid import uuid4
+
+from support.concurrency import gather_all
+from support.in_process import running_daemon
+from support.providers import scripted
+from support.requests import assert_problem
+
+ANSWER = scripted([{"text": "It scatters blue."}])
+
+
+async def test_twenty_creates_at_once_give_one_chat_and_one_turn(dsn: str) -> None:
+    body = {"id": str(uuid4()), "content": "Why is the sky blue?"}
+    async with running_daemon(dsn, provider=ANSWER) as chatd:
+        http = chatd.api.http
+        answers = await gather_all(*(http.post("/api/v1/chats", json=body) for _ in range(20)))
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
+        for answer in answers:
+            if answer.status_code != 201:
+                assert_problem(answer, 409, "chat_exists")
+        chat = await chatd.api.wait_for_status(body["id"], "waiting")
+        assert chat["id"] == body["id"]
+        messages = (await http.get(f"/api/v1/chats/{body['id']}/messages")).json()["items"]
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+
+
+async def test_late_request_creates_no_deleted_chat(dsn: str) -> None:
+    body = {"id": str(uuid4())}
+    async with running_daemon(dsn) as chatd:
+        http = chatd.api.http
+        first = await http.post("/api/v1/chats", json=body)
+        assert first.headers["location"] == f"/api/v1/chats/{body['id']}"
+        await http.delete(first.headers["location"])
+        assert_problem(await http.post("/api/v1/chats", json=body), 410, "chat_gone")
+        assert_problem(await http.get(first.headers["location"]), 404, "chat_not_found")
