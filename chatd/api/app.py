@@ -1,12 +1,13 @@
 """The FastAPI application: its routes and error handlers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from typing_extensions import override
 
 from chatd import __version__
+from chatd.api.adapter import Adapter
 from chatd.api.context import ApiContext
 from chatd.api.errors import problems
 from chatd.api.openapi import document
@@ -52,6 +53,7 @@ _ROUTERS = tuple(
 def create_app(
     context: ApiContext | None,
     *,
+    adapters: Sequence[Adapter] = (),
     operations: Operations | None = None,
     not_ready: Callable[[], str | None] = lambda: None,
     database_reachable: Callable[[], bool] = lambda: True,
@@ -59,7 +61,7 @@ def create_app(
     """Return the application of the routes. Without a ``context`` it can only describe itself.
 
     ``not_ready`` returns why the process is not ready, or None. It is served through a ``RequestPipeline``,
-    which knows the callers.
+    which knows the callers. With ``adapters``, that is behind ``AdapterPaths``.
     """
     app = _App(
         title="chatd",
@@ -77,9 +79,10 @@ def create_app(
     app.state.database_reachable = database_reachable
     problems.install(app)
     docs.install(app)
-    for router in _ROUTERS:
+    routers = [*_ROUTERS, *(adapter.router for adapter in adapters)]
+    for router in routers:
         app.include_router(router)
-    app.state.routes = [route for router in _ROUTERS for route in router.routes]
+    app.state.routes = [route for router in routers for route in router.routes]
     return app
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatd.api.adapter import EXPOSED_HEADERS, Adapter
 from chatd.api.auth.authentication import Authentication
 from chatd.api.auth.identity import Authenticator
 from chatd.api.auth.rate_limit import TokenBuckets
@@ -54,6 +55,7 @@ class RequestPipeline:
         loopback_only: bool,
         database_reachable: Callable[[], bool],
         hot_routes: HotRoutes | None,
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         self._app = app
         self.hot_routes = hot_routes
@@ -74,7 +76,9 @@ class RequestPipeline:
             is_search=is_search,
             database_reachable=database_reachable,
         )
-        self._cors: ASGIApp = _cors(self._serve, cors_origins) if cors_origins else self._serve
+        self._cors: ASGIApp = (
+            _cors(self._serve, cors_origins, adapters) if cors_origins else self._serve
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = await self._answer(scope, receive, send)
@@ -177,13 +181,16 @@ def _traceparent(scope: Scope) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _cors(app: ASGIApp, origins: Sequence[str]) -> CORSMiddleware:
+def _cors(app: ASGIApp, origins: Sequence[str], adapters: Sequence[Adapter]) -> CORSMiddleware:
+    """Return the CORS middleware. Clients of adapters send headers of their own, whatever these are."""
     own_headers = (headers.IDEMPOTENCY_KEY, headers.LAST_EVENT_ID, headers.OWNER)
     return CORSMiddleware(
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=[
+        allow_headers=["*"]
+        if adapters
+        else [
             "Authorization",
             "Cache-Control",
             "Content-Type",
@@ -191,5 +198,10 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> CORSMiddleware:
             "X-Request-Id",
             *(header.name for header in own_headers),
         ],
-        expose_headers=["Location", "Retry-After", "X-Request-Id"],
+        expose_headers=[
+            "Location",
+            "Retry-After",
+            "X-Request-Id",
+            *(EXPOSED_HEADERS if adapters else ()),
+        ],
     )

@@ -26,6 +26,9 @@ EXCHANGE: Final = "chatd.exchange"
 CONNECTION: Final = "chatd.connection"
 """The ``Connection`` that the request came on."""
 
+ADAPTER: Final = "chatd.adapter"
+"""The ``Adapter`` whose path the request has, absent if it is the API's own."""
+
 _HEADERS_BY_NAME: Final = "chatd.headers_by_name"
 """The values of each header: ``dict``. A dozen steps look for one each."""
 
@@ -47,6 +50,12 @@ def single_header(scope: Scope, name: bytes) -> bytes | None:
     by_name: dict[bytes, list[bytes]] = scope.get(_HEADERS_BY_NAME) or _read_headers(scope)
     values = by_name.get(name)
     return values[0] if values is not None and len(values) == 1 else None
+
+
+def add_header(scope: Scope, name: bytes, value: bytes) -> None:
+    """Add a header to a request."""
+    scope["headers"] = [*scope["headers"], (name, value)]
+    scope.pop(_HEADERS_BY_NAME, None)
 
 
 def _read_headers(scope: Scope) -> dict[bytes, list[bytes]]:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from chatd.domain.tool_choice import AGENTS, taken_names
+from chatd.settings.adapters import AdaptersSettings
 from chatd.settings.agents import AgentsSettings
 from chatd.settings.mcp import McpName, McpServerSettings
 from chatd.settings.models import ModelSettings, ProviderSettings
@@ -43,6 +44,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     http_tools: Reloadable[dict[ToolName, HttpToolSettings]] = Field(default_factory=dict)
     mcp: Reloadable[dict[McpName, McpServerSettings]] = Field(default_factory=dict)
     agents: Reloadable[AgentsSettings] = Field(default_factory=AgentsSettings)
+    adapters: AdaptersSettings = Field(default_factory=AdaptersSettings)
 
     @classmethod
     def settings_customise_sources(

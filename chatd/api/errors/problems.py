@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from chatd.api.adapter import Adapter, Refusal
 from chatd.api.errors.codes import PROBLEMS
-from chatd.api.scope import PROBLEM_CODE, REQUEST_ID, route_template
+from chatd.api.scope import ADAPTER, PROBLEM_CODE, REQUEST_ID, route_template
 from chatd.domain.answer import Decision
 from chatd.domain.errors import ChatUnreadable, DatabaseUnavailable, Refused
 
@@ -132,7 +133,10 @@ def problem_response(
 
 
 class _ProblemResponse(JSONResponse):
-    """A problem response, which leaves its code in the scope for the metrics."""
+    """A problem response, which leaves its code in the scope for the metrics.
+
+    Under the prefix of an adapter it is spelled as that protocol does.
+    """
 
     media_type = MEDIA_TYPE
 
@@ -142,11 +146,29 @@ class _ProblemResponse(JSONResponse):
             status_code=problem.status,
             headers=headers,
         )
-        self._code = problem.code
+        self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PROBLEM_CODE] = self._code
+        scope[PROBLEM_CODE] = self._problem.code
+        adapter: Adapter | None = scope.get(ADAPTER)
+        if adapter is not None:
+            await adapter.refuse(self._refusal())(scope, receive, send)
+            return
         await super().__call__(scope, receive, send)
+
+    def _refusal(self) -> Refusal:
+        """Return the problem for an adapter to spell, with the headers that it keeps."""
+        return Refusal(
+            status=self._problem.status,
+            code=self._problem.code,
+            detail=self._problem.detail,
+            errors=[(error.where, error.message) for error in self._problem.errors],
+            headers={
+                name: value
+                for name, value in self.headers.items()
+                if name not in {"content-type", "content-length"}
+            },
+        )
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -245,7 +267,7 @@ def _allow_header(request: Request) -> Mapping[str, str]:
     matching = [
         route
         for route in routes
-        if (route.include_in_schema or route.methods == {"HEAD"})
+        if (route.include_in_schema or route.methods == {"HEAD"} or ADAPTER in request.scope)
         and route.matches(request.scope)[0] != Match.NONE
     ]
     # A fixed path wins over a parameter: "stream" is not a chat's id.

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
+from starlette.types import ASGIApp
+
 from chatd.api.http_protocol import ConnectionLimits
 from chatd.api.middleware.admission import Admission
-from chatd.api.pipeline import RequestPipeline
 from chatd.api.server import Server
 from chatd.daemon.database_probe import DatabaseProbe
 from chatd.daemon.process import Process
@@ -121,7 +122,7 @@ def _build_search_indexer(services: Services) -> SearchIndexer | None:
 def _build_server(
     settings: Settings,
     services: Services,
-    app: RequestPipeline,
+    app: ASGIApp,
     admission: Admission,
     systemd: SystemdSocket,
 ) -> Server:

@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 
+from starlette.types import ASGIApp
+
+from chatd.adapters.config import AdapterConfig
+from chatd.adapters.registry import build_adapters
+from chatd.api.adapter import AdapterPaths
 from chatd.api.app import PUBLIC_PATHS, create_app
 from chatd.api.auth.identity import Authenticator
 from chatd.api.auth.stream_sessions import StreamSessions
@@ -13,6 +18,7 @@ from chatd.api.routes.operations import METRICS_PATH, Operations
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
 from chatd.settings import Settings
+from chatd.settings.keywords import keywords_for
 
 
 def build_api(
@@ -25,16 +31,18 @@ def build_api(
     not_ready: Callable[[], str | None],
     database_reachable: Callable[[], bool],
     admission: Admission,
-) -> RequestPipeline:
+) -> ASGIApp:
     """Build the application that the server calls. It reads ``config`` anew for each request."""
+    adapters = build_adapters(_adapter_config(settings))
     context = _build_context(settings, services, config)
     app = create_app(
         context,
+        adapters=adapters,
         operations=operations,
         not_ready=not_ready,
         database_reachable=database_reachable,
     )
-    return RequestPipeline(
+    pipeline = RequestPipeline(
         app,
         config=config.api,
         metrics=services.metrics.http,
@@ -45,6 +53,17 @@ def build_api(
         loopback_only=settings.auth.mode == "none",
         database_reachable=database_reachable,
         hot_routes=HotRoutes(context),
+        adapters=adapters,
+    )
+    # Without adapters there is not one step more.
+    return AdapterPaths(pipeline, adapters) if adapters else pipeline
+
+
+def _adapter_config(settings: Settings) -> AdapterConfig:
+    adapters = settings.adapters
+    return AdapterConfig(
+        tools=[tool.model_dump() for tool in adapters.tools],
+        **keywords_for(AdapterConfig, adapters),
     )
 
 
