@@ -65,6 +65,9 @@ CREATE TABLE workers (
 -- `title_by` is 'caller' if a caller gave the title. Else it has the first words of the first message
 -- ('words'), until a model writes a better one ('model').
 --
+-- A chat that expires is deleted once it is idle after `expires_at`, with those that it started,
+-- which have the same. It is in no list and no search: its caller keeps the conversation elsewhere.
+--
 -- The two traceparents (W3C trace context) are set while tracing is on: that of the request whose
 -- message is due for an answer, and that of the first claim for that answer.
 CREATE TABLE chats (
@@ -114,6 +117,7 @@ CREATE TABLE chats (
     stored_bytes          bigint NOT NULL DEFAULT 0 CHECK (stored_bytes >= 0),
     created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at            timestamptz,                -- never changed
 
     CONSTRAINT chats_status_known CHECK (
         status IN ('waiting', 'pending', 'running', 'interrupting', 'requires_action', 'parked',
@@ -181,7 +185,10 @@ CREATE INDEX chats_failed_idx ON chats (id) WHERE status = 'error';
 -- An owner's list, most recently updated first. The columns that a list is filtered by are
 -- included, so that a page is found without reading the rows that it skips.
 CREATE INDEX chats_owner_updated_idx ON chats (owner_id, updated_at DESC, id DESC)
-    INCLUDE (status, archived, parent_chat_id);
+    INCLUDE (status, archived, parent_chat_id) WHERE expires_at IS NULL;
+-- The few chats that expire, for the janitor.
+CREATE INDEX chats_expires_idx ON chats (expires_at)
+    WHERE expires_at IS NOT NULL AND parent_chat_id IS NULL;
 CREATE INDEX chats_parent_updated_idx ON chats (parent_chat_id, updated_at DESC, id DESC)
     WHERE parent_chat_id IS NOT NULL;
 CREATE INDEX chats_root_idx ON chats (root_chat_id);
@@ -849,10 +856,11 @@ CREATE UNLOGGED TABLE chat_search_positions (
 ) WITH (fillfactor = 70);
 
 -- Deleted chats, for list subscribers that were not connected at the time, and so that no late
--- request creates a chat anew whose id its caller chose.
+-- request creates a chat anew whose id its caller chose. Chats that expire were in no list.
 CREATE TABLE chat_tombstones (
     owner_id    text NOT NULL,
     chat_id     uuid NOT NULL,
+    listed      boolean NOT NULL DEFAULT true,
     deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (owner_id, deleted_at, chat_id)
 );

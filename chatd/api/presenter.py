@@ -72,6 +72,7 @@ class Presenter:
             stored_bytes=chat.stored_bytes,
             created_at=chat.created_at,
             updated_at=chat.updated_at,
+            expires_at=chat.expires_at,
         )
 
     def event(self, event: StreamEvent) -> object:

@@ -80,6 +80,7 @@ def _print_chat(chat: "Chat") -> None:
         "tokens": f"{usage['input_tokens']} in, {usage['output_tokens']} out",
         "created": chat["created_at"][:19],
         "updated": chat["updated_at"][:19],
+        "expires": (chat["expires_at"] or "")[:19],
         "version": chat["version"],
     }
     for name, value in facts.items():

@@ -313,6 +313,8 @@ class Chat(TypedDict):
     """
     archived: bool
     created_at: str
+    expires_at: str | None
+    """The chat is deleted after that, once it is idle. It is in no list. Null: it is kept."""
     family: Family | None
     """The family of a root chat that has started others, when it is read by its id.
 
@@ -506,6 +508,11 @@ class CreateChat(TypedDict):
 
     content: NotRequired[Content | None]
     """The first message. Without one the chat waits for it."""
+    expires_in_seconds: NotRequired[int | None]
+    """Delete the chat then, or when it is idle next.
+
+    Such a chat is in no list or search. Default: it is kept until it is deleted.
+    """
     id: NotRequired[str | None]
     """The id of the chat.
 
@@ -585,6 +592,7 @@ ReasonCode: TypeAlias = Literal[
     "recovered",
     "messages_queued",
     "compaction_requested",
+    "expires",
 ]
 """A reason, for programs. Several may hold at once; the most important one comes first."""
 

@@ -140,6 +140,8 @@ class Chat:
     claim_traceparent: str | None = None
     lapsed_step: int | None = None
     """Committed steps when a worker last lost the chat because its lease was over."""
+    expires_at: datetime | None = None
+    """The moment after which it is deleted once it is idle. It is in no list. None: it is kept."""
 
     @property
     def was_reaped(self) -> bool:

@@ -80,6 +80,7 @@ class ChatDiagnostics:
     lease_seconds: float
     held: bool = False
     compaction_requested: bool = False
+    expires_at: datetime | None = None
     server_tools: Mapping[str, Sequence[str]] | None = None
     open_calls: Sequence[ToolCallRecord] = ()
     """Tool calls without a result, up to a bound."""

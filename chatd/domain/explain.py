@@ -59,6 +59,10 @@ def _besides(chat: ChatDiagnostics) -> Iterator[Reason]:
         yield Reason(
             ReasonCode.COMPACTION_REQUESTED, "it is compacted before its model is called next"
         )
+    if chat.expires_at:
+        left = -chat.seconds_since(chat.expires_at)
+        when = f"in {format_duration(left)}" if left > 0 else "within minutes"
+        yield Reason(ReasonCode.EXPIRES, f"it expires: it is deleted {when}, once it is idle")
 
 
 def _waiting(chat: ChatDiagnostics) -> Iterator[Reason]:

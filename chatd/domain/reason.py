@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     RECOVERED = "recovered"
     MESSAGES_QUEUED = "messages_queued"
     COMPACTION_REQUESTED = "compaction_requested"
+    EXPIRES = "expires"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Chats(WholeFamilies):
         tools: Sequence[Mapping[str, Any]] = (),
         server_tools: Mapping[str, Sequence[str]] | None = None,
         permissions: Mapping[str, Any] | None = None,
+        expires_in_seconds: float | None = None,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
@@ -58,7 +59,8 @@ class Chats(WholeFamilies):
         A chat without a title gets its first words, now or when its first message is sent.
 
         With a ``chat_id`` that is its id, unless there is or was such a chat. ``history`` are messages that
-        stand before ``content``: see ``find_history_fault``.
+        stand before ``content``: see ``find_history_fault``. A chat with ``expires_in_seconds`` is in no
+        list, and ``delete_expired`` deletes it then.
 
         Raises:
             ChatExists, ChatGone, ChatNotFound (another owner has or had this id), TooManyActiveChats,
@@ -86,6 +88,7 @@ class Chats(WholeFamilies):
             "starts_turn": content is not None,
             "tools": stored_tools,
             "permissions": permissions,
+            "expires_in_seconds": expires_in_seconds,
             **file_parameters([*files, *(file for each in history for file in each.files)]),
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),

@@ -47,6 +47,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         ),
         lease_seconds=lease_seconds,
         held=row["held"],
+        expires_at=row["expires_at"],
         compaction_requested=not (row["compaction_request"] or {"is_done": True}).get("is_done"),
         server_tools=row["server_tools"],
         open_calls=tuple(

@@ -15,6 +15,8 @@ TOMBSTONES: Final = "chat_tombstones"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 MESSAGE_WORDS: Final = "chat_message_words"
 SEARCH_POSITIONS: Final = "chat_search_positions"
+EXPIRED_CHATS: Final = "chats_expires_idx"
+"""The index by which chats are found that expire. The turn to delete them has its name."""
 
 
 @dataclass(frozen=True, slots=True)

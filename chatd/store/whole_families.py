@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from chatd.domain.errors import ChatNotFound
+from chatd.domain.errors import ChatNotFound, DatabaseBusy
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
 from chatd.domain.tool_call_errors import CANCELLED
@@ -104,11 +104,43 @@ class WholeFamilies:
         Raises:
             ChatNotFound
         """
+        deleted = await self._delete(chat_id, owner_id=owner_id, only_expired=False)
+        if not deleted:
+            raise ChatNotFound(chat_id)
+        return deleted
+
+    async def delete_expired(self, *, limit: int) -> int:
+        """Delete up to ``limit`` expired chats, with all that they started. Return how many were found.
+
+        A chat that got a message meanwhile is left for later: it is answered first. One that takes too long
+        keeps no other from being deleted.
+
+        Raises:
+            DatabaseBusy: for the last of those that were given up
+        """
+        found = await self._database.fetch(_Q["expired"], limit=limit)
+        failure: DatabaseBusy | None = None
+        for row in found:
+            try:
+                await self._delete(row["id"], owner_id=row["owner_id"], only_expired=True)
+            except DatabaseBusy as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return len(found)
+
+    async def _delete(
+        self, chat_id: UUID, *, owner_id: str, only_expired: bool
+    ) -> list[tuple[UUID, int]]:
+        """Delete a family. Return its ids and versions, none if there is no such chat or it is kept."""
         while True:
-            rows = await self._database.fetch(_Q["delete"], chat_id=chat_id, owner_id=owner_id)
-            if not rows:
-                raise ChatNotFound(chat_id)
-            if rows[0]["outcome"] == "done":
+            rows = await self._database.fetch(
+                _Q["delete"], chat_id=chat_id, owner_id=owner_id, only_expired=only_expired
+            )
+            outcome = rows[0]["outcome"] if rows else "kept"
+            if outcome == "kept":
+                return []
+            if outcome == "done":
                 break
         for row in rows:
             self._listener.on_delete(row["id"], row["version"], row["owner_id"])

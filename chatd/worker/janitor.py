@@ -1,4 +1,4 @@
-"""Janitor: deletes rows past their retention, a few pages of a table at a time."""
+"""Janitor: deletes rows past their retention, a few pages of a table at a time, and chats that expire."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -9,8 +9,9 @@ import structlog
 
 from chatd.domain.errors import DatabaseBusy, DatabaseUnavailable
 from chatd.store import sweeps
+from chatd.store.chats import Chats
 from chatd.store.leases import Leases
-from chatd.store.sweeps import Sweeps
+from chatd.store.sweeps import Sweeps, SweepTurn
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.periodic import Periodic
 
@@ -24,6 +25,8 @@ _PAGES: Final = 16
 """Pages of 8 kB that one statement reads, so that it takes a few milliseconds."""
 _MAX_ROWS: Final = 300
 """Journal entries that one statement deletes, in some 30 ms when those of one chat are far apart."""
+_MAX_CHATS: Final = 100
+"""Expired chats that are found by one statement. Each is deleted by one of its own."""
 _MAX_SWEEP_SECONDS: Final = 10.0
 """Time for one sweep. The next one goes on where it ended."""
 _ADVANCE_SECONDS: Final = 2.0
@@ -31,7 +34,7 @@ _ADVANCE_SECONDS: Final = 2.0
 
 
 class Janitor:
-    """Actor that sweeps each table once a minute, unless another process does.
+    """Actor that sweeps each table, and deletes expired chats, once a minute, unless another process does.
 
     A sweep that fails, or runs out of time, does not keep the others from running.
     """
@@ -40,6 +43,7 @@ class Janitor:
         self,
         sweeps_store: Sweeps,
         leases: Leases,
+        chats: Chats,
         *,
         event_retention_days: float,
         idempotency_retention_hours: float,
@@ -47,6 +51,7 @@ class Janitor:
         lease_seconds: float,
     ) -> None:
         self._sweeps = sweeps_store
+        self._chats = chats
         journal_seconds = event_retention_days * 86_400
         self._retention_seconds: Mapping[str, Callable[[], float | None]] = {
             sweeps.JOURNAL: lambda: journal_seconds,
@@ -65,10 +70,14 @@ class Janitor:
         )
 
     async def step(self) -> None:
-        """Sweep each table once. Raises the last ``DatabaseUnavailable``, when all have been tried."""
+        """Sweep each table once, and delete expired chats.
+
+        Raises the last ``DatabaseUnavailable``, when all have been tried.
+        """
         failure: DatabaseUnavailable | None = None
         for table in self._retention_seconds:
             failure = await self._attempt(table, partial(self._sweep, table)) or failure
+        failure = await self._attempt("chats", self._delete_expired_chats) or failure
         failure = await self._attempt("workers", self._prune_workers) or failure
         if failure is not None:
             raise failure
@@ -92,9 +101,18 @@ class Janitor:
             return error
         return None
 
-    async def _sweep(self, table: str) -> None:
+    async def _take(self, table: str) -> SweepTurn | None:
         # A little less than the interval: the loop's own is shorter at random.
-        turn = await self._sweeps.take(table, interval_seconds=0.8 * _INTERVAL_SECONDS)
+        return await self._sweeps.take(table, interval_seconds=0.8 * _INTERVAL_SECONDS)
+
+    async def _delete_expired_chats(self) -> None:
+        if await self._take(sweeps.EXPIRED_CHATS) is None:
+            return
+        while await self._chats.delete_expired(limit=_MAX_CHATS) == _MAX_CHATS:
+            pass
+
+    async def _sweep(self, table: str) -> None:
+        turn = await self._take(table)
         if turn is None or not turn.pages:
             return
         page = turn.next_page if turn.next_page < turn.pages else 0

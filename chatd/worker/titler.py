@@ -105,7 +105,7 @@ class Titler:
 
         ``history`` is what the model was shown last, and ``answer`` what it answered.
         """
-        if chat.title_by is not TitleSource.WORDS or chat.parent_chat_id is not None:
+        if chat.title_by is not TitleSource.WORDS or chat.parent_chat_id or chat.expires_at:
             return
         model = self._title_model(chat)
         if model is None or not _is_first_turn(history):

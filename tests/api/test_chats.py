@@ -39,6 +39,7 @@ CHAT = {
     "usage",
     "created_at",
     "updated_at",
+    "expires_at",
 }
 
 

@@ -230,7 +230,7 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
             **NO_KEY,
             **NO_ACTOR,
         },
-        ("chats", "delete"): caller,
+        ("chats", "delete"): {**caller, "only_expired": True},
         ("reads", "chat_with_family"): caller,
         ("families", "spawn"): {
             **fence,

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from chatd.domain.hint import Hint
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
+from chatd.store.chats import Chats
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.leases import Leases
@@ -67,6 +68,7 @@ def make_janitor(database: Database, leases: Leases) -> Janitor:
     return Janitor(
         Sweeps(database),
         leases,
+        Chats(database),
         event_retention_days=7,
         idempotency_retention_hours=6,
         output_retention_days=lambda: 7,

@@ -154,6 +154,7 @@ async def explained_values(connection: Connection) -> Mapping[str, Any]:
         "message_id": None,
         "oldest_first": False,
         "only": None,
+        "only_expired": True,
         "progress_seconds": [1.0],
         "reasons": ["worker_dead"],
         "suspect_recoveries": 2,

@@ -130,6 +130,20 @@ CASES: list[tuple[ChatDiagnostics, list[tuple[ReasonCode, str]]]] = [
         ],
     ),
     (
+        facts(Status.WAITING, expires_at=ago(-90)),
+        [
+            (ReasonCode.IDLE, "idle for 12 s: there is nothing to do until a message comes"),
+            (ReasonCode.EXPIRES, "it expires: it is deleted in 1 min 30 s, once it is idle"),
+        ],
+    ),
+    (
+        facts(Status.WAITING, expires_at=ago(1)),
+        [
+            (ReasonCode.IDLE, "idle for 12 s: there is nothing to do until a message comes"),
+            (ReasonCode.EXPIRES, "it expires: it is deleted within minutes, once it is idle"),
+        ],
+    ),
+    (
         facts(Status.PENDING, held=True, chats_ahead=21),
         [
             (

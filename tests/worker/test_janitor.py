@@ -21,6 +21,7 @@ from chatd.store.database import Database
 from chatd.store.idempotency import IdempotencyKey, IdempotencyStore
 from chatd.store.leases import Leases
 from chatd.store.sweeps import (
+    EXPIRED_CHATS,
     IDEMPOTENCY_KEYS,
     JOURNAL,
     MESSAGE_WORDS,
@@ -32,7 +33,7 @@ from chatd.store.sweeps import (
 
 TABLES = {
     *(JOURNAL, PARTS, TOMBSTONES, IDEMPOTENCY_KEYS, TOOL_OUTPUTS),
-    *(MESSAGE_WORDS, SEARCH_POSITIONS),
+    *(MESSAGE_WORDS, SEARCH_POSITIONS, EXPIRED_CHATS),
 }
 
 
@@ -47,6 +48,7 @@ async def test_janitor_deletes_expired_rows_alone(database: Database) -> None:
     )
     running = await chat_with_status(database, Status.RUNNING)
     idle = await chat_with_status(database, Status.WAITING)
+    await chat_with_status(database, Status.WAITING, expires_at="now")
     part = [{"index": 0, "type": "text", "text": "x"}]
     for owner, epoch in ((running, 0), (running, 1), (idle, 0)):
         await database.fetch(
@@ -89,13 +91,15 @@ async def test_janitor_deletes_expired_rows_alone(database: Database) -> None:
         database, "SELECT version FROM chat_events WHERE chat_id = $1 ORDER BY version", chat.id
     )
     assert [row["version"] for row in versions] == [4, 5]
+    kept = {row["id"] for row in await fetch_rows(database, "SELECT id FROM chats")}
+    assert kept == {chat.id, running.id, idle.id}
     left = await fetch_rows(database, "SELECT chat_id, epoch FROM chat_parts")
     assert [(row["chat_id"], row["epoch"]) for row in left] == [(running.id, 1)]
     workers = {
         row["worker_id"] for row in await fetch_rows(database, "SELECT worker_id FROM workers")
     }
     assert workers == {leases.worker_id, owning}
-    assert len(await fetch_rows(database, "SELECT FROM chat_tombstones")) == 2
+    assert len(await fetch_rows(database, "SELECT FROM chat_tombstones")) == 3
     assert await keys.lookup(old) is None
     stored = await keys.lookup(fresh)
     assert stored is not None

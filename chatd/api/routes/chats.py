@@ -83,6 +83,7 @@ async def create(
         tools=[tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         server_tools=context.limits.check_server_tools(body.server_tools),
         permissions=body.permissions(),
+        expires_in_seconds=body.expires_in_seconds,
         key=key,
     )
     return await context.present_chat(result.chat)

@@ -35,6 +35,8 @@ MAX_INSTRUCTIONS_LENGTH = 4_000
 Instructions = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_INSTRUCTIONS_LENGTH), Sanitized
 ]
+MAX_EXPIRY_SECONDS = 366 * 86_400
+"""A chat that is kept for longer is one to be seen and deleted by people."""
 SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
 
 
@@ -66,6 +68,14 @@ class CreateChat(RequestModel):
     )
     permission_mode: PermissionMode = PERMISSION_MODE
     tool_rules: ToolRules = TOOL_RULES
+    expires_in_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_EXPIRY_SECONDS,
+        description="Delete the chat then, or when it is idle next. Such a chat is in no list or search. "
+        "Default: it is kept until it is deleted.",
+        examples=[3600],
+    )
 
     def permissions(self) -> Mapping[str, Any] | None:
         """Return the permissions as they are stored."""

@@ -121,6 +121,10 @@ class Chat(BaseModel):
     )
     created_at: datetime = Field(examples=[_STARTED_AT])
     updated_at: datetime
+    expires_at: datetime | None = Field(
+        description="The chat is deleted after that, once it is idle. It is in no list. Null: it is kept.",
+        examples=[None],
+    )
 
 
 class Message(BaseModel):

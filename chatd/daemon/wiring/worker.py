@@ -200,6 +200,7 @@ def _build_janitor(
     return Janitor(
         services.store.sweeps,
         leases,
+        services.store.chats,
         output_retention_days=lambda: config.turn().tool_limits.keep_days,
         **keywords_for(Janitor, settings.stream, settings.http, settings.worker),
     )

@@ -5,13 +5,14 @@
 -- and `:before_id` are that row, or null. Filters that are null do not apply. They stand in
 -- CASE, because the planner then expects half of the rows to pass each and walks the index in
 -- order. If it estimated the filters themselves, it might expect few rows to pass, and fetch and
--- sort the whole list.
+-- sort the whole list. Chats that expire are in no list but that of the chats which one of them has
+-- started.
 
 -- name: page
 -- Read a page, filtered by columns of the index: only the rows of the page are fetched.
 SELECT chat_columns(c) FROM (
     SELECT id, updated_at FROM chats
-    WHERE owner_id = :owner_id
+    WHERE owner_id = :owner_id AND expires_at IS NULL
       AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
                               COALESCE(:before_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
       AND CASE WHEN :archived::boolean IS NULL THEN true ELSE archived = :archived END
@@ -27,7 +28,7 @@ ORDER BY page.updated_at DESC, page.id DESC;
 -- that is skipped is read. `:labels` are objects of one label each. Titles are compared in upper
 -- case, because the lower case of a Greek letter depends on its place in the word.
 SELECT chat_columns(chats) FROM chats
-WHERE owner_id = :owner_id
+WHERE owner_id = :owner_id AND expires_at IS NULL
   AND (updated_at, id) < (COALESCE(:before_updated_at::timestamptz, 'infinity'),
                           COALESCE(:before_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
   AND CASE WHEN :archived::boolean IS NULL THEN true ELSE archived = :archived END
@@ -66,12 +67,12 @@ SELECT list.owner_id AS list_owner_id, now() AS read_at, change.changed_at, chan
 FROM unnest(:owner_ids::text[], :since::timestamptz[]) AS list (owner_id, since)
 LEFT JOIN LATERAL (
     (SELECT updated_at AS changed_at, id, NULL::uuid AS deleted_id FROM chats
-     WHERE owner_id = list.owner_id AND updated_at > list.since
+     WHERE owner_id = list.owner_id AND updated_at > list.since AND expires_at IS NULL
        AND version > COALESCE((:known_versions::jsonb->>id::text)::bigint, 0)
      ORDER BY updated_at, id LIMIT :limit)
     UNION ALL
     (SELECT deleted_at, NULL, chat_id FROM chat_tombstones
-     WHERE owner_id = list.owner_id AND deleted_at > list.since
+     WHERE owner_id = list.owner_id AND deleted_at > list.since AND listed
        AND (:known_versions->>chat_id::text)::bigint IS DISTINCT FROM 9223372036854775807
      ORDER BY deleted_at, chat_id LIMIT :limit)
     ORDER BY changed_at LIMIT :limit

@@ -59,7 +59,7 @@ WITH added AS MATERIALIZED (
                        last_model_config_id, status, pending_since, round, held,
                        request_traceparent, stored_bytes,
                        version, epoch, worker_id, started_at, heartbeat_at, claim_traceparent,
-                       permissions)
+                       permissions, expires_at)
     SELECT decision.id, decision.id, :owner_id, :title, :title_by, :labels, :server_tools,
            :model_config_id, status, CASE WHEN status = 'pending' THEN clock_timestamp() END,
            CASE WHEN :starts_turn THEN chat_next_round(:owner_id) ELSE 0 END, held,
@@ -68,7 +68,8 @@ WITH added AS MATERIALIZED (
            CASE WHEN claimed THEN :worker_id::uuid END,
            CASE WHEN claimed THEN clock_timestamp() END,
            CASE WHEN claimed THEN clock_timestamp() END,
-           CASE WHEN claimed THEN :claim_traceparent END, :permissions
+           CASE WHEN claimed THEN :claim_traceparent END, :permissions,
+           clock_timestamp() + make_interval(secs => :expires_in_seconds)
     FROM decision, (SELECT *, status = 'running' AS claimed FROM new_status) new_status
     RETURNING *
 ), stored_files AS (
@@ -129,7 +130,8 @@ SELECT * FROM response;
 -- along, and a message whose calls have no results yet is left out.
 --
 -- Summaries that were stored by then are copied with what they cover, so the model is shown what it
--- was then. `pruned_through` is kept if it is that of a copied message.
+-- was then. `pruned_through` is kept if it is that of a copied message. The new chat is kept, even
+-- if the source expires.
 WITH source AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
 ), named_message AS MATERIALIZED (
@@ -699,32 +701,50 @@ WITH target AS MATERIALIZED (
 )
 SELECT * FROM response ORDER BY id <> :chat_id;
 
+-- name: expired
+-- Read some chats that have expired and are idle, with all that they started, the first ones first.
+-- Waiting for an answer counts as idle: nobody can give one any more.
+SELECT c.id, c.owner_id FROM chats c
+WHERE c.parent_chat_id IS NULL AND c.expires_at < clock_timestamp()
+  AND c.status IN ('waiting', 'error', 'requires_action')
+  AND NOT EXISTS (SELECT FROM chats f WHERE f.root_chat_id = c.id
+                    AND f.status NOT IN ('waiting', 'error', 'requires_action'))
+ORDER BY c.expires_at LIMIT :limit;
+
 -- name: delete
 -- Delete a chat and its descendants with everything stored of them. A worker that still holds
 -- one has no row left to write to. A subscriber of the list finds a tombstone, and a request
--- that is repeated with its idempotency key finds the key without a chat.
+-- that is repeated with its idempotency key finds the key without a chat. With `:only_expired`
+-- nothing is deleted unless `expired` would find the chat.
 WITH RECURSIVE tree AS (
     SELECT id FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     UNION ALL
     SELECT c.id FROM chats c JOIN tree ON c.parent_chat_id = tree.id
 ), locked AS MATERIALIZED (
-    SELECT c.id FROM chats c JOIN tree ON tree.id = c.id ORDER BY c.id FOR UPDATE OF c
+    SELECT c.id, c.status, c.expires_at FROM chats c JOIN tree ON tree.id = c.id
+    ORDER BY c.id FOR UPDATE OF c
 ), decision AS MATERIALIZED (  -- whether the family is whole, as in `interrupt`
-    SELECT CASE WHEN members = 1 + (SELECT count(*) FROM chat_descendants(
-                    CASE WHEN members > 0 THEN :chat_id::uuid END)) THEN 'done'
-                ELSE 'stale' END AS outcome
-    FROM (SELECT count(*) AS members FROM locked) family WHERE members > 0
+    SELECT CASE WHEN members <> 1 + (SELECT count(*) FROM chat_descendants(
+                    CASE WHEN members > 0 THEN :chat_id::uuid END)) THEN 'stale'
+                WHEN :only_expired AND is_kept THEN 'kept'
+                ELSE 'done' END AS outcome
+    FROM (SELECT count(*) AS members,
+                 bool_or((expires_at < clock_timestamp()
+                          AND status IN ('waiting', 'error', 'requires_action')) IS NOT TRUE)
+                     AS is_kept FROM locked) family
+    WHERE members > 0
 ), deleted AS (
     DELETE FROM chats c USING locked, decision
     WHERE c.id = locked.id AND decision.outcome = 'done'
-    RETURNING c.id, c.owner_id, c.version, c.root_chat_id AS family_root
+    RETURNING c.id, c.owner_id, c.version, c.root_chat_id AS family_root, c.expires_at
 ), deleted_parts AS (
-    DELETE FROM chat_parts p USING deleted WHERE p.chat_id = deleted.id
+    DELETE FROM chat_parts WHERE chat_id = ANY(ARRAY(SELECT id FROM deleted))
 ), deleted_words AS (
-    DELETE FROM chat_message_words w USING deleted WHERE w.chat_id = deleted.id
+    DELETE FROM chat_message_words WHERE chat_id = ANY(ARRAY(SELECT id FROM deleted))
 ), deleted_positions AS (
-    DELETE FROM chat_search_positions p USING deleted WHERE p.chat_id = deleted.id
+    DELETE FROM chat_search_positions WHERE chat_id = ANY(ARRAY(SELECT id FROM deleted))
 ), tombstones AS (
-    INSERT INTO chat_tombstones (owner_id, chat_id) SELECT owner_id, id FROM deleted
+    INSERT INTO chat_tombstones (owner_id, chat_id, listed)
+    SELECT owner_id, id, expires_at IS NULL FROM deleted
 )
 SELECT decision.outcome, deleted.* FROM decision LEFT JOIN deleted ON true;

@@ -34,12 +34,12 @@ WITH seen AS MATERIALIZED (
 ), created AS (
     INSERT INTO chats (id, parent_chat_id, root_chat_id, owner_id, title, title_by, server_tools,
                        permissions, last_model_config_id, status, pending_since, round, held,
-                       request_traceparent, stored_bytes)
+                       request_traceparent, stored_bytes, expires_at)
     SELECT :child_id, parent.id, parent.root_chat_id, parent.owner_id, :title, :title_by,
            COALESCE(:server_tools, parent.server_tools), parent.permissions - 'remembered',
            COALESCE(:model_config_id, parent.last_model_config_id), 'pending', clock_timestamp(),
            chat_next_round(parent.owner_id), chat_must_hold(parent.owner_id, :limits),
-           :request_traceparent, added.bytes
+           :request_traceparent, added.bytes, parent.expires_at
     FROM decision, parent, added WHERE decision.outcome = 'done'
     ON CONFLICT (id) DO NOTHING
     RETURNING *

@@ -6,14 +6,15 @@
 -- name: index_chats
 -- Index messages of the given chats that are not indexed yet, at most `:limit`, in the order of
 -- chats and messages, so that statements of two processes do not wait for each other in a circle.
--- Return the chats that have more. Messages that the user does not see are passed by.
+-- Return the chats that have more. Messages that the user does not see are passed by, and so are
+-- chats that expire.
 WITH chat AS MATERIALIZED (
     SELECT c.id, c.owner_id, COALESCE(p.message_id, 0) AS position,
            chat_message_id(c.version + 1, 0) - 1 AS last_message_id
     FROM chats c LEFT JOIN LATERAL (
         SELECT message_id FROM chat_search_positions WHERE chat_id = c.id OFFSET 0
     ) p ON true
-    WHERE c.id = ANY(:chat_ids::uuid[])
+    WHERE c.id = ANY(:chat_ids::uuid[]) AND c.expires_at IS NULL
 ), message AS MATERIALIZED (
     SELECT chat.id AS chat_id, chat.owner_id, m.id, chat_message_text(m.content) AS text
     FROM chat CROSS JOIN LATERAL (
@@ -51,7 +52,7 @@ SELECT (SELECT count(*) FROM message) AS indexed,
 SELECT c.id FROM chats c LEFT JOIN chat_search_positions p ON p.chat_id = c.id
 WHERE c.ctid >= format('(%s,0)', :first_page::bigint)::tid
   AND c.ctid < format('(%s,0)', :end_page::bigint)::tid
-  AND COALESCE(p.message_id, 0) < chat_message_id(c.version, 0);
+  AND COALESCE(p.message_id, 0) < chat_message_id(c.version, 0) AND c.expires_at IS NULL;
 
 -- name: check_config
 -- Read whether there is a text search configuration of this name.

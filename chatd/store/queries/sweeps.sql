@@ -76,12 +76,15 @@ RETURNING 1;
 
 -- name: chat_tombstones
 -- Delete tombstones past their retention. A subscriber that was disconnected for longer reads its
--- list anew.
+-- list anew. Those of chats that were in no list stay for a day, in which requests are repeated:
+-- such chats may be many.
 DELETE FROM chat_tombstones WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM chat_tombstones
     WHERE ctid >= format('(%s,0)', :first_page::bigint)::tid
       AND ctid < format('(%s,0)', :end_page::bigint)::tid
-      AND deleted_at < clock_timestamp() - make_interval(secs => :retention_seconds)
+      AND deleted_at < clock_timestamp() - make_interval(
+              secs => CASE WHEN listed THEN :retention_seconds::double precision
+                           ELSE LEAST(:retention_seconds, 86400) END)
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1;

@@ -984,6 +984,7 @@ export interface components {
          *       "actions": null,
          *       "archived": false,
          *       "created_at": "2026-03-01T09:30:00.120000Z",
+         *       "expires_at": null,
          *       "family": null,
          *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *       "labels": {
@@ -1036,6 +1037,12 @@ export interface components {
              * @example 2026-03-01T09:30:00.120000Z
              */
             created_at: string;
+            /**
+             * Expires At
+             * @description The chat is deleted after that, once it is idle. It is in no list. Null: it is kept.
+             * @example null
+             */
+            expires_at: string | null;
             /**
              * @description The family of a root chat that has started others, when it is read by its id. Null otherwise, and in lists and events.
              * @example null
@@ -1185,6 +1192,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "expires_at": null,
          *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
@@ -1292,6 +1300,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "expires_at": null,
          *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
@@ -1360,6 +1369,7 @@ export interface components {
          *             "actions": null,
          *             "archived": false,
          *             "created_at": "2026-03-01T09:30:00.120000Z",
+         *             "expires_at": null,
          *             "family": null,
          *             "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *             "labels": {
@@ -1423,6 +1433,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "expires_at": null,
          *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
@@ -1614,6 +1625,7 @@ export interface components {
          * @description A new chat. Without a title, it has the first words of its first message as its title.
          * @example {
          *       "content": "Why is the sky blue?",
+         *       "expires_in_seconds": 3600,
          *       "labels": {
          *         "topic": "physics"
          *       },
@@ -1633,6 +1645,12 @@ export interface components {
              * @example Why is the sky blue?
              */
             content?: components["schemas"]["Content"] | null;
+            /**
+             * Expires In Seconds
+             * @description Delete the chat then, or when it is idle next. Such a chat is in no list or search. Default: it is kept until it is deleted.
+             * @example 3600
+             */
+            expires_in_seconds?: number | null;
             /**
              * Id
              * @description The id of the chat. If you have a chat with this id, or had one, none is created. Default: a random one.
@@ -3509,7 +3527,7 @@ export interface components {
          * @description A reason, for programs. Several may hold at once; the most important one comes first.
          * @enum {string}
          */
-        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "awaiting_agents" | "failed" | "status_unknown" | "recovered" | "messages_queued" | "compaction_requested";
+        ReasonCode: "idle" | "archived" | "held" | "no_worker" | "model_unserved" | "no_free_slots" | "chats_ahead" | "claim_expected" | "lease_expired" | "stopping" | "backing_off" | "in_stage" | "tool_calls_running" | "between_steps" | "activity_unknown" | "awaiting_approval" | "awaiting_input" | "awaiting_tool_results" | "awaiting_agents" | "failed" | "status_unknown" | "recovered" | "messages_queued" | "compaction_requested" | "expires";
         /**
          * ReasoningDelta
          * @description Reasoning to append.
@@ -3682,6 +3700,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "expires_at": null,
          *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
@@ -3778,6 +3797,7 @@ export interface components {
          *           "actions": null,
          *           "archived": false,
          *           "created_at": "2026-03-01T09:30:00.120000Z",
+         *           "expires_at": null,
          *           "family": null,
          *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *           "labels": {
@@ -3881,6 +3901,7 @@ export interface components {
          *         "actions": null,
          *         "archived": false,
          *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "expires_at": null,
          *         "family": null,
          *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
          *         "labels": {
