@@ -35,6 +35,7 @@ DROP FUNCTION chat_running_count (text, integer);
 DROP FUNCTION chat_owner_refusal (text, jsonb);
 DROP FUNCTION chat_active_count_serialized (text, integer);
 DROP FUNCTION chat_active_count (text, integer);
+DROP FUNCTION chat_active_sample (integer);
 DROP FUNCTION chat_next_round (text);
 DROP FUNCTION chat_front_round ();
 DROP SEQUENCE chat_claimed_round;

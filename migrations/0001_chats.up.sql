@@ -41,7 +41,8 @@ CREATE TABLE chat_model_configs (
 
 -- The lease of each worker. It is over when `heartbeat_at` is older than worker.lease_seconds.
 -- `lock_proved` says that the worker holds its advisory lock in a session of its own, not in one of
--- a transaction pooler, so that a free lock is evidence of its death.
+-- a transaction pooler, so that a free lock is evidence of its death. `draining` is an operator's
+-- request: the worker claims no more chats.
 CREATE TABLE workers (
     worker_id     uuid PRIMARY KEY,                   -- new at every process start
     host          text NOT NULL,
@@ -50,6 +51,7 @@ CREATE TABLE workers (
     max_chats     integer NOT NULL,
     models        uuid[] NOT NULL DEFAULT '{}',       -- of chat_model_configs: those it can call
     lock_proved   boolean NOT NULL DEFAULT false,
+    draining      boolean NOT NULL DEFAULT false,
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()   -- no index: updates stay HOT
 ) WITH (fillfactor = 50);
@@ -195,6 +197,33 @@ CREATE INDEX chats_root_idx ON chats (root_chat_id);
 -- Adding up what an owner has stored. A small chat is not in it, so the index has at most as many
 -- entries of an owner as the limit has times 64 KiB.
 CREATE INDEX chats_large_idx ON chats (owner_id) INCLUDE (stored_bytes) WHERE stored_bytes >= 65536;
+
+-- Up to `sample` chats of each active status, each read through the index of that status, with the
+-- moment since when they are in it. For operators, whatever the number of chats is.
+CREATE FUNCTION chat_active_sample(sample integer)
+RETURNS TABLE (id uuid, owner_id text, status text, since timestamptz, held boolean)
+LANGUAGE sql STABLE AS $$
+    (SELECT id, owner_id, status, pending_since, held FROM chats
+     WHERE status = 'pending' AND NOT held AND recoveries = 0 AND next_attempt_at IS NULL
+     LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, pending_since, held FROM chats
+     WHERE status = 'pending' AND NOT held AND (recoveries > 0 OR next_attempt_at IS NOT NULL)
+     LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, pending_since, held FROM chats WHERE held LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, started_at, held FROM chats
+     WHERE worker_id IS NOT NULL LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, updated_at, held FROM chats
+     WHERE status = 'requires_action' ORDER BY action_deadline LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, updated_at, held FROM chats
+     WHERE status = 'parked' ORDER BY action_deadline LIMIT sample)
+    UNION ALL
+    (SELECT id, owner_id, status, updated_at, held FROM chats WHERE status = 'error' LIMIT sample)
+$$;
 
 -- The tools of a chat that its client runs. Only the worker reads them, once per claim. In a row of
 -- their own they are neither written again with each transition nor read with the chat. A chat

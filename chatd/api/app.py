@@ -20,6 +20,7 @@ from chatd.api.routes import (
     docs,
     explain,
     files,
+    fleet,
     health,
     messages,
     queue,
@@ -45,7 +46,7 @@ _ROUTERS = tuple(
     for module in (
         chat_stream, messages, chat_list_stream, chats, chat_list, explain, files, queue, tool_calls,
         actions,
-        tool_results, health, operations_routes,
+        tool_results, fleet, health, operations_routes,
     )
 )  # fmt: skip
 

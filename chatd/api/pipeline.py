@@ -187,7 +187,7 @@ def _cors(app: ASGIApp, origins: Sequence[str], adapters: Sequence[Adapter]) -> 
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"]
         if adapters
         else [

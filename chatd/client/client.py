@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from chatd.client.chats import Chats
+from chatd.client.fleet import Fleet
 from chatd.client.follow import ChatEventStream, ChatListEventStream, ReconnectCallback
 from chatd.client.http import Http, TokenSource, api_path
 from chatd.client.messages import Messages, Queue
@@ -70,6 +71,8 @@ class Client:
         """Methods for the messages of a chat."""
         self.queue = Queue(self._http)
         """Methods for the queued messages of a chat."""
+        self.fleet = Fleet(self._http)
+        """Methods for operators."""
 
     async def __aenter__(self) -> Self:
         return self

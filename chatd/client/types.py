@@ -733,6 +733,121 @@ class FilePart(TypedDict):
     """Path of the file on this server."""
 
 
+class FleetWorker(TypedDict):
+    """A worker and its lease.
+
+    Others may take its chats when ``lease_left_seconds`` is not positive.
+    """
+
+    draining: bool
+    """True if it was asked to claim no more chats."""
+    heartbeat_at: str
+    host: str
+    lease_age_seconds: float
+    """Time since its heartbeat."""
+    lease_left_seconds: float
+    leased_chats: int
+    lock_proved: bool
+    """True if its lock is evidence, so that its death is noticed within seconds."""
+    models: list[str]
+    """Names of the models that it can call."""
+    pid: int
+    slots: int
+    """Number of chats that it leases at most."""
+    started_at: str
+    version: str
+    worker_id: str
+
+
+class OwnerLoad(TypedDict):
+    """Pending chats of one owner."""
+
+    held: int
+    """Those beyond ``limits.max_running_per_owner``."""
+    oldest_seconds: float
+    owner_id: str
+    pending: int
+
+
+class PendingStates(TypedDict):
+    """Pending chats by what they wait for: a worker, their next attempt, or chats of their owner."""
+
+    deferred: int
+    """Those that wait for their next attempt after a failure."""
+    due: int
+    held: int
+
+
+class StageLoad(TypedDict):
+    """Leased chats in one stage, as their workers last reported."""
+
+    chats: int
+    slowest_chat_id: str
+    slowest_seconds: float
+    stage: str
+
+
+class StatusAges(TypedDict):
+    """The active chats of one status by age."""
+
+    ages: list[int]
+    """Chats younger than 10, 60, 600, 3600 seconds, and older ones: each in one of the numbers."""
+    complete: bool
+    """False if there are more chats than were looked at."""
+    count: int
+    oldest_seconds: float
+    status: Status
+
+
+class Fleet(TypedDict):
+    """Workers and active chats of the whole database.
+
+    ``waiting`` chats are none of them. Counts by age, owner and stage are of at most 2,000 chats of
+    each status. ``pending`` is null until the database has answered the process that is asked.
+    """
+
+    at: str
+    owners: list[OwnerLoad]
+    """Those with most pending chats."""
+    pending: PendingStates | None
+    stages: list[StageLoad]
+    """The slowest first."""
+    statuses: list[StatusAges]
+    worker_id: str
+    """The worker of the process that answers."""
+    workers: list[FleetWorker]
+
+
+class FleetChat(TypedDict):
+    """A chat of any owner: how it is run, and nothing of its messages."""
+
+    archived: bool
+    attempts: int
+    epoch: int
+    failure_kind: str | None
+    """Kind of the failure in the status ``error``."""
+    held: bool
+    id: str
+    model: str
+    owner_id: str
+    parent_chat_id: str | None
+    queue_length: int
+    recoveries: int
+    seconds: float
+    """Time that it has been in this status."""
+    since: str
+    stage: str | None
+    stage_seconds: float | None
+    status: Status
+    worker_id: str | None
+
+
+class FleetChats(TypedDict):
+    """Active chats, those that have been in their status for longest first."""
+
+    items: list[FleetChat]
+
+
 class ForkChat(TypedDict):
     """A new chat made of another one's history."""
 
@@ -768,6 +883,15 @@ class HistoryResetData(TypedDict):
     """
 
     from_message_id: int
+
+
+class HistorySeries(TypedDict):
+    """One number for each of the times. Null where there was nothing to measure."""
+
+    description: str
+    name: str
+    unit: str
+    values: list[float | None]
 
 
 class JournalActor(TypedDict):
@@ -941,6 +1065,31 @@ class MessagePage(TypedDict):
     Else repeat the request with it: for chats as ``cursor``, for messages and the queue as
     ``after_id`` (or as ``before_id`` if that was used), for the journal as ``after``.
     """
+
+
+class ModelCalls(TypedDict):
+    """Calls of one model by this process."""
+
+    calls: int
+    error_rate: float
+    """Failed calls as a part of all."""
+    errors: int
+    errors_by_kind: dict[str, int]
+    first_part_seconds: float | None
+    """Time to the first part that 95 of 100 answers kept to."""
+    model: str
+    provider: str | None
+
+
+class MetricsHistory(TypedDict):
+    """Metrics of this process in the last hour, at most. Each sample is of some seconds."""
+
+    host: str
+    interval_seconds: float
+    models: list[ModelCalls]
+    series: list[HistorySeries]
+    times: list[str]
+    worker_id: str
 
 
 class Model(TypedDict):
@@ -1143,6 +1292,7 @@ class Problem(TypedDict):
         "tool_results_missing",
         "unauthorized",
         "unsupported_file",
+        "worker_not_found",
     ]
     """Stable, for programs."""
     decisions: NotRequired[list[CallDecision] | None]

@@ -32,6 +32,7 @@ notification is sent before the database is closed::
     ├── authenticator     keeps tokens or signing keys current
     ├── database probe    asks what /readyz says of the database
     ├── stats collector   counts over the whole database
+    ├── metrics history   samples the metrics for the charts of the last hour
     ├── search indexer    indexes the words of messages
     ├── provider preload  imports the SDKs of providers, and ends
     └── admission         admits requests, and drains them at the stop

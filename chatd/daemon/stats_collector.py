@@ -3,6 +3,7 @@
 Stats that are older than three intervals describe the past, so they are not shown any more.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -80,6 +81,11 @@ class StatsCollector:
             return None
         age = latest.stats.oldest_pending_seconds
         return 0.0 if age is None else age + anyio.current_time() - latest.taken_at
+
+    def pending_states(self) -> Mapping[str, int] | None:
+        """Return the pending chats by what they wait for. None: they are not known."""
+        latest = self.latest
+        return None if latest is None else latest.stats.pending
 
     def _pending_by_state(self) -> dict[LabelValues, float] | None:
         latest = self.latest

@@ -63,6 +63,7 @@ def supervision_tree(actors: Actors, settings: Settings) -> Sequence[ChildSpec]:
         _row("database probe",   actors.database_probe.run),
         # No other row relies on these.
         _row("stats collector",  actors.stats_collector.run, essential=False),
+        _row("metrics history",  actors.history_sampler.run, essential=False),
         _row("search indexer",   indexer.run if indexer else None, essential=False),
         _row("provider preload", actors.preload_providers, restart=Restart.TEMPORARY),
         # Requests come when everything that they use has started, and are the first to end.

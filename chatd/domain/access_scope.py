@@ -19,7 +19,8 @@ class AccessScope(StrEnum):
     READ_ALL = "read-all"
     """Read any chat by its id, with everything in it. Change none of them."""
     OPERATE = "operate"
-    """Read the status of processes, and why any chat is in its state."""
+    """Read the status of processes, and why any chat is in its state. Interrupt, retry and archive any
+    chat, and drain workers."""
     METRICS = "metrics"
     """Read the metrics of processes."""
 

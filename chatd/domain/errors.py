@@ -48,6 +48,15 @@ class ChatGone(Refused):
     code = "chat_gone"
 
 
+class WorkerNotFound(Refused):
+    """There is no worker with this id, or it has ended."""
+
+    code = "worker_not_found"
+
+    def __init__(self, worker_id: UUID) -> None:
+        super().__init__(f"There is no worker {worker_id}.", worker_id=worker_id)
+
+
 class ChatBusy(Refused):
     """The chat is busy; this operation requires an idle chat."""
 

@@ -60,6 +60,14 @@ class Renewal:
     status: Status
 
 
+@dataclass(frozen=True, slots=True)
+class RenewedLease:
+    """The renewed lease of a worker: the chats that name it, and an operator's request to drain."""
+
+    chats: list[Renewal]
+    draining: bool
+
+
 class Leases:
     """Store for the leases of one worker."""
 
@@ -116,18 +124,19 @@ class Leases:
         with translate_errors():
             await connection.fetch(text, *args)
 
-    async def renew(self, connection: Connection) -> list[Renewal] | None:
-        """Renew the worker's lease. Return the chats that name it, or None if it is not registered."""
+    async def renew(self, connection: Connection) -> RenewedLease | None:
+        """Renew the worker's lease. Return None if the worker is not registered."""
         text, args = _Q["renew"].bind(worker_id=self.worker_id)
         with translate_errors():
             rows = await connection.fetch(text, *args)
         if not rows:
             return None
-        return [
+        chats = [
             Renewal(row["id"], row["epoch"], row["version"], Status.read(row["status"]))
             for row in rows
             if row["id"] is not None
         ]
+        return RenewedLease(chats, draining=rows[0]["draining"])
 
     async def report_activity(self, activities: Sequence[ActivityReport]) -> set[tuple[UUID, int]]:
         """Record the activity of leased chats. Return the id and epoch of those that were not locked."""

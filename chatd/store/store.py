@@ -12,6 +12,7 @@ from chatd.store.claims import Claims
 from chatd.store.commits import CommitListener
 from chatd.store.database import Database
 from chatd.store.files import Files
+from chatd.store.fleet import Fleet
 from chatd.store.histories import KnownHistories
 from chatd.store.idempotency import IdempotencyStore
 from chatd.store.leases import Leases
@@ -62,6 +63,7 @@ class Store:
     sweeps: Sweeps
     titles: Titles
     message_search: MessageSearch
+    fleet: Fleet
 
 
 def build_store(
@@ -135,6 +137,7 @@ def build_store(
         idempotency=IdempotencyStore(database),
         models=Models(database),
         sweeps=Sweeps(database),
+        fleet=Fleet(database),
         titles=Titles(database, listener=listener, histories=histories),
         message_search=MessageSearch(
             database,

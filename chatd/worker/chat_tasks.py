@@ -78,6 +78,7 @@ class ChatTaskPool:
         self._empty = anyio.Event()
         self._stop_now = anyio.Event()
         self._draining = False
+        self._claims_paused = False
         self.unheld = UnheldChats()
         self.on_slot_free: Callable[[], None] = lambda: None
         """Called when a full pool has a free slot again."""
@@ -87,7 +88,7 @@ class ChatTaskPool:
     @property
     def free_slots(self) -> int:
         """Number of chats that can be claimed now."""
-        if self._group is None or self._draining:
+        if self._group is None or self._draining or self._claims_paused:
             return 0
         return self._max_chats() - len(self._leases) - self._reserved_slots
 
@@ -157,7 +158,7 @@ class ChatTaskPool:
                 history=claim.history,
                 config=self._config,
                 start_task=self._start_task,
-                draining=lambda: self._draining,
+                draining=lambda: self._draining or self._claims_paused,
             )
             await runner.run(turn_seconds_left=claim.turn_seconds_left)
         except Exception as error:  # noqa: BLE001 - it could not be stored
@@ -240,6 +241,13 @@ class ChatTaskPool:
         lease.cancel(Cause.LOST)
         self._remove(lease, ReapReason.ABANDONED)
         self.on_lease_in_doubt()
+
+    def pause_claims(self, *, paused: bool) -> None:
+        """Report no free slots while ``paused``. The tasks go on."""
+        resumed = self._claims_paused and not paused
+        self._claims_paused = paused
+        if resumed and self.free_slots > 0:
+            self.on_slot_free()
 
     # -- start and stop --------------------------------------------------------------------------
 

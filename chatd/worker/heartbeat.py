@@ -17,7 +17,7 @@ from chatd import __version__
 from chatd.domain.errors import DatabaseUnavailable
 from chatd.store.connector import Connection
 from chatd.store.database import Database
-from chatd.store.leases import Leases, WorkerRegistration
+from chatd.store.leases import Leases, RenewedLease, WorkerRegistration
 from chatd.supervision.child import ChildHandle
 from chatd.supervision.outage import Outage
 from chatd.telemetry.metrics import LeaseMetrics
@@ -103,16 +103,17 @@ class Heartbeat:
         try:
             with anyio.fail_after(self._heartbeat_seconds):
                 await self._register_changes(connection)
-                renewals = await self._leases.renew(connection)
-                if renewals is None:  # others pruned the row of a process that was frozen
+                renewed = await self._leases.renew(connection)
+                if renewed is None:  # others pruned the row of a process that was frozen
                     self._registered = None
                     await self._register_changes(connection)
-                    renewals = await self._leases.renew(connection) or []
+                    renewed = await self._leases.renew(connection) or RenewedLease([], False)
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 "The lease could not be renewed within one heartbeat."
             ) from error
-        self._chat_tasks.apply_renewals(leases, renewals, sent_at=sent_at)
+        self._chat_tasks.apply_renewals(leases, renewed.chats, sent_at=sent_at)
+        self._chat_tasks.pause_claims(paused=renewed.draining)
         self._worker_lease.renewed(sent_at)
         self._record_metrics(sent_at, boottime())
 

@@ -16,7 +16,7 @@ from support.requests import PROBLEM_JSON, assert_problem, chat_operations, requ
 
 from chatd.embedded import Postgres
 
-NO_DATABASE = {"/livez", "/api/v1/models", "/metrics", "/statusz"}
+NO_DATABASE = {"/livez", "/api/v1/models", "/metrics", "/statusz", "/api/v1/fleet/history"}
 """Paths that need no database."""
 
 BOUND_SECONDS = 10.0

@@ -129,8 +129,8 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         assert (found["archived"], found["title"]) == (True, "old")
     assert repeated == {
         operation["operationId"]
-        for method, _, operation in operations()
-        if method in {"post", "patch"}
+        for method, path, operation in operations()
+        if method in {"post", "patch"} and not path.startswith("/api/v1/fleet/")  # test_fleet.py
     }
 
 

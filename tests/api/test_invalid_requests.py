@@ -297,7 +297,7 @@ QUERIES = [
 
 async def test_unknown_query_parameters_are_refused(chatd: InProcessDaemon) -> None:
     """A misspelt filter would let everything through."""
-    assert len(QUERIES) == 7
+    assert len(QUERIES) == 8
     chat = await chatd.api.create()
     for method, template in QUERIES:
         path = template.replace("{chat_id}", chat["id"])

@@ -132,6 +132,22 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "too_many_parts": "api/test_limits.py",
         "unsupported_file": "api/test_message_content.py",
     },
+    "interrupt_any_chat": {
+        "chat_not_found": "api/test_fleet.py",
+        "status_unknown": "faults/test_rolling_upgrade.py",
+    },
+    "retry_any_chat": {
+        "chat_archived": "api/test_fleet.py",
+        "chat_not_found": "api/test_fleet.py",
+        "nothing_to_retry": "api/test_fleet.py",
+        "too_many_active_chats": "api/test_fleet.py",
+    },
+    "archive_any_chat": {
+        "chat_not_found": "api/test_fleet.py",
+        "chat_tree_busy": "api/test_fleet.py",
+    },
+    "drain_worker": {"worker_not_found": "api/test_fleet.py"},
+    "resume_worker": {"worker_not_found": "api/test_fleet.py"},
     "compact_chat": {"nothing_to_compact": "api/test_compaction.py"},
     "get_file": {"file_not_found": "api/test_files.py"},
     "answer_actions": {

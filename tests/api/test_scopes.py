@@ -68,7 +68,7 @@ async def test_only_operators_reach_chats_of_others_and_change_none(dsn: str) ->
         for scope in AccessScope:
             who = await at.new_caller_headers("bob", scopes=[scope, AccessScope.CHATS])
             for method, template, operation in operations():
-                if "{chat_id}" not in template:
+                if "{chat_id}" not in template or "/fleet/" in template:  # test_fleet.py
                     continue
                 answer = await request_as(at, who, method, template, chat["id"])
                 if scope in READS_OF_ANY_CHAT and scope in needed_scopes(operation):

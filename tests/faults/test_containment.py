@@ -35,6 +35,7 @@ NO_BATCHES: Mapping[str, str] = {
     "authenticator": "reads no chat",
     "database probe": "reads no chat",
     "stats collector": "counts only, and never ends the process: unit/test_restarts.py",
+    "metrics history": "reads no row",
     "provider preload": "reads no row",
     "admission": "reads no row",
     "titler": "one chat at a time, and a failure ends nothing: worker/test_titler.py",

@@ -271,3 +271,23 @@ async def test_calls_are_approved_denied_and_answered_once(dsn: str) -> None:
         assert len(endpoint.requests) == 3, "the last one runs unasked"
         changed = await client.chats.update(chat_id, permission_mode="read_only")
         assert (changed["permission_mode"], changed["tool_rules"]) == ("read_only", rules)
+
+
+async def test_operators_see_and_change_the_fleet(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat = await client.chats.create("[[hang]]")
+        await until(client, chat["id"], "running")
+        [worker] = (await client.fleet.get())["workers"]
+        [shown] = await client.fleet.chats(status="running", owner_id="local")
+        assert (shown["id"], shown["worker_id"]) == (chat["id"], worker["worker_id"])
+        await client.fleet.interrupt(chat["id"])
+        await until(client, chat["id"], "waiting")
+        assert (await client.fleet.archive(chat["id"]))["archived"]
+        failed = await client.chats.create("[[fails]]")
+        await until(client, failed["id"], "error")
+        await client.fleet.retry(failed["id"])
+        await until(client, failed["id"], "waiting")
+        for method, draining in ((client.fleet.drain, True), (client.fleet.resume, False)):
+            await method(worker["worker_id"])
+            assert [w["draining"] for w in (await client.fleet.get())["workers"]] == [draining]
+        assert (await client.fleet.history())["interval_seconds"] == 10

@@ -14,7 +14,7 @@ from support.leases import REAPER, fencing_token_of
 from chatd.domain.chat import Status
 from chatd.store.commands import Release
 from chatd.store.database import Database
-from chatd.store.leases import ActivityReport, Leases, Renewal
+from chatd.store.leases import ActivityReport, Leases, Renewal, RenewedLease
 from chatd.store.turns import Turns
 
 
@@ -26,9 +26,9 @@ async def test_renew_returns_the_chats_that_name_the_worker(database: Database) 
     await database.fetch("UPDATE workers SET heartbeat_at = heartbeat_at - interval '1 hour'")
     leases = Leases(database, worker_id=WORKER)
     async with database.dedicated_connection() as connection:
-        renewals = await leases.renew(connection)
-    assert renewals is not None
-    assert set(renewals) == {
+        renewed = await leases.renew(connection)
+    assert renewed is not None
+    assert set(renewed.chats) == {
         Renewal(running.id, 3, 1, Status.RUNNING),
         Renewal(stopping.id, 1, 1, Status.INTERRUPTING),
     }
@@ -44,7 +44,7 @@ async def test_renewal_of_a_pruned_worker_tells_so(database: Database) -> None:
     async with database.dedicated_connection() as connection:
         assert await leases.renew(connection) is None
         await leases.register(connection, REGISTRATION)
-        assert await leases.renew(connection) == []
+        assert await leases.renew(connection) == RenewedLease([], draining=False)
 
 
 async def test_locked_chat_delays_neither_the_renewal_nor_the_report(database: Database) -> None:
@@ -60,7 +60,9 @@ async def test_locked_chat_delays_neither_the_renewal_nor_the_report(database: D
         row_locked(database, locked),
         asyncio.timeout(WAIT_SECONDS),
     ):
-        assert len(await leases.renew(connection) or ()) == 2
+        renewed = await leases.renew(connection)
+        assert renewed is not None
+        assert len(renewed.chats) == 2
         assert await leases.report_activity(reports) == {(free.id, 1)}
     assert await leases.report_activity(reports) == {(locked.id, 1), (free.id, 1)}
 
@@ -121,7 +123,9 @@ async def test_heartbeat_updates_are_hot(database: Database) -> None:
         async def beat(times: int) -> dict[str, tuple[int, int]]:
             """Renew and report. Return the number of all updates so far and of the HOT ones, by table."""
             for _ in range(times):
-                assert len(await leases.renew(connection) or ()) == 40
+                renewed = await leases.renew(connection)
+                assert renewed is not None
+                assert len(renewed.chats) == 40
                 assert len(await leases.report_activity(reports)) == 40
             for run in (connection.execute, database.fetch):  # each session has counts of its own
                 await run("SELECT pg_stat_force_next_flush()")

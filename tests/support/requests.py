@@ -47,8 +47,12 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 
 def chat_operations() -> list[tuple[str, str]]:
-    """Return method and path template of every operation on one chat."""
-    return [(method, path) for method, path, _ in operations() if "{chat_id}" in path]
+    """Return method and path template of every operation on one chat of the caller's."""
+    return [
+        (method, path)
+        for method, path, _ in operations()
+        if "{chat_id}" in path and not path.startswith("/api/v1/fleet/")
+    ]
 
 
 def assert_problem(
@@ -92,7 +96,8 @@ async def request_operation(
 def fill_path(template: str, chat_id: str | None = None) -> str:
     """Return a path of this template, for that chat or for one that does not exist."""
     path = template.replace("{chat_id}", chat_id or str(uuid4()))
-    path = path.replace("{file_id}", str(uuid4()))
+    for name in ("{file_id}", "{worker_id}"):
+        path = path.replace(name, str(uuid4()))
     return re.sub(r"\{\w+\}", "1", path)  # an id that does not exist
 
 

@@ -34,7 +34,7 @@ async def test_start_order_of_all_actors() -> None:
     assert names(daemon(auth={"mode": "token"})) == [
         *("http", "database", "listener", "notifier", *WORKER),
         *("chat poller", "list poller", "authenticator", "database probe", "stats collector"),
-        *("search indexer", "provider preload", "admission"),
+        *("metrics history", "search indexer", "provider preload", "admission"),
     ]
 
 
@@ -50,7 +50,7 @@ async def test_actors_that_settings_switch_off_are_left_out() -> None:
     serving = daemon(worker={"enabled": False})
     assert names(serving) == [
         "http", "database", "listener", "notifier", "chat poller", "list poller", "database probe",
-        "stats collector", "search indexer", "provider preload", "admission",
+        "stats collector", "metrics history", "search indexer", "provider preload", "admission",
     ]  # fmt: skip
     assert serving.chat_tasks is None
 
@@ -67,6 +67,7 @@ async def test_actors_for_operators_have_budgets_of_their_own_and_never_end_the_
     rows = {row.name: row for row in supervision_tree(tree.actors, tree.settings)}
     assert {name for name, row in rows.items() if not row.essential} == {
         "janitor",
+        "metrics history",
         "search indexer",
         "stats collector",
         "titler",

@@ -18,7 +18,7 @@ from support.providers import HeldProvider
 
 from chatd.domain.chat import Status
 from chatd.store.database import Database
-from chatd.store.leases import Leases, Renewal
+from chatd.store.leases import Leases, RenewedLease
 from chatd.supervision.child import ChildHandle
 from chatd.worker.chat_tasks import ChatTaskPool
 from chatd.worker.clock import boottime
@@ -198,7 +198,7 @@ async def test_renewal_that_never_ends_is_an_outage_after_one_heartbeat(
 ) -> None:
     renew, stalled = Leases.renew, asyncio.Event()
 
-    async def stalling(self: Leases, *args: Any, **options: Any) -> list[Renewal] | None:
+    async def stalling(self: Leases, *args: Any, **options: Any) -> RenewedLease | None:
         if chatd.daemon.supervisor.ready.is_set() and not stalled.is_set():
             stalled.set()
             await asyncio.Event().wait()
@@ -272,10 +272,10 @@ async def test_lease_counts_from_when_its_renewal_was_sent(monkeypatch: pytest.M
         async def register(self, *_: object) -> None:
             pass
 
-        async def renew(self, _: object) -> list[Renewal]:
+        async def renew(self, _: object) -> RenewedLease:
             nonlocal now
             now += 4
-            return []
+            return RenewedLease([], draining=False)
 
     monkeypatch.setattr("chatd.worker.heartbeat.boottime", lambda: now)
     worker_lease, tasks = WorkerLease(local_lease_seconds=15), SentAt()
@@ -302,3 +302,6 @@ class SentAt:
 
     def apply_renewals(self, _: object, __: object, *, sent_at: float) -> None:
         self.sent_at.append(sent_at)
+
+    def pause_claims(self, *, paused: bool) -> None:
+        assert not paused

@@ -139,8 +139,9 @@ async def test_chat_without_a_task_is_given_back_by_its_own_worker(database: Dat
     reap, _ = reaper(database, worker_id=WORKER, unheld=unheld)
     assert not await reap.step(), "not before a renewal has shown that it is still leased"
     async with database.dedicated_connection() as connection:
-        renewals = await Leases(database, worker_id=WORKER).renew(connection) or []
-    unheld.observe(renewals, held={(busy.id, busy.epoch)}, sent_at=2.0)
+        renewed = await Leases(database, worker_id=WORKER).renew(connection)
+    assert renewed is not None
+    unheld.observe(renewed.chats, held={(busy.id, busy.epoch)}, sent_at=2.0)
     assert await reap.step()
     rows = await fetch_rows(database, "SELECT id, status, recoveries FROM chats")
     assert {row["id"]: (row["status"], row["recoveries"]) for row in rows} == {

@@ -50,6 +50,7 @@ _CODES: Mapping[tuple[int, str], Mapping[str, str]] = {
             errors.FileNotFoundInChat,
             errors.MessageNotFound,
             errors.QueuedMessageNotFound,
+            errors.WorkerNotFound,
         ),
     },
     (405, "Method Not Allowed"): {"method_not_allowed": "This path does not support this method."},

@@ -6,10 +6,11 @@ which only a scraper can reach it: no label names an owner. ``/statusz`` names c
 ``operate``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -17,6 +18,7 @@ from fastapi.responses import Response
 from chatd.api.errors.problems import problem_responses
 from chatd.api.request.caller import Caller, resolve_caller
 from chatd.api.schema.process_status import ProcessStatus
+from chatd.telemetry.history import History
 
 router = APIRouter(tags=["operations"])
 
@@ -30,6 +32,10 @@ class Operations:
 
     metrics: Callable[[], bytes]
     status: Callable[[], ProcessStatus]
+    history: Callable[[], History]
+    pending_states: Callable[[], Mapping[str, int] | None]
+    worker_id: UUID
+    host: str
     public_metrics: bool = False
 
 

@@ -1,6 +1,7 @@
 """All actors of a process, built from the settings and the shared parts."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -9,6 +10,7 @@ from chatd.api.http_protocol import ConnectionLimits
 from chatd.api.middleware.admission import Admission
 from chatd.api.server import Server
 from chatd.daemon.database_probe import DatabaseProbe
+from chatd.daemon.history_sampler import HistorySampler
 from chatd.daemon.process import Process
 from chatd.daemon.runtime_config import RuntimeConfigHolder
 from chatd.daemon.services import Services
@@ -25,6 +27,7 @@ from chatd.store.notifications.notifier import Notifier
 from chatd.streaming.chat_poller import ChatStreamPoller
 from chatd.streaming.list_poller import ChatListPoller
 from chatd.supervision.child import StartFunction
+from chatd.telemetry.history import MetricsHistory
 from chatd.worker.search_indexer import SearchIndexer
 
 
@@ -45,6 +48,7 @@ class Actors:
     database_probe: DatabaseProbe
     server: Server
     stats_collector: StatsCollector
+    history_sampler: HistorySampler
     search_indexer: SearchIndexer | None
     preload_providers: StartFunction
 
@@ -56,6 +60,7 @@ def build_actors(
     worker = build_worker(settings, services, config) if settings.worker.enabled else None
     auth = build_auth(settings.auth, services.database)
     stats_collector = build_stats_collector(settings, services)
+    history = MetricsHistory(services.metrics, now=lambda: datetime.now(UTC))
     database_probe = DatabaseProbe(services.store.reads.ping)
     admission = Admission()
     app = build_api(
@@ -69,6 +74,7 @@ def build_actors(
             process,
             chat_tasks=worker and worker.chat_tasks,
             stats_collector=stats_collector,
+            history=history,
         ),
         not_ready=process.state.not_ready_reason,
         database_reachable=lambda: database_probe.reachable,
@@ -103,6 +109,7 @@ def build_actors(
         database_probe=database_probe,
         server=_build_server(settings, services, app, admission, process.systemd),
         stats_collector=stats_collector,
+        history_sampler=HistorySampler(history),
         search_indexer=_build_search_indexer(services),
         preload_providers=partial(preload_providers, config.current.catalog),
     )

@@ -61,10 +61,8 @@ def build_api(
 
 def _adapter_config(settings: Settings) -> AdapterConfig:
     adapters = settings.adapters
-    return AdapterConfig(
-        tools=[tool.model_dump() for tool in adapters.tools],
-        **keywords_for(AdapterConfig, adapters),
-    )
+    values = keywords_for(AdapterConfig, adapters)
+    return AdapterConfig(**values | {"tools": [tool.model_dump() for tool in adapters.tools]})
 
 
 def _build_context(

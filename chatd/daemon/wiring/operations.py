@@ -1,5 +1,7 @@
 """The parts that operators watch: metrics of the process, its status, and database stats."""
 
+import socket
+
 from chatd.api.routes.operations import Operations
 from chatd.daemon.process import Process, ProcessState
 from chatd.daemon.process_status import ProcessStatusReporter
@@ -9,6 +11,7 @@ from chatd.settings import Settings
 from chatd.store.database import Database
 from chatd.store.stats import DatabaseStats
 from chatd.supervision.child_supervisor import ChildState
+from chatd.telemetry.history import MetricsHistory
 from chatd.telemetry.metrics import LeaseMetrics, ProcessMetrics
 from chatd.telemetry.prometheus import PrometheusCollector
 from chatd.worker.chat_tasks import ChatTaskPool
@@ -31,6 +34,7 @@ def build_operations(
     *,
     chat_tasks: ChatTaskPool | None,
     stats_collector: StatsCollector,
+    history: MetricsHistory,
 ) -> Operations:
     """Build what ``/metrics`` and ``/statusz`` show, and bind the metrics to their sources."""
     metrics = services.metrics
@@ -51,6 +55,10 @@ def build_operations(
     return Operations(
         metrics=PrometheusCollector(metrics).render,
         status=reporter.status,
+        history=history.read,
+        pending_states=stats_collector.pending_states,
+        worker_id=process.worker_id,
+        host=socket.gethostname(),
         public_metrics=settings.metrics.public,
     )
 

@@ -50,13 +50,14 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = c
 
 -- name: renew
 -- Renew the lease of a worker, which is one row. No lock on a chat is waited for. Return the chats
--- that name the worker, so that it sees which of its chats are lost or asked to stop. One row of
--- nulls: it has no chat. No row: the worker is not registered.
+-- that name the worker, so that it sees which of its chats are lost or asked to stop, and in each
+-- row whether it is to drain. One row without a chat: it has none. No row: the worker is not
+-- registered.
 WITH renewed AS (
     UPDATE workers SET heartbeat_at = clock_timestamp() WHERE worker_id = :worker_id
-    RETURNING worker_id
+    RETURNING worker_id, draining
 )
-SELECT c.id, c.epoch, c.version, c.status
+SELECT renewed.draining, c.id, c.epoch, c.version, c.status
 FROM renewed LEFT JOIN chats c ON c.worker_id = :worker_id;
 
 -- name: report_activity

@@ -169,8 +169,10 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT heartbeat_at, c.last_model_config_id = ANY(models) AS has_model,
                heartbeat_at > clock_timestamp() - make_interval(secs => :lease_seconds) AS alive,
-               max_chats - (SELECT count(*) FROM chats l WHERE l.worker_id = workers.worker_id)
-                   AS free_slots
+               CASE WHEN draining THEN 0
+                    ELSE max_chats
+                         - (SELECT count(*) FROM chats l WHERE l.worker_id = workers.worker_id)
+               END AS free_slots
         FROM workers
     ) per_worker
 ) capacity

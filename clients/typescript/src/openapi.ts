@@ -486,6 +486,152 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/fleet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return the workers, and the active chats of all owners
+         * @description Return the workers, and the active chats of all owners.
+         */
+        get: operations["get_fleet"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/chats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List active chats of all owners, the longest in their status first
+         * @description List active chats of all owners, the longest in their status first.
+         *
+         *     At most 2,000 chats of each status are looked at.
+         */
+        get: operations["list_fleet_chats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/chats/{chat_id}/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Archive an idle chat of any owner, with its descendants
+         * @description Archive an idle chat of any owner, with its descendants. Its journal says who did it.
+         */
+        post: operations["archive_any_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/chats/{chat_id}/interrupt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Interrupt a chat of any owner
+         * @description Interrupt a chat of any owner. Its journal says who did it.
+         */
+        post: operations["interrupt_any_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/chats/{chat_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry the failed turn of a chat of any owner
+         * @description Retry the failed turn of a chat of any owner. Its journal says who did it.
+         */
+        post: operations["retry_any_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return the last hour of the metrics of the process that answers
+         * @description Return the last hour of the metrics of the process that answers.
+         */
+        get: operations["get_metrics_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/workers/{worker_id}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Ask a worker to claim no more chats
+         * @description Ask a worker to claim no more chats. Its turns go on. It reads this with its next heartbeat.
+         */
+        put: operations["drain_worker"];
+        post?: never;
+        /**
+         * Have a worker that drains claim chats again
+         * @description Have a worker that drains claim chats again.
+         */
+        delete: operations["resume_worker"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -2216,6 +2362,315 @@ export interface components {
             url: string;
         };
         /**
+         * Fleet
+         * @description Workers and active chats of the whole database.
+         *
+         *     `waiting` chats are none of them. Counts by age, owner and stage are of at most 2,000 chats of each
+         *     status. `pending` is null until the database has answered the process that is asked.
+         * @example {
+         *       "at": "2026-03-01T09:30:02.480000Z",
+         *       "owners": [
+         *         {
+         *           "held": 0,
+         *           "oldest_seconds": 2.5,
+         *           "owner_id": "local",
+         *           "pending": 4
+         *         }
+         *       ],
+         *       "pending": null,
+         *       "stages": [
+         *         {
+         *           "chats": 3,
+         *           "slowest_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "slowest_seconds": 8.1,
+         *           "stage": "model stream"
+         *         }
+         *       ],
+         *       "statuses": [
+         *         {
+         *           "ages": [
+         *             2,
+         *             1,
+         *             0,
+         *             0,
+         *             0
+         *           ],
+         *           "complete": true,
+         *           "count": 3,
+         *           "oldest_seconds": 12.5,
+         *           "status": "running"
+         *         }
+         *       ],
+         *       "worker_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "workers": [
+         *         {
+         *           "draining": false,
+         *           "heartbeat_at": "2026-03-01T09:30:02.480000Z",
+         *           "host": "web-1",
+         *           "lease_age_seconds": 1.2,
+         *           "lease_left_seconds": 13.8,
+         *           "leased_chats": 3,
+         *           "lock_proved": true,
+         *           "models": [
+         *             ""
+         *           ],
+         *           "pid": 4711,
+         *           "slots": 100,
+         *           "started_at": "2026-03-01T09:30:02.480000Z",
+         *           "version": "0.1.0",
+         *           "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *         }
+         *       ]
+         *     }
+         */
+        Fleet: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Owners
+             * @description Those with most pending chats.
+             */
+            owners: components["schemas"]["OwnerLoad"][];
+            pending: components["schemas"]["PendingStates"] | null;
+            /**
+             * Stages
+             * @description The slowest first.
+             */
+            stages: components["schemas"]["StageLoad"][];
+            /** Statuses */
+            statuses: components["schemas"]["StatusAges"][];
+            /**
+             * Worker Id
+             * Format: uuid
+             * @description The worker of the process that answers.
+             */
+            worker_id: string;
+            /** Workers */
+            workers: components["schemas"]["FleetWorker"][];
+        };
+        /**
+         * FleetChat
+         * @description A chat of any owner: how it is run, and nothing of its messages.
+         * @example {
+         *       "archived": false,
+         *       "attempts": 0,
+         *       "epoch": 1,
+         *       "failure_kind": null,
+         *       "held": false,
+         *       "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "model": "fast",
+         *       "owner_id": "local",
+         *       "parent_chat_id": null,
+         *       "queue_length": 0,
+         *       "recoveries": 0,
+         *       "seconds": 12.5,
+         *       "since": "2026-03-01T09:30:02.480000Z",
+         *       "stage": "model stream",
+         *       "stage_seconds": 8.1,
+         *       "status": "running",
+         *       "worker_id": null
+         *     }
+         */
+        FleetChat: {
+            /** Archived */
+            archived: boolean;
+            /**
+             * Attempts
+             * @example 0
+             */
+            attempts: number;
+            /**
+             * Epoch
+             * @example 1
+             */
+            epoch: number;
+            /**
+             * Failure Kind
+             * @description Kind of the failure in the status `error`.
+             */
+            failure_kind: string | null;
+            /** Held */
+            held: boolean;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Model
+             * @example fast
+             */
+            model: string;
+            /**
+             * Owner Id
+             * @example local
+             */
+            owner_id: string;
+            /** Parent Chat Id */
+            parent_chat_id: string | null;
+            /**
+             * Queue Length
+             * @example 0
+             */
+            queue_length: number;
+            /**
+             * Recoveries
+             * @example 0
+             */
+            recoveries: number;
+            /**
+             * Seconds
+             * @description Time that it has been in this status.
+             * @example 12.5
+             */
+            seconds: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Stage
+             * @example model stream
+             */
+            stage: string | null;
+            /**
+             * Stage Seconds
+             * @example 8.1
+             */
+            stage_seconds: number | null;
+            /** @example running */
+            status: components["schemas"]["Status"];
+            /** Worker Id */
+            worker_id: string | null;
+        };
+        /**
+         * FleetChats
+         * @description Active chats, those that have been in their status for longest first.
+         * @example {
+         *       "items": [
+         *         {
+         *           "archived": false,
+         *           "attempts": 0,
+         *           "epoch": 1,
+         *           "failure_kind": null,
+         *           "held": false,
+         *           "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "model": "fast",
+         *           "owner_id": "local",
+         *           "parent_chat_id": null,
+         *           "queue_length": 0,
+         *           "recoveries": 0,
+         *           "seconds": 12.5,
+         *           "since": "2026-03-01T09:30:02.480000Z",
+         *           "stage": "model stream",
+         *           "stage_seconds": 8.1,
+         *           "status": "running",
+         *           "worker_id": null
+         *         }
+         *       ]
+         *     }
+         */
+        FleetChats: {
+            /** Items */
+            items: components["schemas"]["FleetChat"][];
+        };
+        /**
+         * FleetWorker
+         * @description A worker and its lease. Others may take its chats when `lease_left_seconds` is not positive.
+         * @example {
+         *       "draining": false,
+         *       "heartbeat_at": "2026-03-01T09:30:02.480000Z",
+         *       "host": "web-1",
+         *       "lease_age_seconds": 1.2,
+         *       "lease_left_seconds": 13.8,
+         *       "leased_chats": 3,
+         *       "lock_proved": true,
+         *       "models": [
+         *         ""
+         *       ],
+         *       "pid": 4711,
+         *       "slots": 100,
+         *       "started_at": "2026-03-01T09:30:02.480000Z",
+         *       "version": "0.1.0",
+         *       "worker_id": "b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77"
+         *     }
+         */
+        FleetWorker: {
+            /**
+             * Draining
+             * @description True if it was asked to claim no more chats.
+             */
+            draining: boolean;
+            /**
+             * Heartbeat At
+             * Format: date-time
+             */
+            heartbeat_at: string;
+            /**
+             * Host
+             * @example web-1
+             */
+            host: string;
+            /**
+             * Lease Age Seconds
+             * @description Time since its heartbeat.
+             * @example 1.2
+             */
+            lease_age_seconds: number;
+            /**
+             * Lease Left Seconds
+             * @example 13.8
+             */
+            lease_left_seconds: number;
+            /**
+             * Leased Chats
+             * @example 3
+             */
+            leased_chats: number;
+            /**
+             * Lock Proved
+             * @description True if its lock is evidence, so that its death is noticed within seconds.
+             * @example true
+             */
+            lock_proved: boolean;
+            /**
+             * Models
+             * @description Names of the models that it can call.
+             */
+            models: string[];
+            /**
+             * Pid
+             * @example 4711
+             */
+            pid: number;
+            /**
+             * Slots
+             * @description Number of chats that it leases at most.
+             * @example 100
+             */
+            slots: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /**
+             * Version
+             * @example 0.1.0
+             */
+            version: string;
+            /**
+             * Worker Id
+             * Format: uuid
+             * @example b0f1a3c2-7f0e-4f7b-9a51-9f0d3b8f4c77
+             */
+            worker_id: string;
+        };
+        /**
          * ForkChat
          * @description A new chat made of another one's history.
          * @example {
@@ -2336,6 +2791,44 @@ export interface components {
         HistoryResetData: {
             /** From Message Id */
             from_message_id: number;
+        };
+        /**
+         * HistorySeries
+         * @description One number for each of the times. Null where there was nothing to measure.
+         * @example {
+         *       "description": "Turns that ended well",
+         *       "name": "turns_finished",
+         *       "unit": "turns",
+         *       "values": [
+         *         3,
+         *         5
+         *       ]
+         *     }
+         */
+        HistorySeries: {
+            /**
+             * Description
+             * @example Turns that ended well
+             */
+            description: string;
+            /**
+             * Name
+             * @example turns_finished
+             */
+            name: string;
+            /**
+             * Unit
+             * @example turns
+             */
+            unit: string;
+            /**
+             * Values
+             * @example [
+             *       3,
+             *       5
+             *     ]
+             */
+            values: (number | null)[];
         };
         /**
          * JournalActor
@@ -2775,6 +3268,65 @@ export interface components {
             id: string;
         };
         /**
+         * MetricsHistory
+         * @description Metrics of this process in the last hour, at most. Each sample is of some seconds.
+         * @example {
+         *       "host": "web-1",
+         *       "interval_seconds": 10,
+         *       "models": [
+         *         {
+         *           "calls": 120,
+         *           "error_rate": 0.025,
+         *           "errors": 3,
+         *           "errors_by_kind": {
+         *             "overloaded": 3
+         *           },
+         *           "first_part_seconds": 0.8,
+         *           "model": "fast",
+         *           "provider": "anthropic"
+         *         }
+         *       ],
+         *       "series": [
+         *         {
+         *           "description": "Turns that ended well",
+         *           "name": "turns_finished",
+         *           "unit": "turns",
+         *           "values": [
+         *             3,
+         *             5
+         *           ]
+         *         }
+         *       ],
+         *       "times": [
+         *         "2026-03-01T09:30:02.480000Z"
+         *       ],
+         *       "worker_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10"
+         *     }
+         */
+        MetricsHistory: {
+            /**
+             * Host
+             * @example web-1
+             */
+            host: string;
+            /**
+             * Interval Seconds
+             * @example 10
+             */
+            interval_seconds: number;
+            /** Models */
+            models: components["schemas"]["ModelCalls"][];
+            /** Series */
+            series: components["schemas"]["HistorySeries"][];
+            /** Times */
+            times: string[];
+            /**
+             * Worker Id
+             * Format: uuid
+             */
+            worker_id: string;
+        };
+        /**
          * Model
          * @description A model that chats may use.
          * @example {
@@ -2815,6 +3367,64 @@ export interface components {
              * @example anthropic
              */
             provider: string;
+        };
+        /**
+         * ModelCalls
+         * @description Calls of one model by this process.
+         * @example {
+         *       "calls": 120,
+         *       "error_rate": 0.025,
+         *       "errors": 3,
+         *       "errors_by_kind": {
+         *         "overloaded": 3
+         *       },
+         *       "first_part_seconds": 0.8,
+         *       "model": "fast",
+         *       "provider": "anthropic"
+         *     }
+         */
+        ModelCalls: {
+            /**
+             * Calls
+             * @example 120
+             */
+            calls: number;
+            /**
+             * Error Rate
+             * @description Failed calls as a part of all.
+             * @example 0.025
+             */
+            error_rate: number;
+            /**
+             * Errors
+             * @example 3
+             */
+            errors: number;
+            /**
+             * Errors By Kind
+             * @example {
+             *       "overloaded": 3
+             *     }
+             */
+            errors_by_kind: {
+                [key: string]: number;
+            };
+            /**
+             * First Part Seconds
+             * @description Time to the first part that 95 of 100 answers kept to.
+             * @example 0.8
+             */
+            first_part_seconds: number | null;
+            /**
+             * Model
+             * @example fast
+             */
+            model: string;
+            /**
+             * Provider
+             * @example anthropic
+             */
+            provider: string | null;
         };
         /**
          * ModelPage
@@ -3076,6 +3686,39 @@ export interface components {
             id: string;
         };
         /**
+         * OwnerLoad
+         * @description Pending chats of one owner.
+         * @example {
+         *       "held": 0,
+         *       "oldest_seconds": 2.5,
+         *       "owner_id": "local",
+         *       "pending": 4
+         *     }
+         */
+        OwnerLoad: {
+            /**
+             * Held
+             * @description Those beyond `limits.max_running_per_owner`.
+             * @example 0
+             */
+            held: number;
+            /**
+             * Oldest Seconds
+             * @example 2.5
+             */
+            oldest_seconds: number;
+            /**
+             * Owner Id
+             * @example local
+             */
+            owner_id: string;
+            /**
+             * Pending
+             * @example 4
+             */
+            pending: number;
+        };
+        /**
          * Part
          * @description A part of a message. `type` tells them apart.
          */
@@ -3085,6 +3728,26 @@ export interface components {
          * @description A streamed piece of a part. `index` names the part.
          */
         PartDelta: components["schemas"]["TextDelta"] | components["schemas"]["ReasoningDelta"] | components["schemas"]["ToolCallDelta"] | components["schemas"]["NativeToolCallDelta"] | components["schemas"]["NativeToolResultDelta"] | components["schemas"]["SourceDelta"] | components["schemas"]["FileDelta"] | components["schemas"]["ToolProgressDelta"];
+        /**
+         * PendingStates
+         * @description Pending chats by what they wait for: a worker, their next attempt, or chats of their owner.
+         * @example {
+         *       "deferred": 1,
+         *       "due": 1,
+         *       "held": 1
+         *     }
+         */
+        PendingStates: {
+            /**
+             * Deferred
+             * @description Those that wait for their next attempt after a failure.
+             */
+            deferred: number;
+            /** Due */
+            due: number;
+            /** Held */
+            held: number;
+        };
         /**
          * Permission
          * @description Permission to run a tool.
@@ -3182,7 +3845,7 @@ export interface components {
              * @example invalid_request
              * @enum {string}
              */
-            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_exists" | "chat_full" | "chat_gone" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_compact" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file";
+            code: "already_answered" | "answer_mismatch" | "bad_request" | "body_too_large" | "chat_archived" | "chat_busy" | "chat_exists" | "chat_full" | "chat_gone" | "chat_not_found" | "chat_tree_busy" | "chat_unreadable" | "conflicting_parameters" | "database_unavailable" | "file_not_found" | "foreign_origin" | "head_too_large" | "idempotency_key_reused" | "insufficient_scope" | "internal" | "invalid_cursor" | "invalid_request" | "jwks_unavailable" | "message_not_found" | "method_not_allowed" | "misdirected_request" | "model_not_found" | "no_action_required" | "not_a_user_message" | "not_found" | "not_ready" | "nothing_to_compact" | "nothing_to_retry" | "queue_full" | "queued_message_not_found" | "request_timeout" | "search_unavailable" | "status_unknown" | "storage_full" | "too_many_active_chats" | "too_many_connections" | "too_many_labels" | "too_many_parts" | "too_many_requests" | "too_many_searches" | "too_many_streams" | "too_many_tools" | "tool_call_unknown" | "tool_results_missing" | "unauthorized" | "unsupported_file" | "worker_not_found";
             /**
              * Decisions
              * @description The decisions that stand, of the code `already_answered`. Else it is left out.
@@ -4049,6 +4712,38 @@ export interface components {
             url?: string | null;
         };
         /**
+         * StageLoad
+         * @description Leased chats in one stage, as their workers last reported.
+         * @example {
+         *       "chats": 3,
+         *       "slowest_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *       "slowest_seconds": 8.1,
+         *       "stage": "model stream"
+         *     }
+         */
+        StageLoad: {
+            /**
+             * Chats
+             * @example 3
+             */
+            chats: number;
+            /**
+             * Slowest Chat Id
+             * Format: uuid
+             */
+            slowest_chat_id: string;
+            /**
+             * Slowest Seconds
+             * @example 8.1
+             */
+            slowest_seconds: number;
+            /**
+             * Stage
+             * @example model stream
+             */
+            stage: string;
+        };
+        /**
          * Status
          * @description Status of a chat.
          *
@@ -4062,6 +4757,55 @@ export interface components {
          * @enum {string}
          */
         Status: "waiting" | "pending" | "running" | "interrupting" | "requires_action" | "parked" | "error";
+        /**
+         * StatusAges
+         * @description The active chats of one status by age.
+         * @example {
+         *       "ages": [
+         *         2,
+         *         1,
+         *         0,
+         *         0,
+         *         0
+         *       ],
+         *       "complete": true,
+         *       "count": 3,
+         *       "oldest_seconds": 12.5,
+         *       "status": "running"
+         *     }
+         */
+        StatusAges: {
+            /**
+             * Ages
+             * @description Chats younger than 10, 60, 600, 3600 seconds, and older ones: each in one of the numbers.
+             * @example [
+             *       2,
+             *       1,
+             *       0,
+             *       0,
+             *       0
+             *     ]
+             */
+            ages: number[];
+            /**
+             * Complete
+             * @description False if there are more chats than were looked at.
+             * @example true
+             */
+            complete: boolean;
+            /**
+             * Count
+             * @example 3
+             */
+            count: number;
+            /**
+             * Oldest Seconds
+             * @example 12.5
+             */
+            oldest_seconds: number;
+            /** @example running */
+            status: components["schemas"]["Status"];
+        };
         /**
          * StatusChanged
          * @description The chat's status changed.
@@ -11494,6 +12238,1877 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    get_fleet: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fleet"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    list_fleet_chats: {
+        parameters: {
+            query?: {
+                /** @description Repeatable: any of them. */
+                status?: ("pending" | "running" | "interrupting" | "requires_action" | "parked" | "error")[] | null;
+                /** @description Only chats of this owner. */
+                owner_id?: string | null;
+                /** @description Maximum number of items of the page. */
+                limit?: number;
+            };
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FleetChats"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    archive_any_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FleetChat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_tree_busy`: A chat of this tree is busy, so none of them was archived.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_tree_busy";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    interrupt_any_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FleetChat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `status_unknown`: A newer version of chatd stored the chat's status, and this process does not know it; try again.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "status_unknown" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    retry_any_chat: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FleetChat"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_archived`: The chat is archived; unarchive it first.
+             *
+             *     * `nothing_to_retry`: The chat's last turn did not fail, so there is nothing to retry.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_archived" | "nothing_to_retry";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_active_chats`: Too many of the owner's chats are active (limits.max_active_chats).
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_active_chats" | "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    get_metrics_history: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricsHistory"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    drain_worker: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                worker_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `worker_not_found`: There is no worker with this id, or it has ended.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "worker_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    resume_worker: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                worker_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `worker_not_found`: There is no worker with this id, or it has ended.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "worker_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "invalid_request";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "internal";
                         /** @constant */
                         status: 500;
                     };
