@@ -51,6 +51,7 @@ class Chats(WholeFamilies):
         server_tools: Mapping[str, Sequence[str]] | None = None,
         permissions: Mapping[str, Any] | None = None,
         expires_in_seconds: float | None = None,
+        answers_history: bool = False,
         actor: RequestActor | None = None,
         key: IdempotencyKey | None = None,
     ) -> TransitionResult:
@@ -60,13 +61,15 @@ class Chats(WholeFamilies):
 
         With a ``chat_id`` that is its id, unless there is or was such a chat. ``history`` are messages that
         stand before ``content``: see ``find_history_fault``. A chat with ``expires_in_seconds`` is in no
-        list, and ``delete_expired`` deletes it then.
+        list, and ``delete_expired`` deletes it then. With ``answers_history`` the history is answered
+        without ``content``: it ends with the results of tool calls.
 
         Raises:
             ChatExists, ChatGone, ChatNotFound (another owner has or had this id), TooManyActiveChats,
             ChatFull, StorageFull
         """
         messages = []
+        starts_turn = content is not None or answers_history
         if system_prompt is not None:
             prompt = ({"type": "text", "text": system_prompt},)
             messages.append(NewMessage(role=Role.SYSTEM, content=prompt))
@@ -85,7 +88,7 @@ class Chats(WholeFamilies):
             "server_tools": replace_unstorable_json(server_tools),
             "model_config_id": model_config_id,
             "messages": message_rows(messages),
-            "starts_turn": content is not None,
+            "starts_turn": starts_turn,
             "tools": stored_tools,
             "permissions": permissions,
             "expires_in_seconds": expires_in_seconds,
@@ -93,7 +96,7 @@ class Chats(WholeFamilies):
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
         }
-        if content is None:
+        if not starts_turn:
             result = await self._executor.execute(
                 Transition.CREATE, _Q["create"], actor=actor, key=key, **parameters, **NO_CLAIM
             )

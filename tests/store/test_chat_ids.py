@@ -146,3 +146,18 @@ async def test_history_alone_asks_for_no_answer(database: Database) -> None:
     assert made.chat.status is Status.WAITING
     assert made.chat.title == "Remember the sky."
     assert [message.content for message in made.messages] == [history[0].content]
+
+
+async def test_history_that_ends_in_results_is_answered(database: Database) -> None:
+    await insert_models(database)
+    call = {"type": "tool-call", "tool_call_id": "a", "tool_name": "sky", "args": "{}"}
+    result = {"type": "tool-result", "tool_call_id": "a", "tool_name": "sky", "result": "blue"}
+    history = [
+        NewMessage(role=Role.USER, content=text_content("Which colour?")),
+        NewMessage(role=Role.ASSISTANT, content=(call,)),
+        NewMessage(role=Role.TOOL, content=(result,)),
+    ]
+    made = await create(database, uuid4(), history=history, content=None, answers_history=True)
+    assert made.chat.status is Status.PENDING
+    assert made.chat.title == "Which colour?"
+    assert await count(database, "chat_messages") == 3
