@@ -1,8 +1,9 @@
 """Operations of adapters: the checks, limits and metrics of the native routes, without their bodies."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -10,30 +11,40 @@ from fastapi import Depends, Request
 from chatd.adapters.turn_item_reader import Turn
 from chatd.api.auth.permissions import Access, authorize
 from chatd.api.context import ApiContext, Context
+from chatd.api.errors.problems import FieldProblem, invalid_request
 from chatd.api.schema.content import SentContent
+from chatd.api.schema.tools import Tool
 from chatd.api.scope import IDENTITY
 from chatd.domain.answer import Answer
 from chatd.domain.chat import BusyBehavior, Chat
-from chatd.domain.message import NewMessage
+from chatd.domain.errors import MessageNotFound
+from chatd.domain.given_history import find_history_fault
+from chatd.domain.message import MAX_CLIENT_KEY_LENGTH, NewMessage, Role, with_client_key
 from chatd.domain.tool_call import ToolResult
 from chatd.store.idempotency import IdempotencyKey
+from chatd.store.records import TransitionResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewChat:
-    """A chat to create. Its ``content`` is answered at once; ``history`` stands before it."""
+    """A chat to create. Its ``content`` is answered at once; ``history`` stands before it.
+
+    Without ``content`` the chat waits for a message, unless it ``answers_history``: that ends with results
+    of tool calls then.
+    """
 
     chat_id: UUID | None = None
-    content: SentContent
+    content: SentContent | None = None
     client_key: str | None = None
     history: Sequence[NewMessage] = ()
+    answers_history: bool = False
     model: str | None = None
     system_prompt: str | None = None
     title: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    tools: Sequence[dict[str, Any]] = ()
-    expires: bool = False
-    """True for the chat of a request that keeps none."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tools: Sequence[Tool] = ()
+    expires_in_seconds: float | None = None
+    """Time after which the chat of a request that keeps none is deleted. None: it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +57,40 @@ class ChatOperations:
     async def create(
         self, chat: NewChat, *, key: IdempotencyKey | None = None
     ) -> tuple[UUID, Turn]:
-        """Create a chat, and return its id and the turn that answers it."""
-        raise NotImplementedError
+        """Create a chat, and return its id and the turn that answers it, which is none if it waits."""
+        context = self.context
+        model = (
+            context.catalog.default if chat.model is None else context.catalog.by_name(chat.model)
+        )
+        if (fault := find_history_fault(chat.history)) is not None:
+            raise invalid_request(FieldProblem(where="body.messages", message=fault))
+        for message in chat.history:
+            if message.role is Role.USER:
+                sent = SentContent(message.content, message.files)
+                await context.check_content(sent, model_id=model.id)
+        content = None
+        if chat.content is not None:
+            content = await context.check_content(chat.content, model_id=model.id)
+            content = _known_by(chat.client_key, content)
+        tools = [tool.model_dump() for tool in context.limits.check_tools(chat.tools)]
+        result = await context.store.chats.create(
+            owner_id=self.caller.owner_id,
+            actor=self.caller.actor,
+            model_config_id=model.id,
+            chat_id=chat.chat_id,
+            content=content.parts if content else None,
+            files=content.files if content else (),
+            history=chat.history,
+            answers_history=chat.answers_history,
+            title=chat.title,
+            system_prompt=chat.system_prompt,
+            labels=context.limits.check_labels(chat.labels),
+            tools=tools,
+            expires_in_seconds=chat.expires_in_seconds,
+            key=key,
+        )
+        waits = content is None and not chat.answers_history
+        return result.chat.id, Turn() if waits else _turn_of(result)
 
     async def send(
         self,
@@ -60,7 +103,22 @@ class ChatOperations:
         key: IdempotencyKey | None = None,
     ) -> Turn:
         """Send a message, and return the turn that answers it, now or from the queue."""
-        raise NotImplementedError
+        model_id = self.context.model_id(model)
+        content = await self.context.check_content(
+            content, model_id=model_id, chat_id=chat_id, owner_id=self.caller.owner_id
+        )
+        content = _known_by(client_key, content)
+        result = await self.context.store.chats.send(
+            chat_id,
+            owner_id=self.caller.owner_id,
+            actor=self.caller.actor,
+            content=content.parts,
+            files=content.files,
+            model_config_id=model_id,
+            busy_behavior=busy_behavior,
+            key=key,
+        )
+        return _turn_of(result)
 
     async def edit(
         self,
@@ -72,31 +130,58 @@ class ChatOperations:
         key: IdempotencyKey | None = None,
     ) -> Turn:
         """Edit a message of the user, and return the turn that answers it again."""
-        raise NotImplementedError
+        content = await self.context.check_content(
+            content, model_id=None, chat_id=chat_id, owner_id=self.caller.owner_id
+        )
+        content = _known_by(client_key, content)
+        result = await self.context.store.messages.edit(
+            chat_id,
+            message_id,
+            owner_id=self.caller.owner_id,
+            actor=self.caller.actor,
+            content=content.parts,
+            files=content.files,
+            key=key,
+        )
+        return _turn_of(result)
 
     async def regenerate(self, chat_id: UUID, message_id: int) -> Turn:
         """Have a message of the user answered again, and return that turn."""
-        raise NotImplementedError
+        await self.context.store.messages.regenerate(
+            chat_id, message_id, owner_id=self.caller.owner_id, actor=self.caller.actor
+        )
+        return Turn(message_id=message_id)
 
     async def submit(self, chat_id: UUID, results: Sequence[ToolResult]) -> None:
         """Submit results of the client's tools, of all calls that wait for one."""
-        raise NotImplementedError
+        result = await self.context.store.tool_calls.submit(
+            chat_id, owner_id=self.caller.owner_id, actor=self.caller.actor, results=results
+        )
+        self.context.count_answers(result)
 
     async def answer(self, chat_id: UUID, answers: Sequence[Answer]) -> None:
         """Answer calls that wait for people."""
-        raise NotImplementedError
+        result = await self.context.store.tool_calls.answer(
+            chat_id, owner_id=self.caller.owner_id, actor=self.caller.actor, answers=answers
+        )
+        self.context.count_answers(result)
 
     async def retry(self, chat_id: UUID) -> None:
         """Retry the turn that failed."""
-        raise NotImplementedError
+        await self.context.store.chats.retry(
+            chat_id, owner_id=self.caller.owner_id, actor=self.caller.actor
+        )
 
     async def interrupt(self, chat_id: UUID) -> Chat:
         """Stop the running turn. Safe to repeat."""
-        raise NotImplementedError
+        result = await self.context.store.chats.interrupt(
+            chat_id, owner_id=self.caller.owner_id, actor=self.caller.actor
+        )
+        return result.chat
 
     async def delete(self, chat_id: UUID) -> None:
         """Delete a chat."""
-        raise NotImplementedError
+        await self.context.store.chats.delete(chat_id, owner_id=self.caller.owner_id)
 
 
 async def chat_operations(request: Request, context: Context) -> ChatOperations:
@@ -106,3 +191,29 @@ async def chat_operations(request: Request, context: Context) -> ChatOperations:
 
 Operations = Annotated[ChatOperations, Depends(chat_operations)]
 """Dependency of each route of an adapter."""
+
+
+def client_key_of(given: str) -> str:
+    """Return the key under which a client's own id is stored: the id, or a hash of one that is too long."""
+    if len(given) <= MAX_CLIENT_KEY_LENGTH:
+        return given
+    return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _known_by(client_key: str | None, content: SentContent) -> SentContent:
+    if not client_key:
+        return content
+    return replace(content, parts=with_client_key(content.parts, client_key_of(client_key)))
+
+
+def _turn_of(result: TransitionResult) -> Turn:
+    """Return the turn of the message that a transition stored or queued.
+
+    A request with a key that is repeated has neither, once its message was taken out: ``MessageNotFound``.
+    """
+    if result.queued_message is not None:
+        return Turn(queued_id=result.queued_message.id)
+    asked = [message.id for message in result.messages if message.role is Role.USER]
+    if not asked:
+        raise MessageNotFound("The message of this request is not in the chat any more.")
+    return Turn(message_id=asked[-1])

@@ -105,10 +105,14 @@ class ApiContext:
 
     async def present_answered(self, result: TransitionResult) -> resources.Chat:
         """Return a chat whose calls were answered, as a response, and count the answers."""
+        self.count_answers(result)
+        return await self.present_chat(result.chat)
+
+    def count_answers(self, result: TransitionResult) -> None:
+        """Count the answers that a transition stored."""
         if result.entry is not None and not result.replayed:
             for call in result.entry.data.get("answered", ()):
                 self.metrics.turns.answers.add(call["decision"])
-        return await self.present_chat(result.chat)
 
     async def ensure_model_names(self, *model_ids: UUID | None) -> None:
         """Load the names of models that only other replicas are configured with."""
