@@ -107,6 +107,7 @@ CREATE TABLE chats (
     server_tools          jsonb,                      -- chosen ones: {"mcp": [names], "http": [names]}
     permissions           jsonb,                      -- of its tools: {"mode", "rules", "remembered"}
     pruned_through        bigint,                     -- the model is shown no old result up to here
+    tools_version         bigint,                     -- the transition that replaced chat_tools
     compaction_request    jsonb,                      -- {"instructions", "idle_version", "is_done"}
     last_model_config_id  uuid NOT NULL REFERENCES chat_model_configs,
     request_traceparent   text,
@@ -227,7 +228,7 @@ $$;
 
 -- The tools of a chat that its client runs. Only the worker reads them, once per claim. In a row of
 -- their own they are neither written again with each transition nor read with the chat. A chat
--- without tools has no row.
+-- that never had tools has no row.
 CREATE TABLE chat_tools (
     chat_id  uuid PRIMARY KEY REFERENCES chats ON DELETE CASCADE,
     tools    jsonb NOT NULL CHECK (jsonb_typeof(tools) = 'array')

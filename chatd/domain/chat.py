@@ -140,6 +140,8 @@ class Chat:
     claim_traceparent: str | None = None
     lapsed_step: int | None = None
     """Committed steps when a worker last lost the chat because its lease was over."""
+    tools_version: int | None = None
+    """The transition that last replaced the tools of its client. None: they are those it was made with."""
     expires_at: datetime | None = None
     """The moment after which it is deleted once it is idle. It is in no list. None: it is kept."""
 

@@ -30,6 +30,7 @@ class Transition(StoredWord):
     REMOVE_QUEUED = "remove_queued"
     PROMOTE = "promote"
     RETRY = "retry"
+    APPEND = "append"
     CLEAR = "clear"
     SET_TITLE = "set_title"
     REQUEST_COMPACTION = "request_compaction"
@@ -201,6 +202,7 @@ RULES: Final[Mapping[Transition, Rule]] = {
         },
     ),
     Transition.RETRY: Rule(Actor.CALLER, {_E: Target(_P)}),
+    Transition.APPEND: Rule(Actor.CALLER, _IDLE_UNCHANGED, keeps_status=True),
     Transition.CLEAR: Rule(Actor.CALLER, {_W: Target(_W), _E: Target(_W)}),
     Transition.REQUEST_COMPACTION: Rule(Actor.CALLER, {**_UNCHANGED, **_IDLE_TO_PENDING}),
     Transition.SET_TITLE: Rule(Actor.TITLER, _UNCHANGED, keeps_status=True),

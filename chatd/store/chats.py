@@ -152,6 +152,8 @@ class Chats(WholeFamilies):
         owner_id: str,
         content: Content,
         files: Sequence[File] = (),
+        earlier: Sequence[NewMessage] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
         model_config_id: UUID | None = None,
         busy_behavior: BusyBehavior = BusyBehavior.QUEUE,
         actor: RequestActor | None = None,
@@ -163,10 +165,15 @@ class Chats(WholeFamilies):
         ``files`` are those that ``content`` refers to. With a ``caller``, it is a message of that chat to a
         descendant.
 
+        ``earlier`` messages, of any role, are stored before it, see ``find_history_fault``. With them it is
+        not queued. ``tools`` replace those that the client runs, at once. None: they stay.
+
         Raises:
-            ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject), QueueFull,
-            TooManyActiveChats, ChatFull, StorageFull, LeaseLost (of the caller)
+            ChatNotFound, ChatArchived, ChatBusy (``busy_behavior`` is reject, or a message with earlier
+            ones would be queued), QueueFull, TooManyActiveChats, ChatFull, StorageFull, LeaseLost (of the
+            caller)
         """
+        files = [*files, *(file for each in earlier for file in each.files)]
         message: dict[str, object] = {
             "owner_id": owner_id,
             "content": replace_unstorable_json(content),
@@ -176,7 +183,8 @@ class Chats(WholeFamilies):
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
         }
-        if self._claim_on_send is not None and caller is None:
+        is_plain = caller is None and not earlier and tools is None
+        if self._claim_on_send is not None and is_plain:
             sent = await self._claim_on_send.send(
                 chat_id, **message, **actor_arguments(actor, owner_id), **key_arguments(key)
             )
@@ -190,6 +198,8 @@ class Chats(WholeFamilies):
             chat_id=chat_id,
             **message,
             **caller_arguments(caller),
+            earlier=message_rows(earlier),
+            tools=None if tools is None else replace_unstorable_json(tools),
             busy_behavior=busy_behavior.value,
             words=CANCELLED,
             max_queued=self._limits().max_queued_messages or None,

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from chatd.domain.files import File
-from chatd.domain.message import Content
+from chatd.domain.message import Content, NewMessage, Role
 from chatd.domain.request_actor import RequestActor
 from chatd.domain.sanitize import replace_unstorable, replace_unstorable_json
+from chatd.domain.title import first_words
 from chatd.domain.transitions import Transition
 from chatd.store import sql
 from chatd.store.claim_on_send import ClaimOnSend
@@ -18,7 +19,7 @@ from chatd.store.files import file_parameters
 from chatd.store.histories import ChatHistory
 from chatd.store.idempotency import IdempotencyKey
 from chatd.store.limits import ChatLimits
-from chatd.store.records import TransitionResult
+from chatd.store.records import TransitionResult, message_rows
 from chatd.telemetry import tracing
 
 _Q = sql.load("messages")
@@ -122,6 +123,36 @@ class Messages:
             **file_parameters(files),
             limits=self._limits().of_owner,
             request_traceparent=tracing.current_traceparent(),
+        )
+
+    async def append(
+        self,
+        chat_id: UUID,
+        *,
+        owner_id: str,
+        messages: Sequence[NewMessage],
+        actor: RequestActor | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> TransitionResult:
+        """Store messages of any role at the end of an idle chat's history, and have none answered.
+
+        ``find_history_fault`` says which may be stored. A failed chat stays one.
+
+        Raises:
+            ChatNotFound, ChatArchived, ChatBusy, ChatFull, StorageFull
+        """
+        asked = next((each.content for each in messages if each.role is Role.USER), ())
+        return await self._executor.execute(
+            Transition.APPEND,
+            _Q["append"],
+            actor=actor,
+            key=key,
+            chat_id=chat_id,
+            owner_id=owner_id,
+            messages=message_rows(messages),
+            first_words=first_words(asked),
+            **file_parameters(file for each in messages for file in each.files),
+            limits=self._limits().of_owner,
         )
 
     async def clear(

@@ -72,7 +72,7 @@ class Writer:
 
         It is read once, unless it is known from the last turn. While the lease lasts, only this writer adds
         to it: an edit fences the worker. So it grows by what each transition returns, and is read again
-        only when such a response was lost.
+        only when such a response was lost, or a caller has replaced the tools.
         """
         if self._history is None:
             with tracing.store_span("history"):
@@ -114,6 +114,8 @@ class Writer:
                 Hint(chat.id, chat.version, chat.status, hash_owner(chat.owner_id))
             )
         else:
+            if result.chat.tools_version != self._lease.chat.tools_version:
+                history = None
             self._lease.chat = result.chat
             if history is not None:
                 history = history.with_messages(result.model_messages)

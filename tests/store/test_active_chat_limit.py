@@ -75,6 +75,8 @@ def creation(*, max_active_chats: int) -> tuple[str, tuple[object, ...]]:
         starts_turn=True,
         tools=[],
         permissions=None,
+        new_chat_id=None,
+        expires_in_seconds=None,
         limits={"max_active_chats": max_active_chats},
         request_traceparent=None,
         **file_parameters([]),

@@ -134,7 +134,7 @@ async def test_turn_of_a_long_chat_reads_what_one_of_a_short_chat_reads(
         await connection.execute("VACUUM ANALYZE chat_messages")
     for file, name, more in (
         ("turns", "history", {}),
-        ("stream_reads", "snapshot", {"owner_id": OWNER, "max_bytes": 50_000}),
+        ("stream_reads", "snapshot", {"owner_id": OWNER, "since": 0, "max_bytes": 50_000}),
         ("reads", "messages_before", {"message_id": 2**60, "limit": 50, "max_bytes": 50_000}),
     ):
         of_short, rows_of_short = await blocks(database, file, name, chat_id=short, **more)

@@ -198,6 +198,8 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     step |= file_parameters([])
     sent = {
         "content": [],
+        "earlier": [],
+        "tools": None,
         "first_words": "",
         "model_config_id": None,
         "busy_behavior": "queue",
@@ -222,6 +224,15 @@ async def test_transitions_find_all_rows_by_an_index(filled: Connection, generic
     }
     ask: dict[tuple[str, str], dict[str, Any]] = {
         ("chats", "send"): {**caller, **sent, **agent, **NO_KEY, **NO_ACTOR},
+        ("messages", "append"): {
+            **caller,
+            "messages": [],
+            "first_words": "",
+            "limits": {"max_owner_bytes": 10**9},
+            **file_parameters([]),
+            **NO_KEY,
+            **NO_ACTOR,
+        },
         ("chats", "interrupt"): {
             **caller,
             **agent,

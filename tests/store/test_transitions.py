@@ -101,7 +101,9 @@ def expected_refusal(transition: Transition, busy: BusyBehavior | None) -> type[
     if transition is Transition.RETRY:
         return NothingToRetry
     return (
-        ChatBusy if busy is BusyBehavior.REJECT or transition is Transition.CLEAR else ChatTreeBusy
+        ChatBusy
+        if busy is BusyBehavior.REJECT or transition in {Transition.APPEND, Transition.CLEAR}
+        else ChatTreeBusy
     )
 
 

@@ -45,6 +45,7 @@ REFUSALS: Mapping[Transition, type[Exception]] = {
     Transition.ANSWER_ACTION: ToolCallUnknown,
     Transition.SUBMIT_TOOL_RESULTS: NoActionRequired,
     Transition.RETRY: NothingToRetry,
+    Transition.APPEND: ChatBusy,
     Transition.CLEAR: ChatBusy,
 }
 LEFT_IN_ITS_STATUS = {

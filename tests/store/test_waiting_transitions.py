@@ -193,6 +193,17 @@ async def promote_first(database: Database, chat: Chat) -> TransitionResult:
         ),
         pytest.param(
             Status.ERROR,
+            lambda database, chat: Messages(database).append(
+                chat.id,
+                owner_id=OWNER,
+                messages=[NewMessage(role=Role.USER, content=text_content("said"))],
+            ),
+            Status.ERROR,
+            2,
+            id="append",
+        ),
+        pytest.param(
+            Status.ERROR,
             lambda database, chat: Messages(database).clear(chat.id, owner_id=OWNER),
             Status.WAITING,
             0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatd.domain.chat import Chat, Status
+from chatd.domain.message import NewMessage, Role
 from chatd.domain.transitions import Transition
 from chatd.store.chats import Chats
 from chatd.store.database import Database
@@ -103,6 +104,15 @@ ASKS: dict[Transition, tuple[Status, Ask]] = {
     Transition.FORK: (
         Status.RUNNING,
         lambda scene, key: scene.chats.fork(scene.chat.id, owner_id=OWNER, key=key),
+    ),
+    Transition.APPEND: (
+        Status.WAITING,
+        lambda scene, key: Messages(scene.database).append(
+            scene.chat.id,
+            owner_id=OWNER,
+            messages=[NewMessage(role=Role.ASSISTANT, content=text_content("said"))],
+            key=key,
+        ),
     ),
     Transition.CLEAR: (
         Status.ERROR,

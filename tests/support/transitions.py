@@ -169,6 +169,7 @@ async def make_transition(
         Transition.REMOVE_QUEUED: lambda: last_queued(queue.remove, database, chat),
         Transition.PROMOTE: lambda: last_queued(queue.promote, database, chat),
         Transition.RETRY: lambda: chats.retry(chat.id, owner_id=OWNER),
+        Transition.APPEND: lambda: messages.append(chat.id, owner_id=OWNER, messages=[ANSWER]),
         Transition.CLEAR: lambda: messages.clear(chat.id, owner_id=OWNER),
         Transition.REQUEST_COMPACTION: lambda: messages.request_compaction(
             chat.id, owner_id=OWNER, instructions="keep the names"

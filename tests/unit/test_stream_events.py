@@ -150,6 +150,8 @@ CASES: dict[str, tuple[JournalEntry, list[StreamEventType]]] = {
         [Q, S],
     ),
     "retry": (entry_of(Transition.RETRY, P), [S]),
+    "append": (entry_of(Transition.APPEND, W, USER, ASSISTANT), [M, M]),
+    "append to a failed chat": (entry_of(Transition.APPEND, E, USER), [M]),
     "clear": (entry_of(Transition.CLEAR, W, reset_from=2, queue_length=0), [HISTORY_RESET, S]),
     "clear with a queue": (
         entry_of(Transition.CLEAR, W, reset_from=2, removed=[4], queue_length=0),

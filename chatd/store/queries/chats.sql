@@ -226,19 +226,32 @@ SELECT * FROM response;
 -- Store a user's message: in the history when the chat is idle, else as `:busy_behavior` says. A
 -- chat without a title gets its `:first_words`. With `:caller_id` it is the message of another
 -- chat, whose worker has that epoch (chat_agent_refusal).
+--
+-- `:earlier` messages of any role stand before it, unless it would be queued. The `:tools` of the
+-- client replace those of the chat at once, also for the turn that runs. Null: they stay.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
     SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
     FOR NO KEY UPDATE
 ), added AS MATERIALIZED (
-    SELECT content_bytes, bytes,
+    SELECT content_bytes, bytes, new_tools,
            chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes, bytes) AS refusal
-    FROM locked, (
-        SELECT pg_column_size(:content::jsonb) AS content_bytes,
+    FROM (
+        SELECT locked.*, new_tools, pg_column_size(:content::jsonb) AS content_bytes,
                pg_column_size(:content::jsonb)
+               + CASE WHEN :earlier::jsonb <> '[]' THEN pg_column_size(:earlier::jsonb) ELSE 0 END
+               + CASE WHEN new_tools IS NOT NULL
+                      THEN pg_column_size(new_tools) - COALESCE(pg_column_size(old_tools), 0)
+                      ELSE 0 END
                + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
-    ) sizes
+        FROM locked LEFT JOIN LATERAL (
+            SELECT old.tools AS old_tools,
+                   NULLIF(:tools::jsonb, COALESCE(old.tools, '[]')) AS new_tools
+            FROM (VALUES (locked.id)) this (id) LEFT JOIN chat_tools old ON old.chat_id = this.id
+            WHERE :tools::jsonb IS NOT NULL
+        ) tools ON true
+    ) locked
 ), decision AS MATERIALIZED (
     SELECT locked.id, locked.version + 1 AS version,
            COALESCE(:model_config_id, locked.last_model_config_id) AS model_config_id,
@@ -247,6 +260,11 @@ WITH snapshot AS MATERIALIZED (
                WHEN caller.refusal IS NOT NULL THEN caller.refusal
                WHEN locked.archived THEN 'chat_archived'
                WHEN added.refusal IS NOT NULL THEN added.refusal
+               WHEN :earlier::jsonb <> '[]' AND NOT (
+                        locked.status IN ('waiting', 'error') AND locked.queue_length = 0
+                        OR :busy_behavior = 'interrupt'
+                           AND locked.status IN ('pending', 'requires_action', 'parked'))
+                   THEN 'chat_busy'
                WHEN locked.status IN ('waiting', 'error') THEN COALESCE(
                    CASE WHEN locked.parent_chat_id IS NULL
                         THEN chat_owner_refusal(locked.owner_id, :limits) END,
@@ -323,6 +341,8 @@ WITH snapshot AS MATERIALIZED (
             WHEN 'append' THEN decision.model_config_id
             WHEN 'append_and_dequeue' THEN (SELECT model_config_id FROM queue_head)
             ELSE c.last_model_config_id END,
+        tools_version = CASE WHEN added.new_tools IS NOT NULL THEN c.version + 1
+                             ELSE c.tools_version END,
         stored_bytes = c.stored_bytes + added.bytes + (
             SELECT COALESCE(sum(pg_column_size(content)), 0) FROM closed_calls)
     FROM decision, added
@@ -335,6 +355,10 @@ WITH snapshot AS MATERIALIZED (
     FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
                     :file_data::bytea[]) AS f (id, media_type, name, data)
     ON CONFLICT DO NOTHING
+), stored_tools AS (
+    INSERT INTO chat_tools AS t (chat_id, tools)
+    SELECT updated.id, added.new_tools FROM updated, added WHERE added.new_tools IS NOT NULL
+    ON CONFLICT (chat_id) DO UPDATE SET tools = EXCLUDED.tools
 ), inserted AS (
     INSERT INTO chat_messages (chat_id, id, version, role, content, model_config_id)
     SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content,
@@ -343,7 +367,9 @@ WITH snapshot AS MATERIALIZED (
         SELECT 1 AS n, 'tool' AS role, content, NULL::uuid AS model_config_id
         FROM closed_calls WHERE content IS NOT NULL
         UNION ALL
-        SELECT 2, 'user', :content, decision.model_config_id
+        SELECT 1 + n, role, content, NULL FROM chat_message_rows(:earlier)
+        UNION ALL
+        SELECT 2 + jsonb_array_length(:earlier), 'user', :content, decision.model_config_id
         FROM decision WHERE decision.plan = 'append'
         UNION ALL
         SELECT 2, 'user', queue_head.content, queue_head.model_config_id FROM queue_head

@@ -176,6 +176,70 @@ WITH snapshot AS MATERIALIZED (
 )
 SELECT * FROM response;
 
+-- name: append
+-- Store `:messages` at the end of the history of an idle chat, and start no turn. A failed chat
+-- stays one, and its turn can be tried again. A chat without a title gets its `:first_words`.
+WITH snapshot AS MATERIALIZED (
+    SELECT version FROM chats WHERE id = :chat_id
+), locked AS MATERIALIZED (
+    SELECT * FROM chats WHERE id = :chat_id AND owner_id = :owner_id
+    FOR NO KEY UPDATE
+), added AS MATERIALIZED (
+    SELECT pg_column_size(:messages::jsonb)
+           + chat_new_file_bytes(:chat_id, :file_ids, :file_data) AS bytes
+), decision AS MATERIALIZED (
+    SELECT locked.id, added.bytes,
+           locked.title = '' AND locked.title_by = 'words' AND :first_words <> '' AS gives_title,
+           CASE
+               WHEN locked.version <> snapshot.version THEN 'stale'
+               WHEN locked.archived THEN 'chat_archived'
+               WHEN locked.status NOT IN ('waiting', 'error') THEN 'chat_busy'
+               ELSE COALESCE(chat_bytes_refusal(locked.owner_id, :limits, locked.stored_bytes,
+                                                added.bytes), 'done')
+           END AS outcome
+    FROM locked, snapshot, added
+), updated AS (
+    UPDATE chats c SET
+        version = c.version + 1,
+        updated_at = clock_timestamp(),
+        title = CASE WHEN gives_title THEN :first_words ELSE c.title END,
+        stored_bytes = c.stored_bytes + decision.bytes
+    FROM decision WHERE c.id = decision.id AND decision.outcome = 'done'
+    RETURNING c.*
+), stored_files AS (
+    INSERT INTO chat_files (chat_id, id, media_type, name, size, data)
+    SELECT updated.id, f.id, f.media_type, f.name, length(f.data), f.data
+    FROM updated, unnest(:file_ids::uuid[], :file_media_types::text[], :file_names::text[],
+                    :file_data::bytea[]) AS f (id, media_type, name, data)
+    ON CONFLICT DO NOTHING
+), inserted AS (
+    INSERT INTO chat_messages (chat_id, id, version, role, content)
+    SELECT updated.id, chat_message_id(updated.version, m.n), updated.version, m.role, m.content
+    FROM updated, chat_message_rows(:messages) m
+    RETURNING *
+), journal_entry AS (
+    INSERT INTO chat_events (chat_id, version, transition, status, epoch, actor_owner_id,
+                             actor_token_id, data)
+    SELECT updated.id, updated.version, 'append', updated.status, updated.epoch, :actor_owner_id,
+           :actor_token_id::uuid,
+           jsonb_build_object('messages', (SELECT jsonb_agg(id ORDER BY id) FROM inserted))
+           || CASE WHEN gives_title THEN chat_description(title, labels, archived)
+                   ELSE '{}' END
+    FROM updated, decision
+    RETURNING created_at, data
+), response AS (
+    SELECT decision.outcome, chat_columns(updated),
+           journal_entry.created_at AS entry_created_at, journal_entry.data AS entry_data,
+           (SELECT jsonb_agg(to_jsonb(inserted) ORDER BY id) FROM inserted) AS messages
+    FROM decision LEFT JOIN updated ON true LEFT JOIN journal_entry ON true
+), saved_key AS (
+    INSERT INTO idempotency_keys (owner_id, key, request_hash, chat_id, version, message_ids)
+    SELECT :idempotency_owner, :idempotency_key, :request_hash, id, version,
+           (SELECT array_agg(id ORDER BY id) FROM inserted)
+    FROM response WHERE :idempotency_key::text IS NOT NULL AND outcome = 'done'
+)
+SELECT * FROM response;
+
 -- name: clear
 -- Supersede the whole history of an idle chat except the system prompt, and empty its queue.
 WITH snapshot AS MATERIALIZED (
