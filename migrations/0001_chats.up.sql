@@ -594,7 +594,7 @@ CREATE TABLE chat_tool_calls (
     tool_name     text NOT NULL,
     executor      text NOT NULL CHECK (executor IN ('server', 'client')),
     policy        text NOT NULL DEFAULT 'at_most_once'
-                  CHECK (policy IN ('at_most_once', 'idempotent')),
+                  CHECK (policy IN ('at_most_once', 'idempotent', 'reattach')),
     state         text NOT NULL CHECK (state IN ('asked', 'ready', 'started', 'parked', 'closed')),
     tries         integer NOT NULL DEFAULT 0 CHECK (tries >= 0),   -- how often it was started
     epoch         bigint NOT NULL,                    -- of the worker that opened or started it

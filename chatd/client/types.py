@@ -174,11 +174,12 @@ class CallDecision(TypedDict):
     tool_call_id: str
 
 
-CallPolicy: TypeAlias = Literal["at_most_once", "idempotent"]
+CallPolicy: TypeAlias = Literal["at_most_once", "idempotent", "reattach"]
 """Rule for a call that one worker started and did not close.
 
 * ``at_most_once``: it never starts again. Its result says that its outcome is unknown.
 * ``idempotent``: it starts again, at most ````MAX_TRIES```` times in all.
+* ``reattach``: it never starts again. Its tool is asked for the result of the start that was.
 """
 
 

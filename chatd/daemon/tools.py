@@ -28,6 +28,7 @@ def tools_from_settings(settings: Settings, client: ToolHttpClient) -> ToolRegis
                 timeout_seconds=tool.timeout_seconds or settings.tools.timeout_seconds,
                 default=tool.default,
                 permission=_permission(tool.permission),
+                result_url=tool.result_url,
                 read_only=tool.method == "GET" if tool.read_only is None else tool.read_only,
             ),
             client,

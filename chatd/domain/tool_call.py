@@ -40,10 +40,12 @@ class CallPolicy(StoredWord):
 
     * `at_most_once`: it never starts again. Its result says that its outcome is unknown.
     * `idempotent`: it starts again, at most ``MAX_TRIES`` times in all.
+    * `reattach`: it never starts again. Its tool is asked for the result of the start that was.
     """
 
     AT_MOST_ONCE = "at_most_once"
     IDEMPOTENT = "idempotent"
+    REATTACH = "reattach"
 
 
 MAX_TRIES: Final = 3

@@ -13,6 +13,12 @@ OUTCOME_UNKNOWN: Final = (
 )
 """Result of a call that another worker started and did not close."""
 
+RESULT_LOST: Final = (
+    "The endpoint knows nothing of this call. It may or may not have had its effect; it was not run "
+    "again. Check before you repeat it."
+)
+"""Result of a call whose endpoint was asked for its result."""
+
 CANCELLED_BEFORE_START: Final = "Cancelled by the user before it started."
 
 CANCELLED: Final[Mapping[str, str]] = {
@@ -115,5 +121,5 @@ def tool_panicked(error: BaseException) -> str:
 
 def is_outcome_unknown(result: object) -> bool:
     """Return whether a result says that nobody knows if the call had its effect."""
-    words = (OUTCOME_UNKNOWN, TURN_FAILED["other"])
+    words = (OUTCOME_UNKNOWN, RESULT_LOST, TURN_FAILED["other"])
     return isinstance(result, str) and result.startswith(words)

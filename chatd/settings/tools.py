@@ -15,7 +15,7 @@ from chatd.settings.http_types import Headers
 from chatd.settings.json_types import JsonTable, MaybeJson
 from chatd.settings.types import NonEmptyText, Section, check_rules
 from chatd.tools.arguments import InvalidSchema, argument_check
-from chatd.tools.http.url_template import placeholders, template_problem
+from chatd.tools.http.url_template import KEY_ARGUMENT, placeholders, template_problem
 
 _MAX_DESCRIPTION_LENGTH = 20_000
 """As much as a client may say of a tool."""
@@ -96,10 +96,16 @@ class HttpToolSettings(Section):
     """JSON schema of the arguments, an object. Others are refused."""
     headers: Headers = Field({})
     """Additional HTTP headers. As a file: a JSON object."""
-    policy: Literal["at_most_once", "idempotent"] = "at_most_once"
+    policy: Literal["at_most_once", "idempotent", "reattach"] = "at_most_once"
     """Rule for a call whose worker died. "at_most_once": it is not repeated, and its result says
     that its outcome is unknown; "idempotent": it is made again, at most 3 times in all. Each try has the
-    same Idempotency-Key header."""
+    same Idempotency-Key header. "reattach": it is not repeated, and result_url is asked for its result."""
+    result_url: UrlTemplate | None = Field(
+        None, examples=["https://jobs.example/{idempotency_key}"]
+    )
+    """Address that is asked by GET for the result of a call, with its Idempotency-Key header, if another
+    worker made it, its response was lost, or its response was 202. {idempotency_key} and arguments may
+    stand in it. 202 means that it still runs (ask again after Retry-After), 404 and 410 that it is lost."""
     timeout_seconds: PositiveFloat | None = Field(None, examples=[10.0])
     """Time limit for one call. Not set: tools.timeout_seconds."""
     default: bool = True
@@ -112,13 +118,29 @@ class HttpToolSettings(Section):
 
     @model_validator(mode="after")
     def _check_placeholders(self) -> Self:
+        for key, url in (("url", self.url), ("result_url", self.result_url or "")):
+            if problem := self._placeholder_problem(url):
+                check_rules([((key,), problem)])
+        return self
+
+    def _placeholder_problem(self, url: str) -> str | None:
         properties = self.parameters.get("properties", {})
-        missing = [name for name in placeholders(self.url) if name not in properties]
         required = self.parameters.get("required", [])
-        optional = [name for name in placeholders(self.url) if name not in required]
-        if missing:
-            check_rules([(("url",), f"parameters has no property {missing[0]!r}")])
-        if optional:
-            reason = f"its argument {optional[0]!r} must be among the required ones of parameters"
-            check_rules([(("url",), reason)])
+        for name in placeholders(url):
+            if name == KEY_ARGUMENT:
+                continue
+            if name not in properties:
+                return f"parameters has no property {name!r}"
+            if name not in required:
+                return f"its argument {name!r} must be among the required ones of parameters"
+        return None
+
+    @model_validator(mode="after")
+    def _check_result_url(self) -> Self:
+        if KEY_ARGUMENT in self.parameters.get("properties", {}):
+            reason = f"{KEY_ARGUMENT!r} is the name of the key of the call, and no argument"
+            check_rules([(("parameters",), reason)])
+        if (self.policy == "reattach") != (self.result_url is not None):
+            reason = 'set both: policy = "reattach" and the result_url that it asks'
+            check_rules([(("result_url",), reason)])
         return self

@@ -14,7 +14,7 @@ from chatd.domain.permission import (
 )
 from chatd.domain.question import MAY_RUN, Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
-from chatd.domain.tool_call_errors import bad_arguments, no_such_tool
+from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, bad_arguments, no_such_tool
 from chatd.domain.tool_choice import NO_CHOICE, ToolChoice
 from chatd.tools.arguments import (
     ArgumentCheck,
@@ -159,17 +159,25 @@ class ToolRegistry:
         output: OutputLimits,
         on_progress: ReportProgress = ignore_progress,
         given: GivenInput | None = None,
+        reattaches: bool = False,
     ) -> ToolOutcome:
         """Run a tool with arguments as the model wrote them. Mistakes of the model are outcomes."""
         tool = self._by_name.get(name)
         if tool is None:  # a reload took it away since the call was stored
             return ToolOutcome(text=no_such_tool(name), is_error=True)
+        if reattaches and tool.policy is not CallPolicy.REATTACH:  # likewise
+            return ToolOutcome(text=OUTCOME_UNKNOWN, is_error=True)
         try:
             parsed = parse_arguments(args, self._check_of(tool))
         except BadArguments as error:
             return ToolOutcome(text=bad_arguments(str(error)), is_error=True)
         request = ToolRequest(
-            args=parsed, key=key, output=output, on_progress=on_progress, given=given
+            args=parsed,
+            key=key,
+            output=output,
+            on_progress=on_progress,
+            given=given,
+            reattaches=reattaches,
         )
         outcome = await tool.run(request)
         if outcome.cut is not None or outcome.needs is not None:

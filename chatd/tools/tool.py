@@ -65,6 +65,8 @@ class ToolRequest:
     on_progress: ReportProgress = ignore_progress
     given: GivenInput | None = None
     """The input that the call goes on with. None: it begins."""
+    reattaches: bool = False
+    """True if another worker started the call: its result is to be found out, and nothing started again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,8 +71,9 @@ class OpenCalls:
 class RunCalls:
     """Run server tools: ``run`` was started for this worker, and ``start`` is to be started.
 
-    The outcome of ``unknown`` is: an earlier worker started them, and they may not start again. ``denied``
-    were not started, and a rule denies them by now.
+    An earlier worker may have started some of ``start``, which are idempotent or reattached to. It
+    did start those of ``unknown``, and they may not start again, so their outcome is unknown.
+    ``denied`` were not started, and a rule denies them by now.
     """
 
     run: tuple[ToolCall, ...] = ()
@@ -182,13 +183,20 @@ def _run_first(
         elif call.state is CallState.STARTED:
             if call.epoch == epoch:
                 run.append(call)
-            elif call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES:
+            elif _may_go_on(call):
                 start.append(call)
             else:
                 unknown.append(call)
     if run or start or unknown or denied_now:
         return RunCalls(tuple(run), tuple(start), tuple(unknown), tuple(denied_now))
     return None
+
+
+def _may_go_on(call: ToolCall) -> bool:
+    """Return whether a call that an earlier worker started is started again, or reattached to."""
+    return call.policy is CallPolicy.REATTACH or (
+        call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES
+    )
 
 
 def _then_wait(

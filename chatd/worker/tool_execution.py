@@ -15,7 +15,12 @@ from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
 from chatd.domain.question import MAX_QUESTIONS
 from chatd.domain.tool_call import Executor, InputCall, ToolCall, ToolResult
-from chatd.domain.tool_call_errors import asks_too_often, too_slow, tool_panicked
+from chatd.domain.tool_call_errors import (
+    asks_too_often,
+    is_outcome_unknown,
+    too_slow,
+    tool_panicked,
+)
 from chatd.telemetry import tracing
 from chatd.telemetry.turn_metrics import TurnMetrics
 from chatd.tools.output import OutputLimits, cap
@@ -30,6 +35,7 @@ _log = structlog.get_logger()
 class ToolExecution:
     """One start of a tool call. ``result`` is None while it runs, and after it was cancelled.
 
+    One that ``reattaches`` asks for the result of an earlier start, by another worker.
     A tool that needs input ends with a question, ``asks``, instead. ``on_end`` is called when it has ended.
     """
 
@@ -38,6 +44,7 @@ class ToolExecution:
         call: ToolCall,
         args: str,
         *,
+        reattaches: bool,
         tools: ToolRegistry,
         lease: Lease,
         output: OutputLimits,
@@ -54,6 +61,7 @@ class ToolExecution:
         self.lost = False
         """The lease was over before the tool could start, so it did not."""
         self._args = args
+        self._reattaches = reattaches
         self._tools = tools
         self._lease = lease
         self._output = output
@@ -112,6 +120,7 @@ class ToolExecution:
                         output=self._output,
                         on_progress=self._progress.report,
                         given=_given_input(self.call),
+                        reattaches=self._reattaches,
                     )
                     self._end_with(outcome)
                 if self._scope.cancelled_caught and not self._is_cancelled:
@@ -133,7 +142,10 @@ class ToolExecution:
         if outcome.needs is not None:
             self._ask(outcome.needs)
             return
-        kind = ToolOutcomeKind.ERROR if outcome.is_error else ToolOutcomeKind.DONE
+        kind = ToolOutcomeKind.DONE
+        if outcome.is_error:
+            is_unknown = is_outcome_unknown(outcome.text)
+            kind = ToolOutcomeKind.UNKNOWN if is_unknown else ToolOutcomeKind.ERROR
         result = ToolResult(
             tool_call_id=self.call.id,
             result=outcome.text,

@@ -8,7 +8,7 @@ import anyio
 
 from chatd.domain.errors import LeaseLost
 from chatd.domain.outcomes import ToolOutcomeKind
-from chatd.domain.tool_call import CallState, Executor, InputCall, ToolCall, ToolResult
+from chatd.domain.tool_call import CallPolicy, CallState, Executor, InputCall, ToolCall, ToolResult
 from chatd.domain.tool_call_errors import OUTCOME_UNKNOWN, cancelled_while_running, denied
 from chatd.store.commands import CloseCalls
 from chatd.telemetry.turn_metrics import TurnMetrics
@@ -160,14 +160,17 @@ class ToolRun:
             del self._asking[asked.tool_call_id]
         if starting:
             ids = {call.id for call in starting}
+            were_started = {call.id for call in starting if call.state is CallState.STARTED}
             for call in (await self._writer.history()).ledger:
                 if call.id in ids and call.state is CallState.STARTED:
-                    self._begin(call)
+                    reattaches = call.policy is CallPolicy.REATTACH and call.id in were_started
+                    self._begin(call, reattaches=reattaches)
 
-    def _begin(self, call: ToolCall) -> None:
+    def _begin(self, call: ToolCall, *, reattaches: bool = False) -> None:
         execution = ToolExecution(
             call,
             self._args.get(call.id, ""),
+            reattaches=reattaches,
             tools=self._tools,
             lease=self._lease,
             output=OutputLimits(

@@ -12,8 +12,8 @@ OF_TOOLS = (
         edits=(
             Edit(
                 file="chatd/worker/next_step.py",
-                old="elif call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES:",
-                new="elif call.tries < MAX_TRIES:",
+                old="call.policy is CallPolicy.IDEMPOTENT and call.tries < MAX_TRIES",
+                new="call.tries < MAX_TRIES",
             ),
         ),
         faults=_LOST_WORKERS,

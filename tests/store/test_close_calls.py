@@ -88,12 +88,14 @@ async def test_repeated_statement_changes_nothing(database: Database) -> None:
         ("ready", "idempotent", True),
         ("started", "at_most_once", False),
         ("started", "idempotent", True),
+        ("ready", "reattach", True),
+        ("started", "reattach", True),
     ],
 )
 async def test_start_of_calls(database: Database, state: str, policy: str, starts: bool) -> None:
     chat = await chat_with_status(database, Status.RUNNING, epoch=7)
     await insert_tool_calls(database, chat.id, "a", state=state, policy=policy)
-    tries = int(state == "started")
+    tries = int(state == "started" and policy != "reattach")
     result = await close(database, chat, start=("a",))
     assert result.ledger is not None
     [call] = result.ledger
@@ -108,7 +110,7 @@ async def test_start_of_calls(database: Database, state: str, policy: str, start
 async def test_no_row_says_that_a_call_was_started_more_often_than_it_may(
     database: Database,
 ) -> None:
-    for policy, tries in (("at_most_once", 2), ("idempotent", 4)):
+    for policy, tries in (("at_most_once", 2), ("reattach", 2), ("idempotent", 4)):
         chat = await chat_with_status(database, Status.RUNNING)
         await insert_tool_calls(database, chat.id, "a", state="started", policy=policy)
         with pytest.raises(Exception, match="chat_tool_calls_started_once"):

@@ -15,6 +15,8 @@ class Kind(StrEnum):
 
     ONCE = "pay"
     IDEMPOTENT = "look"
+    REATTACHED = "build"
+    """Of a tool that runs once, and knows the results of its calls by their keys."""
     CLIENT = "weather"
     UNKNOWN = "no such"
     BAD_ARGUMENTS = "pay "

@@ -18,6 +18,7 @@ from chatd.domain.errors import DatabaseUnavailable
 from chatd.domain.permission import Permission
 from chatd.domain.question import Question, QuestionKind
 from chatd.domain.tool_call import CallPolicy
+from chatd.domain.tool_call_errors import RESULT_LOST
 from chatd.fanout.change_bus import ChangeBus
 from chatd.fanout.hub import ChatHub
 from chatd.store.chats import Chats
@@ -50,11 +51,13 @@ _PERMISSIONS = {
 }
 _WAITS = (Kind.WAITS, Kind.ASKED_WAITS)
 _SERVER_TOOLS = (
-    *(Kind.ONCE, Kind.IDEMPOTENT, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW),
+    *(Kind.ONCE, Kind.IDEMPOTENT, Kind.REATTACHED, Kind.ASKED, Kind.DENIED, Kind.TOO_SLOW),
     *_WAITS,
     *QUESTIONS,
 )
-_IDEMPOTENT = (Kind.IDEMPOTENT, Kind.ASKS_IDEMPOTENT, *_WAITS)
+_POLICIES = {Kind.REATTACHED: CallPolicy.REATTACH} | dict.fromkeys(
+    (Kind.IDEMPOTENT, Kind.ASKS_IDEMPOTENT, *_WAITS), CallPolicy.IDEMPOTENT
+)
 _WAIT = Wait(chat_ids=(UUID(int=1),), for_all=True, seconds=60)
 """Wait for a chat that is not there, so that it is over at the first look."""
 _FORM = Question(kind=QuestionKind.INPUT, message="When?", schema={"type": "object"})
@@ -140,9 +143,11 @@ class LedgerWorker:
         await self._going.wait()
 
     def _tool(self, kind: Kind) -> Tool:
-        policy = CallPolicy.IDEMPOTENT if kind in _IDEMPOTENT else CallPolicy.AT_MOST_ONCE
+        policy = _POLICIES.get(kind, CallPolicy.AT_MOST_ONCE)
 
         async def run(request: ToolRequest) -> ToolOutcome:
+            if request.reattaches:
+                return self._reattach(kind, request)
             answered = int(request.given.continuation) if request.given else 0
             self.world.starts[policy, request.key, answered] += 1
             self.world.problems += self._problems(kind, request)
@@ -154,6 +159,7 @@ class LedgerWorker:
                 continuation = str(answered + 1).encode()
                 return ToolOutcome(needs=InputNeeded(question=_FORM, continuation=continuation))
             self.returned[request.key] = outcome.text
+            self.world.ended[request.key] = outcome
             return outcome
 
         return Tool(
@@ -166,6 +172,16 @@ class LedgerWorker:
             run=run,
             wait=(lambda _: _WAIT) if kind in _WAITS else None,
         )
+
+    def _reattach(self, kind: Kind, request: ToolRequest) -> ToolOutcome:
+        """Return the outcome of a call that another worker started, as far as there is one."""
+        self.world.faults["reattached"] += 1
+        if kind is not Kind.REATTACHED:
+            self.world.problems.append("a tool was reattached to that knows no results")
+        lost = ToolOutcome(text=RESULT_LOST, is_error=True)
+        outcome = self.world.ended.get(request.key, lost)
+        self.returned[request.key] = outcome.text
+        return outcome
 
     def _problems(self, kind: Kind, request: ToolRequest) -> Iterator[str]:
         """Yield why this call may not start. What a tool raises would be its result."""

@@ -19,6 +19,7 @@ from chatd.store.children import Children
 from chatd.store.database import Database
 from chatd.store.messages import Messages
 from chatd.store.tool_calls import ToolCalls
+from chatd.tools.tool import ToolOutcome
 from chatd.worker.clock import boottime
 from support.actors import make_reaper, recording_change_bus
 from support.claims import claim_chats
@@ -63,6 +64,8 @@ class LedgerWorld:
         self.acts = list(plan.acts)
         self.starts: Counter[tuple[str, UUID, int]] = Counter()
         """Starts of tools, by policy, by the key of the call, and by its answered questions."""
+        self.ended: dict[UUID, ToolOutcome] = {}
+        """Outcomes of tools, by the keys of their calls."""
         self.inputs: dict[tuple[UUID, int], tuple[str, Any]] = {}
         """What a person said to each question of a tool."""
         self.problems: list[str] = []

@@ -16,6 +16,7 @@ from support.ledger_plans import PLANS, Act, Effect, Fault, Kind, Plan, PlannedA
 from support.ledger_world import LedgerWorld
 from support.trials import trials
 
+from chatd.domain.tool_call import MAX_TRIES
 from chatd.store.database import Database
 
 ONCE, AGAIN = PlannedCall(Kind.ONCE), PlannedCall(Kind.IDEMPOTENT)
@@ -129,6 +130,18 @@ def test_no_question_is_lost_and_no_call_goes_on_twice(
     loop: asyncio.Runner, ledger_database: Database, plan: Plan
 ) -> None:
     run_plan(loop, ledger_database, plan)
+
+
+@pytest.mark.parametrize("effect", [Effect.OK, Effect.TAKEN])
+def test_call_is_reattached_to_however_often_its_worker_dies(
+    loop: asyncio.Runner, ledger_database: Database, effect: Effect
+) -> None:
+    plan = Plan(
+        answers=[PlannedAnswer([PlannedCall(Kind.REATTACHED, effect)])],
+        faults=dict.fromkeys(range(1, 10, 2), Fault.DIES_BEFORE),
+    )
+    world = run_plan(loop, ledger_database, plan)
+    assert world.faults["reattached"] > (MAX_TRIES if effect is Effect.OK else 0)
 
 
 @settings(

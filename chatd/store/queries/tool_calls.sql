@@ -109,10 +109,11 @@ FROM updated CROSS JOIN journal_entry LEFT JOIN admitted ON true;
 -- stores the message with the results of all, which is a step and progress.
 --
 -- `:results` are objects of tool_call_id, result, is_error. Calls of `:start_ids` may start if they
--- are ready, or idempotent and started by an earlier worker. `:asking` are objects of tool_call_id,
--- question and continuation, of calls that were started here and whose tools need input. What an
--- earlier try of this statement did is not done again: then nothing changes, and there is no
--- journal entry. About 'stale', see chats.sql.
+-- are ready, or idempotent and started by an earlier worker. One that is reattached to changes its
+-- worker, and that is no try. `:asking` are objects of tool_call_id, question and continuation, of
+-- calls that were started here and whose tools need input. What an earlier try of this statement
+-- did is not done again: then nothing changes, and there is no journal entry. About 'stale', see
+-- chats.sql.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -133,7 +134,7 @@ WITH snapshot AS MATERIALIZED (
 ), started AS (
     UPDATE chat_tool_calls t SET
         state = 'started',
-        tries = t.tries + 1,
+        tries = t.tries + (t.policy <> 'reattach' OR t.state = 'ready')::integer,
         epoch = :epoch,
         started_at = clock_timestamp()
     FROM open_calls o
@@ -141,7 +142,8 @@ WITH snapshot AS MATERIALIZED (
       AND o.chat_id = t.chat_id AND o.message_id = t.message_id
       AND o.tool_call_id = t.tool_call_id AND t.tool_call_id = ANY(:start_ids::text[])
       AND (t.state = 'ready'
-           OR t.state = 'started' AND t.policy = 'idempotent' AND t.epoch < :epoch)
+           OR t.state = 'started' AND t.policy IN ('idempotent', 'reattach')
+              AND t.epoch < :epoch)
     RETURNING t.*
 ), asked AS (
     UPDATE chat_tool_calls t SET

@@ -2,7 +2,8 @@
 
 Arguments that the URL does not take become query parameters of a GET, HEAD or DELETE, and else a JSON body.
 ``Idempotency-Key`` is the key of the call: an endpoint that honours it sees each call at most once, however
-often it is sent.
+often it is sent. One with a ``result_url`` is asked there for the result of a call by its key: after 202,
+after a lost connection, and by a worker that takes the call over.
 """
 
 import codecs
@@ -15,8 +16,9 @@ from chatd.domain.permission import Permission
 from chatd.domain.tool_call import CallPolicy
 from chatd.domain.tool_call_errors import bad_arguments
 from chatd.domain.tool_choice import ToolKind
+from chatd.tools.http.awaited_result import STILL_RUNNING, awaited_result, pause_before_next
 from chatd.tools.http.client import ToolHttpClient
-from chatd.tools.http.url_template import BadUrlArgument, expand, placeholders
+from chatd.tools.http.url_template import KEY_ARGUMENT, BadUrlArgument, expand, placeholders
 from chatd.tools.output import CappedOutput, json_text
 from chatd.tools.tool import Tool, ToolOutcome, ToolProgress, ToolRequest
 
@@ -52,6 +54,8 @@ class HttpToolConfig:
     """True if chats have it that choose no HTTP tools."""
     permission: Permission | None = None
     read_only: bool = False
+    result_url: str | None = None
+    """A template, too, of the address of the result of a call, for the policy ``reattach``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +66,59 @@ class _Endpoint:
     client: ToolHttpClient
 
     async def __call__(self, request: ToolRequest) -> ToolOutcome:
-        """Send one request. What goes wrong with it is an outcome."""
+        """Send one request, or ask for its result. What goes wrong with it is an outcome."""
         config = self.config
+        args = {**request.args, KEY_ARGUMENT: str(request.key)}
         try:
-            url = expand(config.url, request.args)
+            url = expand(config.url, args)
+            result_url = None if config.result_url is None else expand(config.result_url, args)
         except BadUrlArgument as error:
             return _failed(bad_arguments(str(error)))
         http = await self.client.get()
-        import httpx2  # noqa: PLC0415 - it is imported by now
+        headers = {**_UNCOMPRESSED, **config.headers, "Idempotency-Key": str(request.key)}
+        pause_seconds = 0.0
+        if result_url is None or not request.reattaches:
+            outcome = await _send(http, url, headers, config, request)
+            if isinstance(outcome, ToolOutcome):
+                return outcome
+            pause_seconds = outcome
+        assert result_url is not None  # noqa: S101 - else there is an outcome
 
-        try:
-            async with http.stream(
-                config.method,
-                url,
-                headers={**_UNCOMPRESSED, **config.headers, "Idempotency-Key": str(request.key)},
-                **_arguments_sent(config, request.args),
-            ) as response:
-                return await _outcome(response, request)
-        except httpx2.ConnectError:
-            return _failed("The endpoint could not be reached, so it was not called.")
-        except httpx2.ConnectTimeout:
-            return _failed("The endpoint could not be reached in time, so it was not called.")
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            return _failed(
-                f"The endpoint did not answer properly ({type(error).__name__}). "
-                "The call may have had its effect."
-            )
+        async def read(response: "httpx2.Response") -> ToolOutcome:
+            return await _outcome(response, request)
+
+        return await awaited_result(http, result_url, headers, read, pause_seconds=pause_seconds)
+
+
+async def _send(
+    http: "httpx2.AsyncClient",
+    url: str,
+    headers: Mapping[str, str],
+    config: HttpToolConfig,
+    request: ToolRequest,
+) -> ToolOutcome | float:
+    """Send the request of a call. Return seconds if its result is to be asked for after them."""
+    import httpx2  # noqa: PLC0415 - it is imported by now
+
+    is_awaited = config.result_url is not None
+    try:
+        async with http.stream(
+            config.method, url, headers=headers, **_arguments_sent(config, request.args)
+        ) as response:
+            if is_awaited and response.status_code == STILL_RUNNING:
+                return pause_before_next(response)
+            return await _outcome(response, request)
+    except httpx2.ConnectError:
+        return _failed("The endpoint could not be reached, so it was not called.")
+    except httpx2.ConnectTimeout:
+        return _failed("The endpoint could not be reached in time, so it was not called.")
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+        if is_awaited:
+            return 0.0
+        return _failed(
+            f"The endpoint did not answer properly ({type(error).__name__}). "
+            "The call may have had its effect."
+        )
 
 
 def http_tool(config: HttpToolConfig, client: ToolHttpClient) -> Tool:

@@ -7,6 +7,8 @@ from urllib.parse import quote, urlsplit
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+KEY_ARGUMENT = "idempotency_key"
+"""Name that stands for the key of the call."""
 _NO_SEGMENTS = frozenset({"", ".", ".."})
 """Values that would make another path of the template."""
 

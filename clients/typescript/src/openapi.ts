@@ -1104,9 +1104,10 @@ export interface components {
          *
          *     * `at_most_once`: it never starts again. Its result says that its outcome is unknown.
          *     * `idempotent`: it starts again, at most ``MAX_TRIES`` times in all.
+         *     * `reattach`: it never starts again. Its tool is asked for the result of the start that was.
          * @enum {string}
          */
-        CallPolicy: "at_most_once" | "idempotent";
+        CallPolicy: "at_most_once" | "idempotent" | "reattach";
         /**
          * CallState
          * @description State of a tool call.
