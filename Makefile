@@ -33,6 +33,7 @@ openapi: ## Write clients/openapi.json, and what is generated from it
 
 generate: ## Write config.example.toml and the tables of the documentation
 	$(BIN)/python -m docs.generate
+	cd clients/typescript && npm run console
 
 bench: ## Measure what this machine can do, in under 40 s
 	$(BIN)/python -m benchmarks --quick

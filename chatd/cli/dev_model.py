@@ -128,12 +128,15 @@ async def embedded_daemon(
 def dev_settings(model: DevModel, *, dsn: str, port: int, file: Settings) -> Settings:
     """Return the settings of a file with this database, port and model in place of its own."""
     sections = {name: getattr(file, name) for name in file.model_fields_set}
-    http, worker = (section.model_dump(exclude_unset=True) for section in (file.http, file.worker))
+    http, worker, console = (
+        section.model_dump(exclude_unset=True) for section in (file.http, file.worker, file.console)
+    )
     return Settings.model_validate(
         {
             **sections,
             "database": {"url": dsn, "migrate_on_start": True},
             "http": {**http, "port": port},
+            "console": {"enabled": True, **console},
             "worker": {"shutdown_grace_seconds": 2.0, **worker},
             "providers": {**file.providers, **model.providers},
             "models": {**file.models, **model.models},

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from chatd.domain.tool_choice import AGENTS, taken_names
 from chatd.settings.adapters import AdaptersSettings
 from chatd.settings.agents import AgentsSettings
+from chatd.settings.console import ConsoleSettings
 from chatd.settings.mcp import McpName, McpServerSettings
 from chatd.settings.models import ModelSettings, ProviderSettings
 from chatd.settings.sections import (
@@ -32,6 +33,7 @@ class Settings(BaseSettings, frozen=True, allow_inf_nan=False, hide_input_in_err
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     limits: Reloadable[LimitSettings] = Field(default_factory=LimitSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     turn: Reloadable[TurnSettings] = Field(default_factory=TurnSettings)

@@ -19,6 +19,7 @@ from chatd.daemon.stats_collector import StatsCollector
 from chatd.daemon.systemd import SystemdSocket
 from chatd.daemon.wiring.api import build_api
 from chatd.daemon.wiring.auth import AuthActor, build_auth
+from chatd.daemon.wiring.console import with_console
 from chatd.daemon.wiring.operations import build_operations, build_stats_collector
 from chatd.daemon.wiring.worker import WorkerActors, build_worker
 from chatd.settings import Settings
@@ -107,7 +108,9 @@ def build_actors(
         ),
         auth=auth,
         database_probe=database_probe,
-        server=_build_server(settings, services, app, admission, process.systemd),
+        server=_build_server(
+            settings, services, with_console(app, settings), admission, process.systemd
+        ),
         stats_collector=stats_collector,
         history_sampler=HistorySampler(history),
         search_indexer=_build_search_indexer(services),

@@ -1,0 +1,3 @@
+export function textOf(content) {
+    return content.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
