@@ -71,6 +71,8 @@ class ChosenAnswers:
     answer: Callable[[Request], bytes | None]
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    unanswered: int = 0
+    """Requests without an answer whose client waits."""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection."""
@@ -85,7 +87,9 @@ class ChosenAnswers:
             request = Request(*head[0].split()[:2], headers, message)
             self.requests.append(request)
             if (answer := self.answer(request)) is None:
+                self.unanswered += 1
                 await reader.read()  # until the client gives up
+                self.unanswered -= 1
             else:
                 writer.write(answer)
                 await writer.drain()

@@ -74,6 +74,27 @@ async def test_address_without_a_server_is_unavailable() -> None:
         assert server.absence == "MCP server srv is not available: it could not be reached"
 
 
+async def test_calls_that_are_never_answered_keep_no_more_than_so_many_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatd.tools.mcp.server.MAX_GIVEN_UP_CALLS", 3)
+    most = 0
+
+    def silent(request: Request) -> bytes | None:
+        return None if request.message.get("method") == "tools/call" else ordinary(request)
+
+    async with chosen_answers(silent) as chosen, running_at(chosen.url) as server:
+        await server.tools()
+        for _ in range(10):
+            result = await server.call("t", {}, seconds=0.2)
+            assert "It may have had effects" in result.text
+            most = max(most, chosen.unanswered)
+        methods = [request.message.get("method") for request in chosen.requests]
+    assert methods.count("tools/call") == 10
+    assert methods.count("initialize") >= 3
+    assert 0 < most <= 4, "three, and the call that was under way"
+
+
 def _large(request: Request) -> bytes:
     return response(
         200, b" " * (MAX_MESSAGE_BYTES + 1) + ordinary(request).partition(b"\r\n\r\n")[2]

@@ -59,7 +59,7 @@ class Call:
 
     def fail(self, text: str) -> None:
         """Give the caller an error as its result."""
-        self.settle(ToolOutcome(text=text, is_error=True))
+        self.settle(failed(text))
 
     def _abandon(self) -> None:
         if self.result is None:
@@ -99,3 +99,13 @@ class CallQueue:
         """Give all callers an error."""
         while self._calls:
             self._calls.popleft().fail(text)
+
+
+def failed(text: str) -> ToolOutcome:
+    """Return the outcome of a call that failed, with the reason for the model."""
+    return ToolOutcome(text=text, is_error=True)
+
+
+def not_called(reason: str) -> str:
+    """Return the reason of a call that had no effect."""
+    return f"{reason}. The tool was not called."

@@ -11,7 +11,7 @@ import structlog
 
 from chatd.supervision.child import ChildHandle
 from chatd.tools.mcp.availability import Availability, ServerState
-from chatd.tools.mcp.calls import Call, CallQueue
+from chatd.tools.mcp.calls import Call, CallQueue, failed, not_called
 from chatd.tools.mcp.config import McpServerConfig, StdioEndpoint
 from chatd.tools.mcp.connection import Connection, ConnectionLost, load_sdk, open_connection
 from chatd.tools.mcp.known_tools import KnownTools
@@ -26,6 +26,8 @@ STUCK_SECONDS: Final = 5.0
 """Time that the SDK has for leaving a call that was given up. Then the connection is closed."""
 CLOSE_SECONDS: Final = 5.0
 """Time for closing a connection in order, which needs answers of the server."""
+MAX_GIVEN_UP_CALLS: Final = 100
+"""Calls of a connection that were given up before it is made anew. Each may keep a socket in the SDK."""
 _MARGIN_SECONDS: Final = 0.5
 """Time that a caller waits for longer than the actor tries to connect, to learn the reason."""
 
@@ -50,7 +52,7 @@ class McpServer:
         self._availability = Availability(now)
         self._known = KnownTools(config, now)
         self._queue = CallQueue()
-        self._running = 0
+        self._running = self._given_up = 0
         self._wake, self._drained = anyio.Event(), anyio.Event()
         self._link = Link()
         self._scope: anyio.CancelScope | None = None
@@ -75,20 +77,18 @@ class McpServer:
     ) -> ToolOutcome:
         """Call a tool, and wait at most ``seconds`` for it, connecting included."""
         if self.state is ServerState.FAILED:
-            return _failed(_not_called(self._unavailable()))
+            return failed(not_called(self._unavailable()))
         if self._queue.is_full:
-            return _failed(_not_called(f"MCP server {self.config.name} has too many calls waiting"))
+            return failed(not_called(f"MCP server {self.config.name} has too many calls waiting"))
         call = Call(tool, args, given=given, on_progress=on_progress, on_abandon=self._abandon)
         self._queue.add(call)
         self._wake.set()
         result = await call.wait(seconds)
         if result is None and call.started:
-            return _failed(
-                f"Stopped after {seconds:g} s without a result. It may have had effects."
-            )
+            return failed(f"Stopped after {seconds:g} s without a result. It may have had effects.")
         if result is None:
             reason = f"MCP server {self.config.name} did not take the call within {seconds:g} s"
-            return _failed(_not_called(reason))
+            return failed(not_called(reason))
         return result
 
     @property
@@ -148,7 +148,7 @@ class McpServer:
                         await self._use_connection()
         finally:
             self._state = ServerState.IDLE
-            self._queue.fail_all(_not_called("This server stops"))
+            self._queue.fail_all(not_called("This server stops"))
 
     async def _load_sdk(self) -> bool:
         try:
@@ -231,10 +231,14 @@ class McpServer:
 
     async def _serve(self, connection: Connection) -> None:
         """Make the calls that come, until the connection ends or nothing comes for long."""
+        self._given_up = 0
         async with anyio.create_task_group() as group:
             listing = False
             while not self._link.ended:
-                while self._queue and self._running < self.config.max_calls:
+                is_worn = self._given_up >= MAX_GIVEN_UP_CALLS
+                if is_worn and not self._running:
+                    break
+                while self._queue and self._running < self.config.max_calls and not is_worn:
                     call = self._queue.next()
                     call.running, self._running = True, self._running + 1
                     group.start_soon(self._make_call, connection, call)
@@ -272,6 +276,7 @@ class McpServer:
             reason = self._link.reason or "the connection was closed"
             call.fail(f"MCP server {self.config.name}: {reason}. The call may have had effects.")
             call.running, self._running = False, self._running - 1
+            self._given_up += call.abandoned
             self._wake.set()
             self._drained.set()
 
@@ -296,7 +301,7 @@ class McpServer:
         self._known.give_up()
         if self._known.list is None:
             self._known.want()  # after the pause, so that no turn has to wait for that try
-        self._queue.fail_all(_not_called(self._unavailable()))
+        self._queue.fail_all(not_called(self._unavailable()))
         output = self._link.error_output.decode(errors="replace")
         _log.warning(
             "mcp.failed",
@@ -308,11 +313,3 @@ class McpServer:
 
     def _unavailable(self) -> str:
         return f"MCP server {self.config.name} is not available: {self._availability.reason}"
-
-
-def _not_called(reason: str) -> str:
-    return f"{reason}. The tool was not called."
-
-
-def _failed(text: str) -> ToolOutcome:
-    return ToolOutcome(text=text, is_error=True)
