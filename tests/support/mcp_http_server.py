@@ -74,6 +74,10 @@ class ChosenAnswers:
     unanswered: int = 0
     """Requests without an answer whose client waits."""
 
+    def messages(self, method: str) -> list[dict[str, Any]]:
+        """Return the messages of one method."""
+        return [r.message for r in self.requests if r.message.get("method") == method]
+
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection."""
         try:
