@@ -46,6 +46,13 @@ class Turn:
     message_id: int | None = None
     queued_id: int | None = None
     client_key: str | None = None
+    after_id: int = 0
+    """An id that all its messages are after."""
+
+    @property
+    def since(self) -> int:
+        """The lowest id that its first message may have."""
+        return self.message_id or self.after_id
 
 
 class TurnItemReader:

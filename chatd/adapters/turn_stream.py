@@ -1,31 +1,173 @@
 """Streams of one turn: opened with the transition that begins it, sent in a dialect's spelling."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, aclosing, suppress
+from typing import Final
 from uuid import UUID
 
+import anyio
 from fastapi import Request
-from starlette.responses import Response
+from starlette.types import Send
 
 from chatd.adapters.operations import ChatOperations
-from chatd.adapters.turn_item_reader import Turn
+from chatd.adapters.turn_item_reader import Turn, TurnItemReader
 from chatd.adapters.turn_items import TurnItem
+from chatd.api.auth.stream_sessions import StreamSession
+from chatd.api.errors.problems import HttpProblem
+from chatd.api.scope import CONNECTION, EXCHANGE, GRANT, IDENTITY
+from chatd.api.sse import KEEP_ALIVE, EventStreamResponse, load_model_names
+from chatd.domain.errors import ChatdError
+from chatd.domain.outcomes import StreamEndReason
+from chatd.domain.snapshot import ChatSnapshot
+from chatd.domain.stream_events import StreamEvent, StreamEventType
+from chatd.streaming.chat_stream import ChatStream, subscribe_to_chat
+
+_PAGE_SIZE: Final = 100
+"""Messages of a long turn that are read at once."""
+_LEAVE_SECONDS: Final = 5.0
+"""Time for the transition that a client's leaving causes."""
+
+
+class StreamCut(Exception):
+    """The stream ended before the turn did. The client comes back for the rest."""
+
+    def __init__(self, reason: StreamEndReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TurnStream:
-    """The items of a turn for one client. It is closed by the code that opened it, or by its response."""
+    """The items of a turn for one client, of an open ``stream``.
 
-    chat_id: UUID
+    It is closed by its response, by ``collect``, or by ``close``.
+    """
 
-    def items(self) -> AsyncIterator[Sequence[TurnItem]]:
+    def __init__(
+        self,
+        stream: ChatStream,
+        session: StreamSession,
+        operations: ChatOperations,
+        chat_id: UUID,
+        turn: Turn,
+        *,
+        first_step: int,
+        leaving_stops: bool,
+        follows_queue: bool,
+    ) -> None:
+        self.stream = stream
+        self.session = session
+        self.operations = operations
+        self.chat_id = chat_id
+        self._reader = TurnItemReader(turn)
+        self._first_step = first_step
+        self._leaving_stops = leaving_stops
+        self._follows_queue = follows_queue
+
+    async def items(self) -> AsyncIterator[Sequence[TurnItem]]:
         """Yield items in batches, until one ends the stream. An empty batch: nothing came for a while.
 
         Raises ``StreamCut`` where the turn goes on without this stream.
         """
-        raise NotImplementedError
+        context = self.operations.context
+        idle_seconds, sent_at = context.keepalive_seconds, anyio.current_time()
+        async for items in self._before_snapshot():
+            yield items
+        async with aclosing(self.stream.events(idle_seconds=idle_seconds)) as batches:
+            async for events in batches:
+                await load_model_names(events, context)
+                items = self._read(events)
+                # Events of another turn are none of the client's, but it must not count as idle.
+                if items or not events or anyio.current_time() - sent_at > idle_seconds:
+                    sent_at = anyio.current_time()
+                    yield items
+                if self._reader.ended:
+                    self.stream.end(StreamEndReason.TURN_ENDED)
+                    return
+        reason = self.stream.end_reason
+        if reason is not StreamEndReason.CHAT_DELETED or self.stream.final_event is None:
+            raise StreamCut(reason)
+        yield self._read([self.stream.final_event])
 
-    async def collect(self) -> Sequence[TurnItem]:
-        """Return all items, and close the stream. The request counts for its owner no more meanwhile."""
-        raise NotImplementedError
+    async def collect(self, request: Request) -> Sequence[TurnItem]:
+        """Return all items, and close the stream. The request counts for its owner no more meanwhile.
+
+        Raises ``HttpProblem`` (503) when the stream is cut: a repetition finds the turn again.
+        """
+        request.scope[EXCHANGE].release_slots()
+        metrics = self.operations.context.metrics.streams
+        metrics.opened.add()
+        connection = request.scope[CONNECTION]
+        connection.on_loss(self.disconnect)
+        try:
+            return [item async for items in self.items() for item in items]
+        except StreamCut as cut:
+            await self.leave(cut.reason)
+            raise HttpProblem("not_ready", "This process stops; try again.") from None
+        finally:
+            connection.forget(self.disconnect)
+            metrics.ended.add(self.stream.end_reason)
+            self.close()
+
+    def disconnect(self) -> None:
+        """End the stream, since its client is not there any more."""
+        self.stream.end(StreamEndReason.CLIENT_DISCONNECTED)
+
+    async def leave(self, reason: StreamEndReason) -> None:
+        """Stop the turn if its client left, and leaving means stopping."""
+        if not self._leaving_stops or reason is not StreamEndReason.CLIENT_DISCONNECTED:
+            return
+        turn = self._reader.turn
+        # If it fails, the turn goes on, as it would without the client.
+        with anyio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(ChatdError):
+            if turn.message_id is None and turn.queued_id is not None:
+                await self.operations.remove_queued(self.chat_id, turn.queued_id)
+            else:
+                await self.operations.interrupt(self.chat_id)
+
+    def close(self) -> None:
+        """Close the stream without sending it."""
+        self.stream.close()
+        self.session.close()
+
+    async def _before_snapshot(self) -> AsyncIterator[Sequence[TurnItem]]:
+        """Yield the items of messages that are older than a snapshot holds, one page at a time."""
+        first = _first_message(self.stream.first_events)
+        message_id = self._reader.turn.message_id
+        if first is None or message_id is None:
+            return
+        after_id = message_id - 1
+        while after_id + 1 < first:
+            page = await self.operations.context.store.reads.messages_after(
+                self.chat_id, after_id, limit=_PAGE_SIZE
+            )
+            older = [message for message in page.items if message.id < first]
+            items = [item for message in older for item in self._reader.read_message(message)]
+            if items:
+                yield self._wanted(items)
+            if not page.has_more or len(older) < len(page.items):
+                return
+            after_id = page.items[-1].id
+
+    def _read(self, events: Iterable[StreamEvent]) -> Sequence[TurnItem]:
+        items: list[TurnItem] = []
+        for event in events:
+            items += self._reader.read_event(event)
+            while self._follows_queue and (following := self._reader.next_message) is not None:
+                self._reader = TurnItemReader(Turn(message_id=following.id))
+                items += self._reader.read_event(event)
+        return self._wanted(items) if self._first_step else items
+
+    def _wanted(self, items: Sequence[TurnItem]) -> Sequence[TurnItem]:
+        first = self._first_step
+        return [item for item in items if getattr(item, "step", first) >= first]
+
+
+def _first_message(events: Sequence[StreamEvent]) -> int | None:
+    """Return the id of the oldest message of a snapshot. None: it has none."""
+    for event in events:
+        if event.type is StreamEventType.SNAPSHOT and isinstance(event.data, ChatSnapshot):
+            return min((message.id for message in event.data.messages), default=None)
+    return None
 
 
 async def open_turn_stream(
@@ -37,21 +179,45 @@ async def open_turn_stream(
     first_step: int = 0,
     leaving_stops: bool = False,
     follows_queue: bool = False,
+    resumes: bool = False,
 ) -> TurnStream:
     """Subscribe to a chat, make a ``transition`` of it, and return the stream of the turn that it returns.
 
     Steps before ``first_step`` are left out: their client has them. With ``leaving_stops`` the turn is
-    interrupted when its client leaves. With ``follows_queue`` the turns of queued messages follow.
+    interrupted when its client leaves. With ``follows_queue`` the turns of queued messages follow. One
+    that ``resumes`` may replace an older one of the chat at the limit of streams.
     Raises ``HttpProblem`` (429) before anything is done, and what ``transition`` raises.
     """
-    raise NotImplementedError
+    context, scope = operations.context, request.scope
+    with ExitStack() as stack:
+        stream = subscribe_to_chat(context.hub, context.store.stream_reads, chat_id)
+        stack.callback(stream.close)
+        session = context.stream_sessions.start(
+            scope[GRANT], scope[IDENTITY].owner_id, chat_id, resumes=resumes
+        )
+        stack.callback(session.close)
+        session.on_end(stream.end)
+        turn = await transition()
+        await stream.open(None, owner_id=operations.caller.owner_id, since=turn.since)
+        await load_model_names(stream.first_events, context)
+        stack.pop_all()
+        return TurnStream(
+            stream,
+            session,
+            operations,
+            chat_id,
+            turn,
+            first_step=first_step,
+            leaving_stops=leaving_stops,
+            follows_queue=follows_queue,
+        )
 
 
-class TurnStreamResponse(Response):
+class TurnStreamResponse(EventStreamResponse):
     """Response that sends a stream as ``spell`` says.
 
-    ``begin`` comes first, and ``end`` last unless the stream was cut: then the connection is aborted, since
-    a clean end would pass for the end of the answer.
+    ``begin`` comes first, and ``end`` last unless the stream was cut: then the connection is closed in
+    the middle, since a clean end would pass for the end of the answer.
     """
 
     def __init__(
@@ -63,4 +229,32 @@ class TurnStreamResponse(Response):
         end: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        raise NotImplementedError
+        super().__init__(
+            stream.stream,
+            stream.session,
+            stream.operations.context,
+            body=_spelled(stream, spell, begin=begin, end=end),
+            headers=headers,
+        )
+        self._turn_stream = stream
+
+    async def send_body(self, send: Send) -> None:
+        """Send the stream until the turn ends, or the client leaves."""
+        try:
+            await super().send_body(send)
+        except StreamCut as cut:
+            await self._turn_stream.leave(cut.reason)
+            await self.connection.cut()
+
+
+async def _spelled(
+    stream: TurnStream, spell: Callable[[TurnItem], bytes], *, begin: bytes, end: bytes
+) -> AsyncIterator[bytes]:
+    """Yield a stream as bytes, with comments that keep its connection alive."""
+    if begin:
+        yield begin
+    async for items in stream.items():
+        # A dialect may have no word for an item, and a comment does no harm then.
+        yield b"".join(map(spell, items)) or KEEP_ALIVE
+    if end:
+        yield end

@@ -72,7 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._connection = Connection()
+        self._connection = Connection(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse("too_many_connections")
         else:

@@ -70,25 +70,36 @@ async def open_stream(
 
 
 class EventStreamResponse(EventSourceResponse):
-    """Response that sends a stream, and closes it and its session at the end."""
+    """Response that sends a stream, and closes it and its session at the end.
 
-    def __init__(self, stream: EventStream, session: StreamSession, context: ApiContext) -> None:
+    ``body`` is the stream in another spelling than that of the API, with ``headers`` of its own.
+    """
+
+    def __init__(
+        self,
+        stream: EventStream,
+        session: StreamSession,
+        context: ApiContext,
+        *,
+        body: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(
-            encode_stream(stream, context),
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+            encode_stream(stream, context) if body is None else body,
+            headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})},
         )
         self._stream = stream
         self._session = session
         self._metrics = context.metrics.streams
-        self._connection: Connection
+        self.connection: Connection
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the head, and leave the body to ``RequestPipeline``, which closes it in any case."""
         self._metrics.opened.add()
         exchange: Exchange = scope[EXCHANGE]
         exchange.stream = self
-        self._connection = scope[CONNECTION]
-        self._connection.on_loss(self._end_with_connection)
+        self.connection = scope[CONNECTION]
+        self.connection.on_loss(self._end_with_connection)
         await send(
             {
                 "type": "http.response.start",
@@ -109,7 +120,7 @@ class EventStreamResponse(EventSourceResponse):
 
     def close(self) -> None:
         """End the stream and its session."""
-        self._connection.forget(self._end_with_connection)
+        self.connection.forget(self._end_with_connection)
         self._metrics.ended.add(self._stream.end_reason)
         self._stream.close()
         self._session.close()

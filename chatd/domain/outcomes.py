@@ -91,6 +91,8 @@ class StreamEndReason(StrEnum):
     """The chat has data that this process cannot read."""
     ABORTED = "aborted"
     """The next journal entries were pruned, or the database was unavailable."""
+    TURN_ENDED = "turn_ended"
+    """A stream of one turn has sent all of it."""
 
 
 class ToolOutcomeKind(StrEnum):

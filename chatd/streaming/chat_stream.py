@@ -62,25 +62,27 @@ class ChatStream(EventStream):
             return StreamEvent(StreamEventType.DELETED, {"id": self._chat_id})
         return super().final_event
 
-    async def open(self, cursor: str | None, *, owner_id: str | None) -> None:
+    async def open(self, cursor: str | None, *, owner_id: str | None, since: int = 0) -> None:
         """Read what the stream begins with: a snapshot, or the first page of what follows on ``cursor``.
 
         A cursor that cannot be resumed gets a ``reset`` event and a snapshot. ``owner_id`` is the owner
-        that the chat must have; None stands for any owner. Raises ``ChatNotFound`` and ``ChatUnreadable``.
+        that the chat must have; None stands for any owner. A snapshot has messages from the id ``since``
+        on. Raises ``ChatNotFound`` and ``ChatUnreadable``.
         """
         if self._hub.refuses(self._chat_id):
             raise ChatUnreadable(self._chat_id)
         try:
-            await self._open(cursor, owner_id)
+            await self._open(cursor, owner_id, since)
         except Exception as error:
             if isinstance(error, ChatUnreadable) or not is_caused_by_data(error):
                 raise
             raise ChatUnreadable(self._chat_id) from error
 
-    async def _open(self, cursor: str | None, owner_id: str | None) -> None:
+    async def _open(self, cursor: str | None, owner_id: str | None, since: int) -> None:
         if cursor is None:
             known = self._hub.new_chats.snapshot(self._chat_id, owner_id=owner_id)
-            self._first_events = [self._begin_with(known or await self._read_snapshot(owner_id))]
+            snapshot = known or await self._read_snapshot(owner_id, since)
+            self._first_events = [self._begin_with(snapshot)]
             return
         try:
             position = Cursor.parse(cursor)
@@ -91,10 +93,10 @@ class ChatStream(EventStream):
             self._first_events = missed
             return
         self._caught_up = True
-        self._first_events = [RESET, self._begin_with(await self._read_snapshot(owner_id))]
+        self._first_events = [RESET, self._begin_with(await self._read_snapshot(owner_id, since))]
 
-    async def _read_snapshot(self, owner_id: str | None) -> ChatSnapshot:
-        snapshot = await self._stream_reads.snapshot(self._chat_id, owner_id=owner_id)
+    async def _read_snapshot(self, owner_id: str | None, since: int) -> ChatSnapshot:
+        snapshot = await self._stream_reads.snapshot(self._chat_id, owner_id=owner_id, since=since)
         if snapshot is None:
             raise ChatNotFound(self._chat_id)
         return snapshot

@@ -1,10 +1,12 @@
 """Callbacks of a connection that is lost."""
 
+import asyncio
+
 from chatd.api.connection import Connection
 
 
 def test_every_callback_is_called_once() -> None:
-    connection, called = Connection(), list[str]()
+    connection, called = Connection(asyncio.Transport()), list[str]()
     for name in ("first", "second"):
         connection.on_loss(lambda name=name: called.append(name))
     assert called == []
@@ -14,14 +16,14 @@ def test_every_callback_is_called_once() -> None:
 
 
 def test_connection_that_was_lost_before_calls_at_once() -> None:
-    connection, called = Connection(), list[str]()
+    connection, called = Connection(asyncio.Transport()), list[str]()
     connection.lose()
     connection.on_loss(lambda: called.append("late"))
     assert called == ["late"]
 
 
 def test_callback_that_is_forgotten_is_not_called() -> None:
-    connection, called = Connection(), list[str]()
+    connection, called = Connection(asyncio.Transport()), list[str]()
 
     def note() -> None:
         called.append("note")

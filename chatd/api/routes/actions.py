@@ -44,14 +44,14 @@ async def answer_actions(
     stands in `decisions`.
     """
     answers = [answer.to_domain() for answer in body.answers]
-    await _check_contents(chat_id, answers, caller.owner_id, context)
+    await check_contents(chat_id, answers, caller.owner_id, context)
     result = await context.store.tool_calls.answer(
         chat_id, owner_id=caller.owner_id, actor=caller.actor, answers=answers, key=key
     )
     return await context.present_answered(result)
 
 
-async def _check_contents(
+async def check_contents(
     chat_id: UUID, answers: Sequence[Answer], owner_id: str, context: ApiContext
 ) -> None:
     """Check what people send to tools: arguments that they changed, and forms that they filled in.
