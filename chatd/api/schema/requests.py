@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from chatd.api.schema.content import Content
+from chatd.api.schema.given_messages import MessageInputs
 from chatd.api.schema.resources import MessageId
 from chatd.api.schema.tools import (
     PERMISSION_MODE,
@@ -53,6 +54,12 @@ class CreateChat(RequestModel):
         description="The first message. Without one the chat waits for it.",
         examples=["Why is the sky blue?"],
     )
+    messages: MessageInputs = Field(
+        default_factory=list,
+        description="A history that stands before `content`, with which it is answered. It may be one that "
+        "another program has kept.",
+        examples=[[]],
+    )
     title: Title = Field(default="", examples=["The sky"])
     model: ModelName | None = Field(default=None, description="A name of `GET /models`.")
     system_prompt: SystemPrompt | None = Field(
@@ -95,6 +102,12 @@ class ForkChat(RequestModel):
     labels: Labels | None = Field(
         default=None, description="Default: the labels of the other chat."
     )
+
+
+class AppendMessages(RequestModel):
+    """Messages to store at the end of a history."""
+
+    messages: MessageInputs = Field(min_length=1)
 
 
 class CompactChat(RequestModel):
@@ -145,6 +158,12 @@ class SendMessage(RequestModel):
         default=BusyBehavior.QUEUE,
         description="Behavior if the chat is busy.",
         examples=["queue"],
+    )
+    tools: Tools | None = Field(
+        default=None,
+        description="Tools that the client runs. They replace those of the chat at once. Default: they "
+        "stay.",
+        examples=[None],
     )
 
 
