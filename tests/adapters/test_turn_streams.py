@@ -219,7 +219,8 @@ async def test_chat_of_a_request_that_keeps_none_is_deleted(chatd: InProcessDaem
     await eventually(lambda: _has_no_chats(chatd))
     body = {"text": "[[long]]", "deletes_chat": True}
     async with chatd.api.http.stream("POST", "/probe/other", json=body) as answer:
-        await Reader(answer).until("+half ")
+        reader = Reader(answer)
+        await reader.until("+half ")
         assert not await _has_no_chats(chatd)
     await eventually(lambda: _has_no_chats(chatd))
 
