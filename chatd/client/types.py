@@ -701,7 +701,7 @@ class CreateChat(TypedDict):
     Such a chat is in no list or search. Default: it is kept until it is deleted.
     """
     id: NotRequired[str | None]
-    """The id of the chat.
+    """The id of the chat, not of version 5.
 
     If you have a chat with this id, or had one, none is created. Default: a random one.
     """

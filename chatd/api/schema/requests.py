@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from chatd.api.schema.content import Content
 from chatd.api.schema.given_messages import MessageInputs
@@ -41,13 +41,31 @@ MAX_EXPIRY_SECONDS = 366 * 86_400
 SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
 
 
+_DERIVED_VERSION = 5
+"""UUIDs that are hashes: of agents, and of chats that adapters know by other names. Whoever could choose
+such an id would take it before the chat that it is of."""
+
+
+def _check_chosen(value: UUID) -> UUID:
+    if value.version == _DERIVED_VERSION:
+        raise ValueError("must not be a UUID of version 5; choose a random one")
+    return value
+
+
+ChatId = Annotated[
+    UUID,
+    AfterValidator(_check_chosen),
+    Field(json_schema_extra={"pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[1-46-8][0-9a-f]{3}-"}),
+]
+
+
 class CreateChat(RequestModel):
     """A new chat. Without a title, it has the first words of its first message as its title."""
 
-    id: UUID | None = Field(
+    id: ChatId | None = Field(
         default=None,
-        description="The id of the chat. If you have a chat with this id, or had one, none is "
-        "created. Default: a random one.",
+        description="The id of the chat, not of version 5. If you have a chat with this id, or had one, "
+        "none is created. Default: a random one.",
     )
     content: Content | None = Field(
         default=None,

@@ -1934,7 +1934,7 @@ export interface components {
             expires_in_seconds?: number | null;
             /**
              * Id
-             * @description The id of the chat. If you have a chat with this id, or had one, none is created. Default: a random one.
+             * @description The id of the chat, not of version 5. If you have a chat with this id, or had one, none is created. Default: a random one.
              */
             id?: string | null;
             /**
