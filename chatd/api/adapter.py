@@ -69,7 +69,8 @@ def _use_credential(scope: Scope, token: str | None) -> None:
     """Have a token authenticate the request. One that contradicts ``Authorization`` makes both invalid."""
     if token is None:
         return
-    authorization = f"Bearer {token}".encode("latin-1", "replace")
-    if single_header(scope, b"authorization") != authorization:
+    credential = token.encode("latin-1", "replace")
+    scheme, _, given = (single_header(scope, b"authorization") or b"").partition(b" ")
+    if scheme.lower() != b"bearer" or given.strip() != credential:
         # Two headers of this name are refused.
-        add_header(scope, b"authorization", authorization)
+        add_header(scope, b"authorization", b"Bearer " + credential)
