@@ -47,6 +47,13 @@ def edit_key(
     return _key(owner_id, f"{dialect}:{chat.hex}:edit:{message_id}:{fingerprint}", content)
 
 
+def regenerate_key(
+    owner_id: str, dialect: str, chat: UUID, message_id: int, version: int
+) -> IdempotencyKey:
+    """Return the key with which a message is answered anew once, by all requests that saw this version."""
+    return _key(owner_id, f"{dialect}:{chat.hex}:regenerate:{message_id}:{version}", ())
+
+
 def _key(owner_id: str, name: str, content: Content) -> IdempotencyKey:
     return IdempotencyKey(owner_id, f"ad:{name}", hashlib.sha256(_encoded(content)).digest())
 

@@ -1,68 +1,60 @@
-"""The intent of a client that sends the whole list of its messages each time. It does no I/O.
+"""The intent of a client that sends its list of messages each time, which ends with the user's. No I/O.
 
 The list is read for the client's intent only: the stored history is the truth, and nothing is dropped for
 being absent from the list.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeAlias
 
 from chatd.domain.chat import Status
-from chatd.domain.message import Content, Message, QueuedMessage
-from chatd.domain.tool_call import ToolResult
+from chatd.domain.message import CLIENT_KEY, Content, Message, Part, QueuedMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientEnd:
-    """The end of a client's list: a message of the user, or results of its tools, or neither.
-
-    ``regenerates`` tells that the client wants the answer anew.
-    """
-
-    client_key: str | None = None
-    content: Content | None = None
-    results: Sequence[ToolResult] = ()
-    regenerates: bool = False
-
-
-class Step(Enum):
-    """A thing to do."""
+class Intent(Enum):
+    """A thing that a client wants done."""
 
     CREATE = auto()
     SEND = auto()
     EDIT = auto()
     REGENERATE = auto()
     RETRY = auto()
-    SUBMIT = auto()
     ATTACH = auto()
-    """Nothing: the turn is under way, or over, and is only to be streamed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A thing that a client wants done, and the stored message that it is about."""
-
-    step: Step
-    message: Message | QueuedMessage | None = None
-
-
-Stored: TypeAlias = Message | QueuedMessage
+    """Nothing: the turn is queued, under way, or over, and is only to be streamed."""
 
 
 def intent(
-    end: ClientEnd,
+    content: Content,
     *,
     status: Status | None,
-    stored: Stored | None,
-    open_calls: Sequence[str] = (),
-    settled_calls: Sequence[str] = (),
+    stored: Message | QueuedMessage | None,
+    is_last: bool,
+    regenerates: bool = False,
 ) -> Intent:
-    """Return what the client wants.
+    """Return what a client wants that sends a message.
 
-    ``status`` is the chat's (None: there is no such chat). ``stored`` is the message that the client's key
-    names, ``open_calls`` are those that the chat waits for, and ``settled_calls`` those of the last turn
-    with a result. Raises ``ToolResultsMissing`` and ``NoActionRequired``.
+    ``status`` is the chat's (None: there is none). ``stored`` is the message that the client means, if it
+    is stored, and ``is_last`` tells that no message of the user follows on it. ``regenerates`` tells that
+    the client wants its answer anew.
     """
-    raise NotImplementedError
+    if status is None:
+        return Intent.CREATE
+    if stored is None:
+        return Intent.SEND
+    if not _is_same(content, stored.content):
+        return Intent.EDIT
+    if isinstance(stored, QueuedMessage):
+        return Intent.ATTACH
+    if status is Status.ERROR and is_last:
+        return Intent.RETRY
+    return Intent.REGENERATE if regenerates else Intent.ATTACH
+
+
+def _is_same(sent: Content, stored: Content) -> bool:
+    return [_identity(part) for part in sent] == [_identity(part) for part in stored]
+
+
+def _identity(part: Part) -> object:
+    """Return what a part says. A file is known by its id, which follows from its bytes."""
+    if "file_id" in part:
+        return str(part["file_id"])
+    return {key: part[key] for key in part if key != CLIENT_KEY}

@@ -159,10 +159,12 @@ class ChatOperations:
         )
         return await self._turn(result, client_key)
 
-    async def regenerate(self, chat_id: UUID, message_id: int) -> Turn:
+    async def regenerate(
+        self, chat_id: UUID, message_id: int, *, key: IdempotencyKey | None = None
+    ) -> Turn:
         """Have a message of the user answered again, and return that turn."""
         await self.context.store.messages.regenerate(
-            chat_id, message_id, owner_id=self.caller.owner_id, actor=self.caller.actor
+            chat_id, message_id, owner_id=self.caller.owner_id, actor=self.caller.actor, key=key
         )
         return Turn(message_id=message_id)
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from chatd.adapters.ai_sdk import routes as ai_sdk
 from chatd.adapters.config import AdapterConfig
 from chatd.api.adapter import Adapter
 
-_ADAPTERS: Final[Mapping[str, Callable[[AdapterConfig], Adapter]]] = {}
+_ADAPTERS: Final[Mapping[str, Callable[[AdapterConfig], Adapter]]] = {
+    "ai_sdk": ai_sdk.build,
+}
 """Constructors by the name that ``[adapters] enabled`` has for each."""
 
 

@@ -37,6 +37,12 @@ class SharedDaemon:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="shared daemon", daemon=True)
 
+    @property
+    def url(self) -> str:
+        """The address of the daemon."""
+        assert self._authenticated is not None
+        return str(self._authenticated.chatd.api.http.base_url)
+
     def start(self) -> None:
         """Start the daemon and wait until it is ready."""
         self._thread.start()

@@ -48,13 +48,7 @@ class TurnClient:
                 self._began = isinstance(item, TurnBegan)
             case PartBegan() | PartDelta() | PartEnded():
                 self._apply_part(item)
-            case StepVoided(step):
-                if self._step_open:  # else nothing was sent of it
-                    assert step == len(self.steps) - 1
-                    self.steps.pop()
-                self._step_open = self._part_open = False
-                self.voids += 1
-            case StepBegan() | StepEnded():
+            case StepBegan() | StepEnded() | StepVoided():
                 self._apply_step(item)
             case ToolResult(step, part):
                 assert (self._step_open, step) == (False, len(self.steps) - 1)
@@ -87,7 +81,7 @@ class TurnClient:
                 assert self.steps[-1][-1] == part
                 self._part_open = False
 
-    def _apply_step(self, item: StepBegan | StepEnded) -> None:
+    def _apply_step(self, item: StepBegan | StepEnded | StepVoided) -> None:
         assert self._step_open is not isinstance(item, StepBegan)
         match item:
             case StepBegan(step):
@@ -96,6 +90,11 @@ class TurnClient:
             case StepEnded(step, message):
                 assert (self._part_open, step) == (False, len(self.steps) - 1)
                 assert self.steps[-1] == [public(part) for part in shown(message.content)]
+            case StepVoided(step):
+                assert step == len(self.steps) - 1
+                self.steps.pop()
+                self._part_open = False
+                self.voids += 1
         self._step_open = isinstance(item, StepBegan)
 
     def check_shows(self, messages: Iterable[Message]) -> None:

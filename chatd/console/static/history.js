@@ -11,10 +11,7 @@ export class History {
   #generation = 0;
   #queue = Promise.resolve();
 
-  #onFailure;
-
-  constructor(root, chatId, { onFailure }) {
-    this.#onFailure = onFailure;
+  constructor(root, chatId) {
     this.#root = root;
     this.#path = `/console/chats/${chatId}`;
   }
@@ -62,8 +59,7 @@ export class History {
         localTimes(fresh);
         this.#root.append(fresh);
         if (isEmpty) break; // it was dropped, which the next event says
-      } catch (error) {
-        this.#onFailure(error);
+      } catch {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
         page -= 1;
       }
