@@ -17,6 +17,7 @@ from chatd.adapters.turn_items import (
     ChatDeleted,
     Queued,
     Retrying,
+    StepVoided,
     ToolResult,
     TurnBegan,
     TurnFailed,
@@ -166,8 +167,9 @@ class TurnItemReader:
                 yield from self._snapshot(data)
             case _E.MESSAGE:
                 yield from self._message(data)
-            case _E.PREVIEW_RESET:
-                yield from self._step.void()
+            case _E.PREVIEW_RESET if self.began:
+                # Also of a step of which nothing was sent: sequence numbers count the voids of the journal.
+                yield from self._step.void() or [StepVoided(self._step.step)]
             case _E.QUEUE_UPDATE:
                 yield from self._queue_update(data)
             case _E.ERROR:

@@ -78,7 +78,7 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True)
 class StepVoided:
-    """The step does not count as far as it was sent. It begins again, or never."""
+    """The step does not count as far as it was sent, if it was. It begins again, or never."""
 
     step: int
 

@@ -19,13 +19,13 @@ from chatd.api.sse import KEEP_ALIVE, EventStreamResponse, load_model_names
 from chatd.domain.errors import ChatdError
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatSnapshot
-from chatd.domain.stream_events import StreamEvent, StreamEventType
+from chatd.domain.stream_events import StreamEvent
 from chatd.streaming.chat_stream import ChatStream, subscribe_to_chat
 
 _PAGE_SIZE: Final = 100
 """Messages of a long turn that are read at once."""
-_LEAVE_SECONDS: Final = 5.0
-"""Time for the transition that a client's leaving causes."""
+_FINISH_SECONDS: Final = 5.0
+"""Time for the transition that the end of a stream causes."""
 
 
 class StreamCut(Exception):
@@ -52,6 +52,7 @@ class TurnStream:
         *,
         first_step: int,
         leaving_stops: bool,
+        deletes_chat: bool,
         follows_queue: bool,
     ) -> None:
         self.stream = stream
@@ -61,13 +62,21 @@ class TurnStream:
         self._reader = TurnItemReader(turn)
         self._first_step = first_step
         self._leaving_stops = leaving_stops
+        self._deletes_chat = deletes_chat
         self._follows_queue = follows_queue
+        self.version = _snapshot(stream.first_events).chat.version
+        """The version of the chat that the stream begins with."""
+        self._items = self._read_items()
 
-    async def items(self) -> AsyncIterator[Sequence[TurnItem]]:
+    def items(self) -> AsyncIterator[Sequence[TurnItem]]:
         """Yield items in batches, until one ends the stream. An empty batch: nothing came for a while.
 
-        Raises ``StreamCut`` where the turn goes on without this stream.
+        A caller that stops and calls it again gets the items that follow. Raises ``StreamCut`` where the
+        turn goes on without this stream.
         """
+        return self._items
+
+    async def _read_items(self) -> AsyncIterator[Sequence[TurnItem]]:
         context = self.operations.context
         idle_seconds, sent_at = context.keepalive_seconds, anyio.current_time()
         async for items in self._before_snapshot():
@@ -100,26 +109,29 @@ class TurnStream:
         connection.on_loss(self.disconnect)
         try:
             return [item async for items in self.items() for item in items]
-        except StreamCut as cut:
-            await self.leave(cut.reason)
+        except StreamCut:
             raise HttpProblem("not_ready", "This process stops; try again.") from None
         finally:
             connection.forget(self.disconnect)
             metrics.ended.add(self.stream.end_reason)
             self.close()
+            await self.finish()
 
     def disconnect(self) -> None:
         """End the stream, since its client is not there any more."""
         self.stream.end(StreamEndReason.CLIENT_DISCONNECTED)
 
-    async def leave(self, reason: StreamEndReason) -> None:
-        """Stop the turn if its client left, and leaving means stopping."""
-        if not self._leaving_stops or reason is not StreamEndReason.CLIENT_DISCONNECTED:
+    async def finish(self) -> None:
+        """Do what the end of the stream causes: stop the turn of a client that left, or delete the chat."""
+        left = self.stream.end_reason is StreamEndReason.CLIENT_DISCONNECTED
+        if not (self._deletes_chat or (self._leaving_stops and left)):
             return
-        turn = self._reader.turn
-        # If it fails, the turn goes on, as it would without the client.
-        with anyio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(ChatdError):
-            if turn.message_id is None and turn.queued_id is not None:
+        # If it fails, the turn goes on, as it would without the client, and a chat that expires is deleted.
+        with anyio.move_on_after(_FINISH_SECONDS, shield=True), suppress(ChatdError):
+            turn = self._reader.turn
+            if self._deletes_chat:
+                await self.operations.delete(self.chat_id)
+            elif turn.message_id is None and turn.queued_id is not None:
                 await self.operations.remove_queued(self.chat_id, turn.queued_id)
             else:
                 await self.operations.interrupt(self.chat_id)
@@ -131,10 +143,11 @@ class TurnStream:
 
     async def _before_snapshot(self) -> AsyncIterator[Sequence[TurnItem]]:
         """Yield the items of messages that are older than a snapshot holds, one page at a time."""
-        first = _first_message(self.stream.first_events)
+        messages = _snapshot(self.stream.first_events).messages
         message_id = self._reader.turn.message_id
-        if first is None or message_id is None:
+        if not messages or message_id is None:
             return
+        first = min(message.id for message in messages)
         after_id = message_id - 1
         while after_id + 1 < first:
             page = await self.operations.context.store.reads.messages_after(
@@ -162,12 +175,9 @@ class TurnStream:
         return [item for item in items if getattr(item, "step", first) >= first]
 
 
-def _first_message(events: Sequence[StreamEvent]) -> int | None:
-    """Return the id of the oldest message of a snapshot. None: it has none."""
-    for event in events:
-        if event.type is StreamEventType.SNAPSHOT and isinstance(event.data, ChatSnapshot):
-            return min((message.id for message in event.data.messages), default=None)
-    return None
+def _snapshot(events: Sequence[StreamEvent]) -> ChatSnapshot:
+    """Return the snapshot with which a stream without a cursor begins."""
+    return next(event.data for event in events if isinstance(event.data, ChatSnapshot))
 
 
 async def open_turn_stream(
@@ -178,14 +188,16 @@ async def open_turn_stream(
     *,
     first_step: int = 0,
     leaving_stops: bool = False,
+    deletes_chat: bool = False,
     follows_queue: bool = False,
     resumes: bool = False,
 ) -> TurnStream:
     """Subscribe to a chat, make a ``transition`` of it, and return the stream of the turn that it returns.
 
     Steps before ``first_step`` are left out: their client has them. With ``leaving_stops`` the turn is
-    interrupted when its client leaves. With ``follows_queue`` the turns of queued messages follow. One
-    that ``resumes`` may replace an older one of the chat at the limit of streams.
+    interrupted when its client leaves. With ``deletes_chat`` the chat is deleted when the stream ends,
+    however that is. With ``follows_queue`` the turns of queued messages follow. One that ``resumes`` may
+    replace an older one of the chat at the limit of streams.
     Raises ``HttpProblem`` (429) before anything is done, and what ``transition`` raises.
     """
     context, scope = operations.context, request.scope
@@ -209,6 +221,7 @@ async def open_turn_stream(
             turn,
             first_step=first_step,
             leaving_stops=leaving_stops,
+            deletes_chat=deletes_chat,
             follows_queue=follows_queue,
         )
 
@@ -242,9 +255,10 @@ class TurnStreamResponse(EventStreamResponse):
         """Send the stream until the turn ends, or the client leaves."""
         try:
             await super().send_body(send)
-        except StreamCut as cut:
-            await self._turn_stream.leave(cut.reason)
+        except StreamCut:
             await self.connection.cut()
+        finally:
+            await self._turn_stream.finish()
 
 
 async def _spelled(

@@ -1,6 +1,6 @@
 """Dependencies of the routes, handed to each as a parameter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,9 +14,15 @@ from chatd.api.presenter import Presenter
 from chatd.api.request.limits import RequestLimits, check_files
 from chatd.api.schema import resources
 from chatd.api.schema.content import SentContent
+from chatd.api.schema.given_messages import (
+    AnyMessageInput,
+    contents_of_users,
+    given_messages,
+)
 from chatd.domain.agents import Family
 from chatd.domain.chat import Chat, Status
 from chatd.domain.errors import FileNotFoundInChat, ModelNotFound
+from chatd.domain.message import NewMessage
 from chatd.fanout.hub import ChatHub
 from chatd.fanout.list_hub import ListHub
 from chatd.llm.catalog import Catalog
@@ -84,6 +90,27 @@ class ApiContext:
             model = self.catalog.by_id(model_id) if model_id else self.catalog.default
             check_files(content.parts, self.catalog.provider_of(model).file_refusal)
         return content
+
+    async def check_messages(
+        self,
+        messages: Sequence[AnyMessageInput],
+        *,
+        model_id: UUID | None = None,
+        chat_id: UUID | None = None,
+        owner_id: str | None = None,
+    ) -> list[NewMessage]:
+        """Check the contents of messages that a caller stores, as ``check_content`` does.
+
+        Return them, with the files that they name of the chat.
+        """
+        of_users = [
+            await self.check_content(each, model_id=model_id, chat_id=chat_id, owner_id=owner_id)
+            for each in contents_of_users(messages)
+        ]
+        checked = given_messages(messages, of_users)
+        for message in checked:
+            self.limits.check_content(message.content)
+        return checked
 
     async def _with_named_files(
         self, content: SentContent, chat_id: UUID | None, owner_id: str | None

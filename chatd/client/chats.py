@@ -10,6 +10,7 @@ from chatd.client.types import (
     Content,
     Explanation,
     JournalEntry,
+    MessageInput,
     MessageMatch,
     PermissionMode,
     ServerTools,
@@ -43,6 +44,8 @@ class Chats:
         self,
         content: Content | None = None,
         *,
+        id: str | None = None,  # noqa: A002 - its name in the API
+        messages: Sequence[MessageInput] | None = None,
         title: str | None = None,
         model: str | None = None,
         system_prompt: str | None = None,
@@ -51,12 +54,15 @@ class Chats:
         server_tools: ServerTools | None = None,
         permission_mode: PermissionMode | None = None,
         tool_rules: Sequence[ToolRule] | None = None,
+        expires_in_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Chat:
         """Create a chat. With ``content`` it is answered at once. Without, it waits for a message.
 
         Args:
             content: First message: a text, or a list of parts.
+            id: Id of the chat, a UUID. Default: a random one.
+            messages: History that stands before ``content``.
             title: Title of the chat.
             model: Name of a model of ``Client.models``. Default: the server's.
             system_prompt: Instructions for the model. They cannot be changed later.
@@ -66,14 +72,18 @@ class Chats:
             permission_mode: ``ask``: a person allows each call of a server tool that does not only read.
                 ``read_only``: such calls are denied.
             tool_rules: Permissions for server tools, stricter than those of the configuration.
+            expires_in_seconds: Delete the chat then, or when it is idle next. It is in no list.
             idempotency_key: Key of the request, see ``Client``.
 
         Raises:
+            Conflict: There is a chat with this ``id``.
             InvalidRequest: A field is invalid, or the model is not configured.
             TooManyRequests: The owner has too many active chats.
         """
         body = drop_none(
             content=content,
+            id=id,
+            messages=messages,
             title=title,
             model=model,
             system_prompt=system_prompt,
@@ -82,6 +92,7 @@ class Chats:
             server_tools=server_tools,
             permission_mode=permission_mode,
             tool_rules=tool_rules,
+            expires_in_seconds=expires_in_seconds,
         )
         chat: Chat = await self._http.request(
             "POST", "/chats", json=body, idempotency_key=idempotency_key

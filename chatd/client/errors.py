@@ -77,7 +77,7 @@ class Forbidden(ChatdHTTPError):
 
 
 class NotFound(ChatdHTTPError):
-    """404: it does not exist, or it belongs to another owner."""
+    """404, 410: it does not exist, or does no more, or it belongs to another owner."""
 
 
 class Conflict(ChatdHTTPError):
@@ -102,6 +102,7 @@ _ERROR_BY_STATUS: Mapping[int, type[ChatdHTTPError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     413: InvalidRequest,
     422: InvalidRequest,
     429: TooManyRequests,

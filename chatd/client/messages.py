@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Sequence
 from chatd.client.http import Http, api_path, drop_none
 from chatd.client.pagination import paginate
 from chatd.client.types import (
+    AppendMessagesResult,
     BusyBehavior,
     Chat,
     Content,
     Message,
+    MessageInput,
     QueuedMessage,
     SendMessageResult,
+    Tool,
 )
 
 
@@ -53,6 +56,7 @@ class Messages:
         *,
         model: str | None = None,
         busy_behavior: BusyBehavior | None = None,
+        tools: Sequence[Tool] | None = None,
         idempotency_key: str | None = None,
     ) -> SendMessageResult:
         """Send a message. An idle chat answers it at once.
@@ -62,6 +66,7 @@ class Messages:
             content: A text, or a list of parts.
             model: Model of this and later messages. Default: the chat's.
             busy_behavior: Behavior if the chat is busy. Default: the message is queued.
+            tools: Tools that this client runs. They replace those of the chat. Default: they stay.
             idempotency_key: Key of the request, see ``Client``.
 
         Raises:
@@ -71,10 +76,31 @@ class Messages:
         sent: SendMessageResult = await self._http.request(
             "POST",
             api_path("chats", chat_id, "messages"),
-            json=drop_none(content=content, model=model, busy_behavior=busy_behavior),
+            json=drop_none(content=content, model=model, busy_behavior=busy_behavior, tools=tools),
             idempotency_key=idempotency_key,
         )
         return sent
+
+    async def append(
+        self,
+        chat_id: str,
+        messages: Sequence[MessageInput],
+        *,
+        idempotency_key: str | None = None,
+    ) -> AppendMessagesResult:
+        """Store messages of any role at the end of an idle chat's history. None is answered.
+
+        Raises:
+            Conflict: The chat is archived, or busy.
+            InvalidRequest: A tool call has no result in the next message, or a result no call.
+        """
+        appended: AppendMessagesResult = await self._http.request(
+            "POST",
+            api_path("chats", chat_id, "append"),
+            json={"messages": messages},
+            idempotency_key=idempotency_key,
+        )
+        return appended
 
     async def edit(
         self,

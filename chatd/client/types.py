@@ -133,65 +133,100 @@ class AnswerActions(TypedDict):
     answers: list[ToolApproval | ToolResultInput | ToolInput]
 
 
-Status: TypeAlias = Literal[
-    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
-]
-"""Status of a chat.
+class TextInput(TypedDict):
+    """A text part of a message to send."""
 
-* ``waiting``: idle. The next message is the user's.
-* ``pending``: it has work and no worker yet.
-* ``running``: a worker holds its lease and runs a turn.
-* ``interrupting``: a stop was requested. The worker stores the answer so far.
-* ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
-* ``parked``: it waits for other chats, which it started, until a deadline.
-* ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
-"""
+    text: str
+    type: Literal["text"]
 
 
-class AwaitedChat(TypedDict):
-    """A chat that another one waits for."""
+class ToolCallInput(TypedDict):
+    """A tool call that an assistant made. Its result is in the next message."""
 
-    chat_id: str
-    status: Status | None
-    """Null: the chat was deleted."""
-
-
-BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
-"""Behavior of a message that is sent to a busy chat.
-
-* ``queue``: the message is queued until the turns before it have ended.
-* ``interrupt``: the running turn stops and keeps its answer so far. The message is answered next.
-* ``reject``: the message is rejected with ``chat_busy``.
-"""
-
-
-class CallDecision(TypedDict):
-    """The decision about a tool call that stands."""
-
-    decision: Decision | None
-    """Null if the chat went on without an answer."""
-    reason: str | None
+    args: NotRequired[str]
+    """A JSON object."""
     tool_call_id: str
+    tool_name: str
+    type: Literal["tool-call"]
 
 
-CallPolicy: TypeAlias = Literal["at_most_once", "idempotent", "reattach"]
-"""Rule for a call that one worker started and did not close.
+class AssistantMessageInput(TypedDict):
+    """An answer of a model: a text, or a list of parts."""
 
-* ``at_most_once``: it never starts again. Its result says that its outcome is unknown.
-* ``idempotent``: it starts again, at most ````MAX_TRIES```` times in all.
-* ``reattach``: it never starts again. Its tool is asked for the result of the start that was.
-"""
+    content: str | list[TextInput | ToolCallInput]
+    role: Literal["assistant"]
 
 
-CallState: TypeAlias = Literal["asked", "ready", "started", "parked", "closed"]
-"""State of a tool call.
+class SystemMessageInput(TypedDict):
+    """Instructions for the model."""
 
-* ``asked``: a person or the client is to answer its question. It may have been started before.
-* ``ready``: it may start.
-* ``started``: it runs, or did when its worker died.
-* ``parked``: it waits for other chats.
-* ``closed``: it has its result.
-"""
+    content: str
+    role: Literal["system"]
+
+
+class ToolResultPartInput(TypedDict):
+    """The result of a tool call of the message before."""
+
+    is_error: NotRequired[bool]
+    """True if the tool failed. The model sees this."""
+    result: Any
+    tool_call_id: str
+    tool_name: str
+    type: Literal["tool-result"]
+
+
+class ToolMessageInput(TypedDict):
+    """The results of all tool calls of the message before."""
+
+    content: list[ToolResultPartInput]
+    role: Literal["tool"]
+
+
+class FileInput(TypedDict):
+    """A file part of a message to send, inline. Responses have a ``FilePart`` in its place."""
+
+    data: str
+    """base64"""
+    media_type: str
+    name: NotRequired[str | None]
+    type: Literal["file"]
+
+
+class StoredFileInput(TypedDict):
+    """A file that the chat has already, as a ``FilePart`` of its messages.
+
+    Only ``file_id`` is read.
+    """
+
+    file_id: str
+    media_type: NotRequired[str | None]
+    name: NotRequired[str | None]
+    size: NotRequired[int | None]
+    type: Literal["file"]
+    url: NotRequired[str | None]
+
+
+Content: TypeAlias = str | list[TextInput | FileInput | StoredFileInput]
+"""The content of a message to send: a text, or a list of parts."""
+
+
+class UserMessageInput(TypedDict):
+    """A message of the user, which is not answered for itself."""
+
+    content: Content
+    role: Literal["user"]
+
+
+MessageInput: TypeAlias = (
+    SystemMessageInput | UserMessageInput | AssistantMessageInput | ToolMessageInput
+)
+"""A message of any role."""
+
+
+class AppendMessages(TypedDict):
+    """Messages to store at the end of a history."""
+
+    messages: list[MessageInput]
 
 
 FailureKind: TypeAlias = Literal[
@@ -291,6 +326,21 @@ PermissionMode: TypeAlias = Literal["default", "ask", "read_only"]
 """
 
 
+Status: TypeAlias = Literal[
+    "waiting", "pending", "running", "interrupting", "requires_action", "parked", "error"
+]
+"""Status of a chat.
+
+* ``waiting``: idle. The next message is the user's.
+* ``pending``: it has work and no worker yet.
+* ``running``: a worker holds its lease and runs a turn.
+* ``interrupting``: a stop was requested. The worker stores the answer so far.
+* ``requires_action``: it waits for answers of people, or results of client tools, until a deadline.
+* ``parked``: it waits for other chats, which it started, until a deadline.
+* ``error``: the last turn failed with ``last_error``. A retry or a message continues it.
+"""
+
+
 class ToolRule(TypedDict):
     """A permission for the tools of the server whose names fit a pattern."""
 
@@ -349,6 +399,191 @@ class Chat(TypedDict):
     version: int
 
 
+class CompactionPart(TypedDict):
+    """A notice for people: the model is shown a summary in place of earlier messages from now on."""
+
+    after_tokens: int
+    """The same after it."""
+    before_tokens: int
+    """Size of what the model was shown before, about."""
+    type: Literal["compaction"]
+
+
+class FilePart(TypedDict):
+    """A file of the chat, which ``url`` serves."""
+
+    file_id: str
+    media_type: str
+    name: str | None
+    size: int
+    """In bytes."""
+    type: Literal["file"]
+    url: str
+    """Path of the file on this server."""
+
+
+class NativeToolCallPart(TypedDict):
+    """A call of a tool that the provider ran itself while its model answered.
+
+    It needs no result.
+    """
+
+    args: str
+    """JSON as the provider sent it."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["native-tool-call"]
+
+
+class NativeToolResultPart(TypedDict):
+    """The result of such a call, as far as it can be read. Long ones are cut, to a text."""
+
+    is_error: NotRequired[bool]
+    result: Any
+    """Any JSON, in the provider's own form."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["native-tool-result"]
+
+
+class ReasoningPart(TypedDict):
+    """The model's reasoning, as far as the provider shows it."""
+
+    text: NotRequired[str]
+    type: Literal["reasoning"]
+
+
+class SourcePart(TypedDict):
+    """A source that the model cites."""
+
+    title: NotRequired[str | None]
+    type: Literal["source"]
+    url: NotRequired[str | None]
+
+
+class TextPart(TypedDict):
+    """A text."""
+
+    text: str
+    type: Literal["text"]
+
+
+class ToolCallPart(TypedDict):
+    """A call of a tool by the model."""
+
+    args: str
+    """JSON as the model wrote it. It may be malformed."""
+    tool_call_id: str
+    tool_name: str
+    type: Literal["tool-call"]
+
+
+class ToolResultPart(TypedDict):
+    """The result of a tool call, or the error that came instead."""
+
+    files: NotRequired[list[FilePart]]
+    """Images."""
+    is_error: NotRequired[bool]
+    output_bytes: NotRequired[int]
+    """Length of an output of which the result has the head and the tail. 0: it has all."""
+    result: Any
+    """Any JSON."""
+    tool_call_id: str
+    tool_name: NotRequired[str | None]
+    type: Literal["tool-result"]
+
+
+Part: TypeAlias = (
+    TextPart
+    | ReasoningPart
+    | ToolCallPart
+    | ToolResultPart
+    | NativeToolCallPart
+    | NativeToolResultPart
+    | SourcePart
+    | FilePart
+    | CompactionPart
+)
+"""A part of a message. ``type`` tells them apart."""
+
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+"""Author of a message."""
+
+
+class Message(TypedDict):
+    """A message of a chat's history."""
+
+    chat_id: str
+    compacted: bool
+    """True if the model is shown a summary in place of this message."""
+    content: list[Part]
+    created_at: str
+    finish_reason: str | None
+    """Why the model ended: ``stop``, ``length``, ``content_filter``, ``refusal``, ``tool_call`` or the
+    provider's own word; ``interrupted`` if it was interrupted.
+
+    Null if no model wrote this.
+    """
+    id: int
+    model: str | None
+    role: Role
+    usage: Usage | None
+
+
+class AppendMessagesResult(TypedDict):
+    """The messages that were stored, and their chat."""
+
+    chat: Chat
+    messages: list[Message]
+
+
+class AwaitedChat(TypedDict):
+    """A chat that another one waits for."""
+
+    chat_id: str
+    status: Status | None
+    """Null: the chat was deleted."""
+
+
+BusyBehavior: TypeAlias = Literal["queue", "interrupt", "reject"]
+"""Behavior of a message that is sent to a busy chat.
+
+* ``queue``: the message is queued until the turns before it have ended.
+* ``interrupt``: the running turn stops and keeps its answer so far. The message is answered next.
+* ``reject``: the message is rejected with ``chat_busy``.
+"""
+
+
+class CallDecision(TypedDict):
+    """The decision about a tool call that stands."""
+
+    decision: Decision | None
+    """Null if the chat went on without an answer."""
+    reason: str | None
+    tool_call_id: str
+
+
+CallPolicy: TypeAlias = Literal["at_most_once", "idempotent", "reattach"]
+"""Rule for a call that one worker started and did not close.
+
+* ``at_most_once``: it never starts again. Its result says that its outcome is unknown.
+* ``idempotent``: it starts again, at most ````MAX_TRIES```` times in all.
+* ``reattach``: it never starts again. Its tool is asked for the result of the start that was.
+"""
+
+
+CallState: TypeAlias = Literal["asked", "ready", "started", "parked", "closed"]
+"""State of a tool call.
+
+* ``asked``: a person or the client is to answer its question. It may have been started before.
+* ``ready``: it may start.
+* ``started``: it runs, or did when its worker died.
+* ``parked``: it waits for other chats.
+* ``closed``: it has its result.
+"""
+
+
 class ChatDeletedData(TypedDict):
     """A chat was deleted. Its own stream ends with this."""
 
@@ -360,10 +595,6 @@ class Excerpt(TypedDict):
 
     matches: bool
     text: str
-
-
-Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-"""Author of a message."""
 
 
 class MessageMatch(TypedDict):
@@ -425,51 +656,6 @@ class CompactChat(TypedDict):
     """For the model that writes the summary: what it is to keep."""
 
 
-class CompactionPart(TypedDict):
-    """A notice for people: the model is shown a summary in place of earlier messages from now on."""
-
-    after_tokens: int
-    """The same after it."""
-    before_tokens: int
-    """Size of what the model was shown before, about."""
-    type: Literal["compaction"]
-
-
-class FileInput(TypedDict):
-    """A file part of a message to send, inline. Responses have a ``FilePart`` in its place."""
-
-    data: str
-    """base64"""
-    media_type: str
-    name: NotRequired[str | None]
-    type: Literal["file"]
-
-
-class StoredFileInput(TypedDict):
-    """A file that the chat has already, as a ``FilePart`` of its messages.
-
-    Only ``file_id`` is read.
-    """
-
-    file_id: str
-    media_type: NotRequired[str | None]
-    name: NotRequired[str | None]
-    size: NotRequired[int | None]
-    type: Literal["file"]
-    url: NotRequired[str | None]
-
-
-class TextInput(TypedDict):
-    """A text part of a message to send."""
-
-    text: str
-    type: Literal["text"]
-
-
-Content: TypeAlias = str | list[TextInput | FileInput | StoredFileInput]
-"""The content of a message to send: a text, or a list of parts."""
-
-
 ContextLimitSource: TypeAlias = Literal["configuration", "genai-prices"]
 """Source of a model's ``context_limit``.
 
@@ -515,12 +701,17 @@ class CreateChat(TypedDict):
     Such a chat is in no list or search. Default: it is kept until it is deleted.
     """
     id: NotRequired[str | None]
-    """The id of the chat.
+    """The id of the chat, not of version 5.
 
     If you have a chat with this id, or had one, none is created. Default: a random one.
     """
     labels: NotRequired[dict[str, str]]
     """Names and values together have at most 16384 characters."""
+    messages: NotRequired[list[MessageInput]]
+    """A history that stands before ``content``, with which it is answered.
+
+    It may be one that another program has kept.
+    """
     model: NotRequired[str | None]
     """A name of ``GET /models``."""
     permission_mode: NotRequired[PermissionMode]
@@ -719,19 +910,6 @@ class FileDelta(TypedDict):
     size: int
     """In bytes."""
     type: Literal["file"]
-
-
-class FilePart(TypedDict):
-    """A file of the chat, which ``url`` serves."""
-
-    file_id: str
-    media_type: str
-    name: str | None
-    size: int
-    """In bytes."""
-    type: Literal["file"]
-    url: str
-    """Path of the file on this server."""
 
 
 class FleetWorker(TypedDict):
@@ -949,111 +1127,6 @@ class LeasedChat(TypedDict):
     stage: str | None
     stage_seconds: float
     status: Status
-
-
-class NativeToolCallPart(TypedDict):
-    """A call of a tool that the provider ran itself while its model answered.
-
-    It needs no result.
-    """
-
-    args: str
-    """JSON as the provider sent it."""
-    tool_call_id: str
-    tool_name: str
-    type: Literal["native-tool-call"]
-
-
-class NativeToolResultPart(TypedDict):
-    """The result of such a call, as far as it can be read. Long ones are cut, to a text."""
-
-    is_error: NotRequired[bool]
-    result: Any
-    """Any JSON, in the provider's own form."""
-    tool_call_id: str
-    tool_name: str
-    type: Literal["native-tool-result"]
-
-
-class ReasoningPart(TypedDict):
-    """The model's reasoning, as far as the provider shows it."""
-
-    text: NotRequired[str]
-    type: Literal["reasoning"]
-
-
-class SourcePart(TypedDict):
-    """A source that the model cites."""
-
-    title: NotRequired[str | None]
-    type: Literal["source"]
-    url: NotRequired[str | None]
-
-
-class TextPart(TypedDict):
-    """A text."""
-
-    text: str
-    type: Literal["text"]
-
-
-class ToolCallPart(TypedDict):
-    """A call of a tool by the model."""
-
-    args: str
-    """JSON as the model wrote it. It may be malformed."""
-    tool_call_id: str
-    tool_name: str
-    type: Literal["tool-call"]
-
-
-class ToolResultPart(TypedDict):
-    """The result of a tool call, or the error that came instead."""
-
-    files: NotRequired[list[FilePart]]
-    """Images."""
-    is_error: NotRequired[bool]
-    output_bytes: NotRequired[int]
-    """Length of an output of which the result has the head and the tail. 0: it has all."""
-    result: Any
-    """Any JSON."""
-    tool_call_id: str
-    tool_name: NotRequired[str | None]
-    type: Literal["tool-result"]
-
-
-Part: TypeAlias = (
-    TextPart
-    | ReasoningPart
-    | ToolCallPart
-    | ToolResultPart
-    | NativeToolCallPart
-    | NativeToolResultPart
-    | SourcePart
-    | FilePart
-    | CompactionPart
-)
-"""A part of a message. ``type`` tells them apart."""
-
-
-class Message(TypedDict):
-    """A message of a chat's history."""
-
-    chat_id: str
-    compacted: bool
-    """True if the model is shown a summary in place of this message."""
-    content: list[Part]
-    created_at: str
-    finish_reason: str | None
-    """Why the model ended: ``stop``, ``length``, ``content_filter``, ``refusal``, ``tool_call`` or the
-    provider's own word; ``interrupted`` if it was interrupted.
-
-    Null if no model wrote this.
-    """
-    id: int
-    model: str | None
-    role: Role
-    usage: Usage | None
 
 
 class MessagePage(TypedDict):
@@ -1385,6 +1458,8 @@ class SendMessage(TypedDict):
     content: Content
     model: NotRequired[str | None]
     """A name of ``GET /models``, for this message and later ones. Default: the chat's model."""
+    tools: NotRequired[list[Tool] | None]
+    """Tools that the client runs. They replace those of the chat at once. Default: they stay."""
 
 
 class SendMessageResult(TypedDict):

@@ -72,6 +72,7 @@ _REFUSALS: Final[Mapping[SpawnRefusal, str]] = {
     ),
     SpawnRefusal.CHAT_FULL: "The prompt is too long.",
     SpawnRefusal.STORAGE_FULL: "There is no space left for another agent.",
+    SpawnRefusal.ID_TAKEN: "No agent was started. Call this tool again.",
 }
 
 

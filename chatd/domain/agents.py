@@ -47,6 +47,8 @@ class SpawnRefusal(StrEnum):
     """The prompt is larger than a chat may be."""
     STORAGE_FULL = "storage_full"
     """The owner has no space left."""
+    ID_TAKEN = "id_taken"
+    """A caller has created a chat with the id that this call gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,11 @@ def provider() -> Any:
     return scripted(
         ECHO_SCRIPT,
         long=[{"text": "half "}, {"hang": True}],
-        tool=[{"tool_call": {"name": "clock", "id": "a"}, "calls": [1]}, {"text": "done"}],
+        tools=[
+            {"text": "x" * 600_000, "calls": [1, 2, 3]},
+            {"tool_call": {"name": "none"}, "calls": [1, 2, 3]},
+            {"text": "done", "calls": [4]},
+        ],
         fails=[{"text": "half"}, {"error": {"status": 400, "message": "No."}}],
     )
 
@@ -99,6 +103,11 @@ async def test_turn_is_streamed_and_ends(chatd: InProcessDaemon) -> None:
     assert without_texts(again.text.splitlines()) == FINISHED
     assert texts(again.text.splitlines()) == "You said: hi"
     await eventually(lambda: ended_streams(chatd, "turn_ended") == before + 3)
+
+
+async def test_failed_turn_says_why(chatd: InProcessDaemon) -> None:
+    answer = await post(chatd, "main", "[[fails]]")
+    assert without_texts(answer.text.splitlines())[-2:] == ["TurnFailed", END]
 
 
 async def test_repetitions_make_one_turn(chatd: InProcessDaemon) -> None:
@@ -202,3 +211,29 @@ async def test_revoked_token_cuts_the_stream_and_limits_count(dsn: str) -> None:
             await daemons.tokens.revoke(token.id)
             with pytest.raises(httpx2.RemoteProtocolError):
                 await reader.until(END)
+
+
+async def test_chat_of_a_request_that_keeps_none_is_deleted(chatd: InProcessDaemon) -> None:
+    answer = await post(chatd, "main", "hi", deletes_chat=True)
+    assert texts(answer.text.splitlines()) == "You said: hi"
+    await eventually(lambda: _has_no_chats(chatd))
+    body = {"text": "[[long]]", "deletes_chat": True}
+    async with chatd.api.http.stream("POST", "/probe/other", json=body) as answer:
+        reader = Reader(answer)
+        await reader.until("+half ")
+        assert not await _has_no_chats(chatd)
+    await eventually(lambda: _has_no_chats(chatd))
+
+
+async def _has_no_chats(chatd: InProcessDaemon) -> bool:
+    return not (await chatd.api.http.get("/api/v1/chats")).json()["items"]
+
+
+async def test_long_turn_is_read_page_by_page(chatd: InProcessDaemon) -> None:
+    """Its steps have more bytes together than a snapshot holds."""
+    answer = await post(chatd, "main", "[[tools]]")
+    lines = answer.text.splitlines()
+    assert without_texts(lines)[-3:] == ["StepEnded", "TurnFinished", END]
+    again = await chatd.api.http.get("/probe/main")
+    assert without_texts(again.text.splitlines()) == without_texts(lines)
+    assert len(texts(again.text.splitlines())) == 3 * (600_000 + len("{}")) + len("done")

@@ -1,7 +1,8 @@
 """New chats whose id is given by their caller."""
 
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
+from support.auth import authenticated_daemons, create_chat_as
 from support.concurrency import gather_all
 from support.in_process import running_daemon
 from support.providers import scripted
@@ -23,6 +24,21 @@ async def test_twenty_creates_at_once_give_one_chat_and_one_turn(dsn: str) -> No
         assert chat["id"] == body["id"]
         messages = (await http.get(f"/api/v1/chats/{body['id']}/messages")).json()["items"]
         assert [message["role"] for message in messages] == ["user", "assistant"]
+
+
+async def test_id_of_a_stranger_and_one_that_is_derived_are_refused(dsn: str) -> None:
+    """Nobody learns of a stranger's chat, and nobody takes an id before the chat that it is of."""
+    async with authenticated_daemons(dsn, scripted()) as at:
+        ann, bob = await at.new_caller_headers("ann"), await at.new_caller_headers("bob")
+        http, chat = at.chatd.api.http, await create_chat_as(at.chatd, ann, content="hello")
+        body = {"id": chat["id"], "content": "mine?"}
+        for _ in range(2):
+            answer = await http.post("/api/v1/chats", json=body, headers=bob)
+            assert_problem(answer, 404, "chat_not_found")
+            await http.delete(f"/api/v1/chats/{chat['id']}", headers=ann)
+        derived = {"id": str(uuid5(uuid4(), "1000001/call_1"))}
+        refused = await http.post("/api/v1/chats", json=derived, headers=bob)
+        assert_problem(refused, 422, "invalid_request", "version 5")
 
 
 async def test_late_request_creates_no_deleted_chat(dsn: str) -> None:

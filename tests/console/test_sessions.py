@@ -1,14 +1,13 @@
 """Sign-in, and what a session may do, without a browser: pages and the API by their answers."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from support.console import create_token, origin, revoke
 from support.eventually import TIMEOUT_SECONDS, eventually
 from support.http import NO_TLS
 from support.shared_daemon import SharedDaemon, shared_daemon
@@ -25,26 +24,11 @@ def console(module_dsn: str) -> Iterator[SharedDaemon]:
         yield daemon
 
 
-async def create_token(daemon: SharedDaemon, owner: str, **more: Any) -> tuple[Any, str]:
-    """Create a token. Return it and its secret."""
-    assert daemon._authenticated is not None
-    assert daemon._loop is not None
-    creation = daemon._authenticated.tokens.create(owner_id=owner, **more)
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(creation, daemon._loop))
-
-
-async def revoke(daemon: SharedDaemon, token_id: Any) -> None:
-    assert daemon._authenticated is not None
-    assert daemon._loop is not None
-    revoking = daemon._authenticated.tokens.revoke(token_id)
-    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(revoking, daemon._loop))
-
-
 @asynccontextmanager
 async def visiting(daemon: SharedDaemon) -> AsyncIterator[httpx2.AsyncClient]:
-    assert daemon._authenticated is not None
-    url = str(daemon._authenticated.chatd.api.http.base_url)
-    async with httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, verify=NO_TLS) as http:
+    async with httpx2.AsyncClient(
+        base_url=origin(daemon), timeout=TIMEOUT_SECONDS, verify=NO_TLS
+    ) as http:
         yield http
 
 

@@ -207,3 +207,18 @@ async def test_family_constraints(database: Database) -> None:
             " state, epoch) SELECT $1, id, 'c', 'w', 'server', 'parked', 0 FROM message",
             parent.id,
         )
+
+
+async def test_id_of_a_call_that_is_taken_by_another_chat_gives_no_agent(
+    database: Database,
+) -> None:
+    """Callers choose ids of chats, and one may know what the id of an agent is going to be."""
+    parent = await running(database)
+    other = await chat_with_status(
+        database, Status.WAITING, id=spawn_of().id, root_chat_id=spawn_of().id, owner_id="bob"
+    )
+    for owner in ("bob", OWNER):
+        await database.fetch("UPDATE chats SET owner_id = $2 WHERE id = $1", other.id, owner)
+        with pytest.raises(SpawnRefused) as refused:
+            await Children(database).spawn(fence_of(parent), spawn_of())
+        assert refused.value.context["reason"] is SpawnRefusal.ID_TAKEN

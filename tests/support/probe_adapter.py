@@ -63,6 +63,7 @@ async def send(
         chat_id,
         lambda: _transition(operations, given, body),
         leaving_stops=body.get("leaving_stops", False),
+        deletes_chat=body.get("deletes_chat", False),
     )
     if body.get("whole"):
         items = await stream.collect(request)

@@ -35,6 +35,9 @@ VALID_BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("post", "/api/v1/chats/{chat_id}/fork"): {},
     ("post", "/api/v1/chats/{chat_id}/compact"): {"instructions": "keep the names"},
     ("post", "/api/v1/chats/{chat_id}/messages"): {"content": "hello"},
+    ("post", "/api/v1/chats/{chat_id}/append"): {
+        "messages": [{"role": "assistant", "content": "hello"}]
+    },
     ("post", "/api/v1/chats/{chat_id}/tool-results"): {
         "results": [{"tool_call_id": "a", "result": "sunny"}]
     },

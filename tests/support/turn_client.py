@@ -48,7 +48,13 @@ class TurnClient:
                 self._began = isinstance(item, TurnBegan)
             case PartBegan() | PartDelta() | PartEnded():
                 self._apply_part(item)
-            case StepBegan() | StepEnded() | StepVoided():
+            case StepVoided(step):
+                if self._step_open:  # else nothing was sent of it
+                    assert step == len(self.steps) - 1
+                    self.steps.pop()
+                self._step_open = self._part_open = False
+                self.voids += 1
+            case StepBegan() | StepEnded():
                 self._apply_step(item)
             case ToolResult(step, part):
                 assert (self._step_open, step) == (False, len(self.steps) - 1)
@@ -81,7 +87,7 @@ class TurnClient:
                 assert self.steps[-1][-1] == part
                 self._part_open = False
 
-    def _apply_step(self, item: StepBegan | StepEnded | StepVoided) -> None:
+    def _apply_step(self, item: StepBegan | StepEnded) -> None:
         assert self._step_open is not isinstance(item, StepBegan)
         match item:
             case StepBegan(step):
@@ -90,11 +96,6 @@ class TurnClient:
             case StepEnded(step, message):
                 assert (self._part_open, step) == (False, len(self.steps) - 1)
                 assert self.steps[-1] == [public(part) for part in shown(message.content)]
-            case StepVoided(step):
-                assert step == len(self.steps) - 1
-                self.steps.pop()
-                self._part_open = False
-                self.voids += 1
         self._step_open = isinstance(item, StepBegan)
 
     def check_shows(self, messages: Iterable[Message]) -> None:

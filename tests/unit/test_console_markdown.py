@@ -64,3 +64,9 @@ def test_text_of_people_is_shown_as_they_typed_it() -> None:
         [{"id": 1, "role": "user", "content": [{"type": "text", "text": "*a* <b>"}]}]
     )
     assert message.parts[0].html == '<div class="plain">*a* &lt;b&gt;</div>'
+
+
+def test_part_may_lack_what_the_api_leaves_out() -> None:
+    part = {"type": "tool-result", "tool_call_id": "c1"}
+    [message] = show_messages([{"id": 1, "role": "tool", "content": [part]}])
+    assert (message.parts[0].part["files"], message.parts[0].part["is_error"]) == ((), False)

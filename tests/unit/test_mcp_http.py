@@ -77,7 +77,7 @@ async def test_address_without_a_server_is_unavailable() -> None:
 async def test_calls_that_are_never_answered_keep_no_more_than_so_many_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chatd.tools.mcp.server.MAX_GIVEN_UP_CALLS", 3)
+    monkeypatch.setattr("chatd.tools.mcp.server.MAX_ABANDONED_CALLS", 3)
     most = 0
 
     def silent(request: Request) -> bytes | None:

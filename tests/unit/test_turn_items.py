@@ -14,6 +14,8 @@ from chatd.adapters.turn_items import (
     ChatDeleted,
     PartDelta,
     Queued,
+    StepBegan,
+    StepVoided,
     TurnBegan,
     TurnFailed,
     TurnFinished,
@@ -101,9 +103,11 @@ def joined(items: list[TurnItem] | Any) -> list[TurnItem]:
                 kept[-1] = PartDelta(step, index, before + text)
             case _:
                 kept.append(item)
-        if type(item).__name__ == "StepVoided":
-            while type(kept.pop()).__name__ != "StepBegan":
-                pass
+        if isinstance(item, StepVoided):
+            kept.pop()
+            starts = [n for n, each in enumerate(kept) if isinstance(each, StepBegan)]
+            if starts and kept[starts[-1]] == StepBegan(item.step):
+                del kept[starts[-1] :]
     return kept
 
 

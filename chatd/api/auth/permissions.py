@@ -35,6 +35,7 @@ OPERATION_SCOPES: Final[Mapping[str, tuple[AccessScope, ...]]] = {
     "list_messages": _READ,
     "get_file": _READ,
     "send_message": _OWN,
+    "append_messages": _OWN,
     "edit_message": _OWN,
     "regenerate_message": _OWN,
     "list_queue": _READ,

@@ -70,6 +70,7 @@ async def create(
     content = None
     if body.content is not None:
         content = await context.check_content(sent_content(body.content), model_id=model.id)
+    history = await context.check_messages(body.messages, model_id=model.id)
     result = await context.store.chats.create(
         owner_id=caller.owner_id,
         actor=caller.actor,
@@ -77,6 +78,7 @@ async def create(
         chat_id=body.id,
         content=content.parts if content else None,
         files=content.files if content else (),
+        history=history,
         title=body.title,
         system_prompt=body.system_prompt,
         labels=context.limits.check_labels(body.labels),

@@ -13,8 +13,9 @@ from chatd.api.request.idempotency import IdempotencyKeyHeader
 from chatd.api.request.pagination import Limit
 from chatd.api.request.query import RejectUnknownParameters
 from chatd.api.schema.content import sent_content
-from chatd.api.schema.requests import EditMessage, SendMessage
+from chatd.api.schema.requests import AppendMessages, EditMessage, SendMessage
 from chatd.api.schema.resources import (
+    AppendMessagesResult,
     Chat,
     Message,
     MessageId,
@@ -80,6 +81,7 @@ async def list_messages(
         "storage_full",
         "too_many_active_chats",
         "too_many_parts",
+        "too_many_tools",
         "unsupported_file",
     ),
 )
@@ -100,6 +102,9 @@ async def send_message(
         actor=caller.actor,
         content=content.parts,
         files=content.files,
+        tools=None
+        if body.tools is None
+        else [tool.model_dump() for tool in context.limits.check_tools(body.tools)],
         model_config_id=model_id,
         busy_behavior=body.busy_behavior,
         key=key,
@@ -112,6 +117,42 @@ async def send_message(
         )
     message = context.present.message(result.messages[-1]) if result.messages else None
     return SendMessageResult(queued=False, message=message, queued_message=None, chat=chat)
+
+
+@router.post(
+    "/chats/{chat_id}/append",
+    status_code=HTTPStatus.CREATED,
+    responses=problem_responses(
+        "chat_not_found",
+        "chat_archived",
+        "chat_busy",
+        "chat_full",
+        "file_not_found",
+        "storage_full",
+        "too_many_parts",
+        "unsupported_file",
+    ),
+)
+async def append_messages(
+    chat_id: UUID, body: AppendMessages, caller: Caller, context: Context, key: IdempotencyKeyHeader
+) -> AppendMessagesResult:
+    """Store messages of any role at the end of the history. None is answered. The chat must be idle.
+
+    The next message is answered with them. A chat in `error` stays in it, and its turn can be tried again.
+    """
+    result = await context.store.messages.append(
+        chat_id,
+        owner_id=caller.owner_id,
+        actor=caller.actor,
+        messages=await context.check_messages(
+            body.messages, chat_id=chat_id, owner_id=caller.owner_id
+        ),
+        key=key,
+    )
+    return AppendMessagesResult(
+        messages=[context.present.message(message) for message in result.messages],
+        chat=await context.present_chat(result.chat),
+    )
 
 
 @router.patch(

@@ -169,6 +169,13 @@ class SendMessageResult(BaseModel):
     chat: Chat
 
 
+class AppendMessagesResult(BaseModel):
+    """The messages that were stored, and their chat."""
+
+    messages: list[Message]
+    chat: Chat
+
+
 class JournalActor(BaseModel):
     """The credential that a request came with."""
 

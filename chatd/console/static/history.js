@@ -11,7 +11,10 @@ export class History {
   #generation = 0;
   #queue = Promise.resolve();
 
-  constructor(root, chatId) {
+  #onFailure;
+
+  constructor(root, chatId, { onFailure }) {
+    this.#onFailure = onFailure;
     this.#root = root;
     this.#path = `/console/chats/${chatId}`;
   }
@@ -59,7 +62,8 @@ export class History {
         localTimes(fresh);
         this.#root.append(fresh);
         if (isEmpty) break; // it was dropped, which the next event says
-      } catch {
+      } catch (error) {
+        this.#onFailure(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
         page -= 1;
       }

@@ -1,6 +1,6 @@
 // The list of chats, kept current, and the form for a new chat.
 import { client, fragment, nodes, reason } from "./api.js";
-import { localTimes, onKeys, sendByEnter, showProblem, step, update } from "./page.js";
+import { localTimes, onKeys, remember, sendByEnter, showProblem, step, update } from "./page.js";
 
 const list = document.getElementById("chats");
 const form = document.getElementById("new-chat");
@@ -77,6 +77,8 @@ document.getElementById("filters").addEventListener("change", (event) => {
   if (event.target.tagName === "SELECT") event.currentTarget.requestSubmit();
 });
 
+const rows = list.querySelector(".chats");
+if (rows) remember(rows);
 sendByEnter(form);
 localTimes();
 onKeys({

@@ -23,6 +23,11 @@ export function showProblem(element, text) {
 
 const shown = new WeakMap();
 
+/** Remember the children of an element as the server made them, before anything changes in them. */
+export function remember(target) {
+  for (const child of target.children) shown.set(child, child.outerHTML);
+}
+
 /**
  * Make the children of `target` those of `source`, by their ids. One whose HTML is as before stays, with the
  * focus and what is typed in it.
@@ -34,17 +39,27 @@ export function update(target, source) {
     const kept = before.get(child.id);
     if (kept && child.id && shown.get(kept) === html) return kept;
     if (kept instanceof HTMLDetailsElement) child.open = kept.open;
-    if (kept && kept.contains(document.activeElement) && kept.querySelector("input, textarea")) return kept;
+    if (kept && kept.contains(document.activeElement) && isTypedIn(document.activeElement)) return kept;
     shown.set(child, html);
     return child;
   });
   const same = children.length === target.children.length && children.every((child, at) => child === target.children[at]);
   if (!same) {
-    const focused = document.activeElement?.id;
+    const focused = target.contains(document.activeElement) ? document.activeElement : null;
     target.replaceChildren(...children);
-    if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
+    if (focused && !focused.isConnected) again(target, focused)?.focus();
   }
   localTimes(target);
+}
+
+function isTypedIn(element) {
+  return element.matches("input:not([type=checkbox]), textarea, select");
+}
+
+/** Return what stands in the place of an element that was replaced. */
+function again(target, { id, dataset }) {
+  if (id) return document.getElementById(id);
+  return dataset.action ? target.querySelector(`[data-action="${dataset.action}"]`) : null;
 }
 
 /** Send a form by Enter in its text area, as its hint says. */

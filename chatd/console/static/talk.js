@@ -3,13 +3,15 @@ import { act } from "./actions.js";
 import { client, fragment, nodes, reason } from "./api.js";
 import { Composer } from "./composer.js";
 import { History } from "./history.js";
-import { announce, localTimes, onKeys, sendByEnter, showProblem, step, update } from "./page.js";
+import { announce, localTimes, onKeys, remember, sendByEnter, showProblem, step, update } from "./page.js";
 import { Preview } from "./preview.js";
 
 const page = document.getElementById("talk");
 const chatId = page.dataset.chat;
 const isLive = page.dataset.live === "yes";
-const history = new History(document.getElementById("messages"), chatId);
+const history = new History(document.getElementById("messages"), chatId, {
+  onFailure: (error) => say(`Messages could not be loaded (${reason(error)}). It is tried again …`),
+});
 const preview = new Preview(document.getElementById("preview"));
 const problem = document.getElementById("problem");
 const hint = document.getElementById("connection");
@@ -185,6 +187,7 @@ onKeys({
     else document.activeElement?.blur();
   },
 });
+for (const id of ["state-top", "state-bottom"]) remember(document.getElementById(id));
 sendByEnter(document.getElementById("composer"));
 localTimes();
 keepEndInView();

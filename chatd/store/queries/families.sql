@@ -7,7 +7,8 @@
 -- name: spawn
 -- Start a chat for the chat of a worker: pending, with `:messages`. Fenced by worker and epoch. A
 -- chat of this id is there already if the statement is repeated, and is returned unchanged. What is
--- null is that of the parent, whose permissions the new chat has without what was remembered.
+-- null is that of the parent, whose permissions the new chat has without what was remembered. A
+-- chat that a caller made with this id is none of the parent's, whoever it belongs to.
 --
 -- The parent and the root of the family are kept from being deleted, and then the parent from being
 -- stopped, so that no chat is started after a stop of its family. Neither gets another version.
@@ -26,11 +27,12 @@ WITH seen AS MATERIALIZED (
 ), added AS MATERIALIZED (
     SELECT pg_column_size(:messages::jsonb) AS bytes
 ), decision AS MATERIALIZED (
-    SELECT CASE WHEN EXISTS (SELECT FROM present) THEN 'present'
+    SELECT CASE WHEN present.parent_chat_id = parent.id THEN 'present'
+                WHEN present.id IS NOT NULL THEN 'id_taken'
                 ELSE COALESCE(chat_bytes_refusal(parent.owner_id, :limits, 0, added.bytes),
                               chat_spawn_refusal(parent.id, parent.root_chat_id, :family_limits),
                               'done') END AS outcome
-    FROM parent, added
+    FROM parent CROSS JOIN added LEFT JOIN present ON true
 ), created AS (
     INSERT INTO chats (id, parent_chat_id, root_chat_id, owner_id, title, title_by, server_tools,
                        permissions, last_model_config_id, status, pending_since, round, held,
@@ -59,7 +61,7 @@ WITH seen AS MATERIALIZED (
 ), chat AS (
     SELECT * FROM created
     UNION ALL
-    SELECT * FROM present
+    SELECT present.* FROM present, decision WHERE decision.outcome = 'present'
 )
 SELECT CASE WHEN chat.id IS NOT NULL THEN 'done'
             WHEN decision.outcome = 'done' THEN 'stale'  -- another try was quicker

@@ -26,8 +26,8 @@ STUCK_SECONDS: Final = 5.0
 """Time that the SDK has for leaving a call that was given up. Then the connection is closed."""
 CLOSE_SECONDS: Final = 5.0
 """Time for closing a connection in order, which needs answers of the server."""
-MAX_GIVEN_UP_CALLS: Final = 100
-"""Calls of a connection that were given up before it is made anew. Each may keep a socket in the SDK."""
+MAX_ABANDONED_CALLS: Final = 100
+"""Abandoned calls of a connection before it is made anew. Each may keep a socket in the SDK."""
 _MARGIN_SECONDS: Final = 0.5
 """Time that a caller waits for longer than the actor tries to connect, to learn the reason."""
 
@@ -52,7 +52,7 @@ class McpServer:
         self._availability = Availability(now)
         self._known = KnownTools(config, now)
         self._queue = CallQueue()
-        self._running = self._given_up = 0
+        self._running = self._abandoned_calls = 0
         self._wake, self._drained = anyio.Event(), anyio.Event()
         self._link = Link()
         self._scope: anyio.CancelScope | None = None
@@ -231,11 +231,11 @@ class McpServer:
 
     async def _serve(self, connection: Connection) -> None:
         """Make the calls that come, until the connection ends or nothing comes for long."""
-        self._given_up = 0
+        self._abandoned_calls = 0
         async with anyio.create_task_group() as group:
             listing = False
             while not self._link.ended:
-                is_worn = self._given_up >= MAX_GIVEN_UP_CALLS
+                is_worn = self._abandoned_calls >= MAX_ABANDONED_CALLS
                 if is_worn and not self._running:
                     break
                 while self._queue and self._running < self.config.max_calls and not is_worn:
@@ -276,7 +276,7 @@ class McpServer:
             reason = self._link.reason or "the connection was closed"
             call.fail(f"MCP server {self.config.name}: {reason}. The call may have had effects.")
             call.running, self._running = False, self._running - 1
-            self._given_up += call.abandoned
+            self._abandoned_calls += call.abandoned
             self._wake.set()
             self._drained.set()
 

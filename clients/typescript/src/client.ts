@@ -2,6 +2,7 @@ import { EventStream, chatListRules, chatRules, type FollowOptions } from "./fol
 import { apiPath, Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
   ActionAnswer,
+  AppendMessagesResult,
   ToolApproval,
   UpdateChat,
   Chat,
@@ -15,6 +16,7 @@ import type {
   JournalEntry,
   ChatListEvent,
   Message,
+  MessageInput,
   MessageMatch,
   Model,
   QueuedMessage,
@@ -309,6 +311,15 @@ export class Messages {
     const body = { content, ...fields };
     const options = dropUndefined({ signal, idempotencyKey });
     return this.http.request("POST", apiPath("chats", chatId, "messages"), { ...options, body });
+  }
+
+  /** Store messages of any role at the end of an idle chat's history. None is answered. */
+  append(
+    chatId: string,
+    messages: MessageInput[],
+    options: RequestOptions = {},
+  ): Promise<AppendMessagesResult> {
+    return this.http.request("POST", apiPath("chats", chatId, "append"), { ...options, body: { messages } });
   }
 
   /** Edit a message: it and all later ones are replaced by a new one, which is answered. */

@@ -117,6 +117,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/append": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Store messages of any role at the end of the history
+         * @description Store messages of any role at the end of the history. None is answered. The chat must be idle.
+         *
+         *     The next message is answered with them. A chat in `error` stays in it, and its turn can be tried again.
+         */
+        post: operations["append_messages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/clear": {
         parameters: {
             query?: never;
@@ -1046,6 +1068,117 @@ export interface components {
             tool_name: string;
         };
         /**
+         * AppendMessages
+         * @description Messages to store at the end of a history.
+         * @example {
+         *       "messages": [
+         *         {
+         *           "content": "Be brief.",
+         *           "role": "system"
+         *         }
+         *       ]
+         *     }
+         */
+        AppendMessages: {
+            /** Messages */
+            messages: components["schemas"]["MessageInput"][];
+        };
+        /**
+         * AppendMessagesResult
+         * @description The messages that were stored, and their chat.
+         * @example {
+         *       "chat": {
+         *         "action_deadline": null,
+         *         "actions": null,
+         *         "archived": false,
+         *         "created_at": "2026-03-01T09:30:00.120000Z",
+         *         "expires_at": null,
+         *         "family": null,
+         *         "id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "labels": {
+         *           "topic": "physics"
+         *         },
+         *         "last_error": null,
+         *         "last_error_detail": null,
+         *         "last_model_config_id": "0d9e1c0a-51f7-5f57-8f0b-3f5a4f1f6c22",
+         *         "model": "fast",
+         *         "owner_id": "local",
+         *         "parent_chat_id": null,
+         *         "permission_mode": "default",
+         *         "queue_length": 0,
+         *         "remembered_tools": {},
+         *         "root_chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *         "server_tools": {
+         *           "mcp": [
+         *             "time"
+         *           ]
+         *         },
+         *         "status": "waiting",
+         *         "stored_bytes": 1480,
+         *         "title": "The sky",
+         *         "tool_rules": [],
+         *         "updated_at": "2026-03-01T09:30:02.480000Z",
+         *         "usage": {
+         *           "cache_read_tokens": 0,
+         *           "cache_write_tokens": 0,
+         *           "input_tokens": 12,
+         *           "output_tokens": 48,
+         *           "reasoning_tokens": 0
+         *         },
+         *         "version": 3
+         *       },
+         *       "messages": [
+         *         {
+         *           "chat_id": "5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10",
+         *           "compacted": false,
+         *           "content": [
+         *             {
+         *               "text": "Air scatters blue light more than red.",
+         *               "type": "text"
+         *             }
+         *           ],
+         *           "created_at": "2026-03-01T09:30:02.480000Z",
+         *           "finish_reason": "stop",
+         *           "id": 2,
+         *           "model": "fast",
+         *           "role": "assistant",
+         *           "usage": {
+         *             "cache_read_tokens": 0,
+         *             "cache_write_tokens": 0,
+         *             "input_tokens": 12,
+         *             "output_tokens": 48,
+         *             "reasoning_tokens": 0
+         *           }
+         *         }
+         *       ]
+         *     }
+         */
+        AppendMessagesResult: {
+            chat: components["schemas"]["Chat"];
+            /** Messages */
+            messages: components["schemas"]["Message"][];
+        };
+        /**
+         * AssistantMessageInput
+         * @description An answer of a model: a text, or a list of parts.
+         * @example {
+         *       "content": "Air scatters blue light most.",
+         *       "role": "assistant"
+         *     }
+         */
+        AssistantMessageInput: {
+            /**
+             * Content
+             * @example Air scatters blue light most.
+             */
+            content: string | (components["schemas"]["TextInput"] | components["schemas"]["ToolCallInput"])[];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            role: "assistant";
+        };
+        /**
          * AwaitedChat
          * @description A chat that another one waits for.
          * @example {
@@ -1776,6 +1909,7 @@ export interface components {
          *       "labels": {
          *         "topic": "physics"
          *       },
+         *       "messages": [],
          *       "permission_mode": "default",
          *       "title": "The sky",
          *       "tool_rules": [
@@ -1800,7 +1934,7 @@ export interface components {
             expires_in_seconds?: number | null;
             /**
              * Id
-             * @description The id of the chat. If you have a chat with this id, or had one, none is created. Default: a random one.
+             * @description The id of the chat, not of version 5. If you have a chat with this id, or had one, none is created. Default: a random one.
              */
             id?: string | null;
             /**
@@ -1813,6 +1947,12 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
+            /**
+             * Messages
+             * @description A history that stands before `content`, with which it is answered. It may be one that another program has kept.
+             * @example []
+             */
+            messages?: components["schemas"]["MessageInput"][];
             /**
              * Model
              * @description A name of `GET /models`.
@@ -3100,6 +3240,11 @@ export interface components {
             usage: components["schemas"]["Usage"] | null;
         };
         /**
+         * MessageInput
+         * @description A message of any role.
+         */
+        MessageInput: components["schemas"]["SystemMessageInput"] | components["schemas"]["UserMessageInput"] | components["schemas"]["AssistantMessageInput"] | components["schemas"]["ToolMessageInput"];
+        /**
          * MessageMatch
          * @description The newest message of a chat in which the words were found.
          * @example {
@@ -4337,7 +4482,8 @@ export interface components {
          * @description A message of the user.
          * @example {
          *       "busy_behavior": "queue",
-         *       "content": "And why is it red at night?"
+         *       "content": "And why is it red at night?",
+         *       "tools": null
          *     }
          */
         SendMessage: {
@@ -4354,6 +4500,12 @@ export interface components {
              * @description A name of `GET /models`, for this message and later ones. Default: the chat's model.
              */
             model?: string | null;
+            /**
+             * Tools
+             * @description Tools that the client runs. They replace those of the chat at once. Default: they stay.
+             * @example null
+             */
+            tools?: components["schemas"]["Tool"][] | null;
         };
         /**
          * SendMessageResult
@@ -4946,6 +5098,26 @@ export interface components {
             results: components["schemas"]["ToolResultInput"][];
         };
         /**
+         * SystemMessageInput
+         * @description Instructions for the model.
+         * @example {
+         *       "content": "Be brief.",
+         *       "role": "system"
+         *     }
+         */
+        SystemMessageInput: {
+            /**
+             * Content
+             * @example Be brief.
+             */
+            content: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            role: "system";
+        };
+        /**
          * TextDelta
          * @description Text to append.
          * @example {
@@ -4987,8 +5159,8 @@ export interface components {
              */
             text: string;
             /**
-             * Type
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             type: "text";
         };
@@ -5128,6 +5300,40 @@ export interface components {
             tool_call_id?: string | null;
             /** Tool Name */
             tool_name?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool-call";
+        };
+        /**
+         * ToolCallInput
+         * @description A tool call that an assistant made. Its result is in the next message.
+         * @example {
+         *       "args": "{\"city\": \"Bern\"}",
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather",
+         *       "type": "tool-call"
+         *     }
+         */
+        ToolCallInput: {
+            /**
+             * Args
+             * @description A JSON object.
+             * @default {}
+             * @example {"city": "Bern"}
+             */
+            args?: string;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example weather
+             */
+            tool_name: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -5384,6 +5590,32 @@ export interface components {
             tool_call_id: string;
         };
         /**
+         * ToolMessageInput
+         * @description The results of all tool calls of the message before.
+         * @example {
+         *       "content": [
+         *         {
+         *           "result": {
+         *             "celsius": 21
+         *           },
+         *           "tool_call_id": "call_1",
+         *           "tool_name": "weather",
+         *           "type": "tool-result"
+         *         }
+         *       ],
+         *       "role": "tool"
+         *     }
+         */
+        ToolMessageInput: {
+            /** Content */
+            content: components["schemas"]["ToolResultPartInput"][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            role: "tool";
+        };
+        /**
          * ToolProgressDelta
          * @description Progress of a tool that runs: append `text`, and set the other fields that are present.
          *
@@ -5519,6 +5751,48 @@ export interface components {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
+             */
+            type: "tool-result";
+        };
+        /**
+         * ToolResultPartInput
+         * @description The result of a tool call of the message before.
+         * @example {
+         *       "result": {
+         *         "celsius": 21
+         *       },
+         *       "tool_call_id": "call_1",
+         *       "tool_name": "weather",
+         *       "type": "tool-result"
+         *     }
+         */
+        ToolResultPartInput: {
+            /**
+             * Is Error
+             * @description True if the tool failed. The model sees this.
+             * @default false
+             */
+            is_error?: boolean;
+            /**
+             * Result
+             * @example {
+             *       "celsius": 21
+             *     }
+             */
+            result: unknown;
+            /**
+             * Tool Call Id
+             * @example call_1
+             */
+            tool_call_id: string;
+            /**
+             * Tool Name
+             * @example weather
+             */
+            tool_name: string;
+            /**
+             * Type
+             * @constant
              */
             type: "tool-result";
         };
@@ -5663,6 +5937,23 @@ export interface components {
             output_tokens: number;
             /** Reasoning Tokens */
             reasoning_tokens: number;
+        };
+        /**
+         * UserMessageInput
+         * @description A message of the user, which is not answered for itself.
+         * @example {
+         *       "content": "Why is the sky blue?",
+         *       "role": "user"
+         *     }
+         */
+        UserMessageInput: {
+            /** @example Why is the sky blue? */
+            content: components["schemas"]["Content"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            role: "user";
         };
         /**
          * Versions
@@ -7508,6 +7799,301 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
                         code: "answer_mismatch" | "idempotency_key_reused" | "invalid_request" | "tool_call_unknown";
+                        /** @constant */
+                        status: 422;
+                    };
+                };
+            };
+            /**
+             * @description Too Many Requests.
+             *
+             *     * `too_many_requests`: Too many requests (`limits.requests_per_second`, `limits.max_requests`).
+             */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "too_many_requests";
+                        /** @constant */
+                        status: 429;
+                    };
+                };
+            };
+            /**
+             * @description Request Header Fields Too Large.
+             *
+             *     * `head_too_large`: The head of the request is larger than `http.max_head_bytes`.
+             */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "head_too_large";
+                        /** @constant */
+                        status: 431;
+                    };
+                };
+            };
+            /**
+             * @description Internal Server Error.
+             *
+             *     * `chat_unreadable`: A chat has data that this process cannot read; an operator finds the reason in its log.
+             *
+             *     * `internal`: Something went wrong in chatd; it was logged.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_unreadable" | "internal";
+                        /** @constant */
+                        status: 500;
+                    };
+                };
+            };
+            /**
+             * @description Service Unavailable.
+             *
+             *     * `database_unavailable`: The database cannot be reached just now.
+             *
+             *     * `jwks_unavailable`: The identity provider's key set is temporarily unavailable.
+             *
+             *     * `not_ready`: This process is starting or stopping; others may be ready.
+             *
+             *     * `too_many_connections`: The process has as many connections as it may (`http.max_connections`).
+             */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that would help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "database_unavailable" | "jwks_unavailable" | "not_ready" | "too_many_connections";
+                        /** @constant */
+                        status: 503;
+                    };
+                };
+            };
+        };
+    };
+    append_messages: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A unique name for this request that you choose, such as a UUID. A repetition with the same key and body changes nothing and gets a response with the same status and ids. */
+                "idempotency-key"?: string;
+                /** @description The owner to act for: the request is as if they had made it. To name another owner than the token's takes the scope `act-for`. */
+                "x-chatd-owner"?: string;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AppendMessages"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    /** @description Path of the created resource. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppendMessagesResult"];
+                };
+            };
+            /**
+             * @description Bad Request.
+             *
+             *     * `bad_request`: The request is not valid HTTP, its URL is longer than 65,535 bytes, or its body is not what its headers say.
+             */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "bad_request";
+                        /** @constant */
+                        status: 400;
+                    };
+                };
+            };
+            /**
+             * @description Unauthorized.
+             *
+             *     * `unauthorized`: The request has no token, or the token is not valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "unauthorized";
+                        /** @constant */
+                        status: 401;
+                    };
+                };
+            };
+            /**
+             * @description Forbidden.
+             *
+             *     * `foreign_origin`: A web page of another site (`Origin`) may not change anything, unless `http.cors_origins` has it.
+             *
+             *     * `insufficient_scope`: The token has none of the scopes that this operation takes, or the request names another owner (`X-Chatd-Owner`) and the token has not the scope `act-for`.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "foreign_origin" | "insufficient_scope";
+                        /** @constant */
+                        status: 403;
+                    };
+                };
+            };
+            /**
+             * @description Not Found.
+             *
+             *     * `chat_not_found`: There is no chat with this id.
+             *
+             *     * `file_not_found`: The chat has no file with this id.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_not_found" | "file_not_found";
+                        /** @constant */
+                        status: 404;
+                    };
+                };
+            };
+            /**
+             * @description Request Timeout.
+             *
+             *     * `request_timeout`: The request took longer to arrive than `http.head_timeout_seconds` or `http.body_timeout_seconds`.
+             */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "request_timeout";
+                        /** @constant */
+                        status: 408;
+                    };
+                };
+            };
+            /**
+             * @description Conflict.
+             *
+             *     * `chat_archived`: The chat is archived; unarchive it first.
+             *
+             *     * `chat_busy`: The chat is busy; this operation requires an idle chat.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "chat_archived" | "chat_busy";
+                        /** @constant */
+                        status: 409;
+                    };
+                };
+            };
+            /**
+             * @description Content Too Large.
+             *
+             *     * `body_too_large`: The body is larger than `http.max_body_bytes`.
+             *
+             *     * `chat_full`: The chat has no space left for this (limits.max_chat_bytes).
+             *
+             *     * `storage_full`: The owner has no space left for this (limits.max_owner_bytes).
+             */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "body_too_large" | "chat_full" | "storage_full";
+                        /** @constant */
+                        status: 413;
+                    };
+                };
+            };
+            /**
+             * @description Misdirected Request.
+             *
+             *     * `misdirected_request`: Without authentication, only requests to localhost, 127.0.0.1 or [::1] are served, so that no web page can point its own name here.
+             */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "misdirected_request";
+                        /** @constant */
+                        status: 421;
+                    };
+                };
+            };
+            /**
+             * @description Unprocessable Content.
+             *
+             *     * `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *
+             *     * `invalid_request`: Something in the request is not valid; `errors` says what, and where.
+             *
+             *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
+             *
+             *     * `unsupported_file`: The model's provider does not take a file of this media type or size.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {unknown} */
+                        code: "idempotency_key_reused" | "invalid_request" | "too_many_parts" | "unsupported_file";
                         /** @constant */
                         status: 422;
                     };
@@ -9819,6 +10405,8 @@ export interface operations {
              *
              *     * `too_many_parts`: A message may have at most `limits.max_content_parts` parts.
              *
+             *     * `too_many_tools`: A chat may have at most `turn.max_tools` tools.
+             *
              *     * `unsupported_file`: The model's provider does not take a file of this media type or size.
              */
             422: {
@@ -9828,7 +10416,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {unknown} */
-                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_parts" | "unsupported_file";
+                        code: "idempotency_key_reused" | "invalid_request" | "model_not_found" | "too_many_parts" | "too_many_tools" | "unsupported_file";
                         /** @constant */
                         status: 422;
                     };

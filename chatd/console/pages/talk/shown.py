@@ -11,6 +11,20 @@ from chatd.console import markdown
 _MAX_RENDERED: Final = 256 * 1024
 """Characters of one page that are rendered. Others are shown as they are, so that it takes no second."""
 
+_OPTIONAL: Final[Mapping[str, Any]] = {
+    "args": "",
+    "files": (),
+    "is_error": False,
+    "name": None,
+    "output_bytes": 0,
+    "result": None,
+    "text": "",
+    "title": None,
+    "tool_name": None,
+    "url": None,
+}
+"""Fields that a part may lack."""
+
 _SPEAKERS: Final = {"user": "You", "assistant": "Assistant", "tool": "Tools", "system": "System"}
 
 
@@ -45,7 +59,7 @@ def show_messages(messages: Sequence[Mapping[str, Any]]) -> list[ShownMessage]:
             is_rendered = message["role"] == "assistant" and len(text) <= left
             left -= len(text) if is_rendered else 0
             html = markdown.render(text) if is_rendered else markdown.plain(text)
-            parts.append(ShownPart(part["type"], part, html))
+            parts.append(ShownPart(part["type"], {**_OPTIONAL, **part}, html))
         role = message["role"]
         shown.append(ShownMessage(message["id"], role, _SPEAKERS.get(role, role), message, parts))
     shown.reverse()

@@ -139,6 +139,9 @@ export class Messages {
         const options = dropUndefined({ signal, idempotencyKey });
         return this.http.request("POST", apiPath("chats", chatId, "messages"), { ...options, body });
     }
+    append(chatId, messages, options = {}) {
+        return this.http.request("POST", apiPath("chats", chatId, "append"), { ...options, body: { messages } });
+    }
     edit(chatId, messageId, content, options = {}) {
         const path = apiPath("chats", chatId, "messages", messageId);
         return this.http.request("PATCH", path, { ...options, body: { content } });

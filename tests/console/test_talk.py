@@ -1,0 +1,311 @@
+"""Talk in a real browser: from the first message on, whatever is done or happens meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Browser, Locator, expect
+from support.axe import assert_accessible
+from support.browser import Visit
+from support.console import signed_in
+from support.eventually import TIMEOUT_SECONDS, eventually
+from support.providers import scripted
+from support.shared_daemon import SharedDaemon, shared_daemon
+from support.sse_client import ApiClient
+
+expect.set_options(timeout=1000 * TIMEOUT_SECONDS)
+
+WORDS = " ".join(f"w{number}" for number in range(120))
+SCRIPTS = {
+    "slow": [{"text": WORDS, "chunks": 120, "delay_seconds": 0.02}],
+    "endless": [{"text": "word ", "repeat": 4000, "chunks": 4000, "delay_seconds": 0.02}],
+    "fail": [{"error": {"status": 400, "message": "no such thing"}}],
+    "pay": [
+        {"tool_call": {"name": "pay", "args": {"note": "rent"}}, "calls": [1]},
+        {"text": "Paid or not.", "calls": [2]},
+    ],
+    "ask": [
+        {
+            "tool_call": {
+                "name": "ask_user_question",
+                "args": {"question": "Which colour?", "options": ["red", "blue"]},
+            },
+            "calls": [1],
+        },
+        {"text": "You chose {result}.", "calls": [2]},
+    ],
+    "rich": [
+        {"reasoning": "Let me think."},
+        {"text": "# Title\n\n**bold** and `code`\n\n* one\n* two\n\n```\n1 < 2\n```"},
+    ],
+}
+SECTIONS = {
+    "console": {"enabled": True},
+    "tools": {"builtin": ["ask_user_question"], "rules": {"pay": "ask"}},
+    "http_tools": {"pay": {"url": "http://127.0.0.1:9/pay", "description": "Pay."}},
+}
+
+
+@pytest.fixture(scope="module")
+def console(module_dsn: str) -> Iterator[SharedDaemon]:
+    with shared_daemon(module_dsn, scripted(**SCRIPTS), **SECTIONS) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def chatting(
+    browser: Browser, console: SharedDaemon, content: str, **options: str
+) -> AsyncIterator[tuple[Visit, ApiClient, str]]:
+    """Open the page of a new chat with this message."""
+    async with signed_in(browser, console, **options) as (visit, api):
+        chat = await api.create(content)
+        await visit.go(f"/chats/{chat['id']}")
+        yield visit, api, chat["id"]
+
+
+def answers(visit: Visit) -> Locator:
+    return visit.page.locator("#messages article.assistant .text")
+
+
+async def send(visit: Visit, text: str) -> None:
+    await visit.page.fill("#message", text)
+    await visit.page.press("#message", "Enter")
+
+
+async def test_first_visit_to_first_answer(browser: Browser, console: SharedDaemon) -> None:
+    async with signed_in(browser, console) as (visit, _):
+        await visit.go("/")
+        await expect(visit.page.get_by_text("No chats yet")).to_be_visible()
+        await assert_accessible(visit.page)
+        await visit.press("n")
+        await visit.page.keyboard.type("Hello there")
+        await visit.press("Enter")
+        await visit.page.wait_for_url("**/chats/*")
+        await expect(answers(visit)).to_have_text("You said: Hello there")
+        await expect(visit.page.locator("#status")).to_have_text("ready")
+        await assert_accessible(visit.page)
+        await send(visit, "And again")
+        await expect(answers(visit)).to_have_text(["You said: Hello there", "You said: And again"])
+        await expect(visit.page.locator("#announcement")).to_have_text("You said: And again")
+        await visit.page.evaluate("document.activeElement.blur()")
+        await visit.press("u")
+        await expect(visit.page.locator("a.chat .title")).to_have_text("Hello there")
+
+
+async def test_answer_goes_on_after_a_reload(browser: Browser, console: SharedDaemon) -> None:
+    async with chatting(browser, console, "[[slow]]") as (visit, _, _):
+        live = visit.page.locator("#preview .live")
+        for _ in range(2):
+            await expect(live).to_contain_text("w20 ")
+            await visit.page.reload()
+        await expect(live).to_contain_text("w30 ")
+        shown = (await live.inner_text()).split()
+        assert shown == WORDS.split()[: len(shown)]  # no letter twice, none missing
+        await expect(answers(visit)).to_have_text(WORDS)
+        await expect(live).to_have_count(0)
+
+
+async def test_stop_keeps_what_was_said(browser: Browser, console: SharedDaemon) -> None:
+    async with chatting(browser, console, "[[endless]]") as (visit, _, _):
+        await expect(visit.page.locator("#preview .live")).to_contain_text("word word")
+        await visit.press("Escape")
+        await expect(visit.page.locator("#status")).to_have_text("ready")
+        await expect(answers(visit)).to_contain_text("word word")
+        await expect(visit.page.locator("#stop")).to_be_hidden()
+        await expect(visit.page.locator("#messages article.assistant header")).to_contain_text(
+            "interrupted"
+        )
+
+
+async def test_failed_answer_says_why_and_is_tried_again(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "[[fail]]") as (visit, _, chat_id):
+        card = visit.page.locator(".card.failed")
+        await expect(card).to_contain_text("The answer failed.")
+        await expect(card.get_by_role("link")).to_have_attribute("href", f"/chats/{chat_id}/why")
+        await assert_accessible(visit.page)
+        first = await visit.page.locator("#status").get_attribute("data-status")
+        assert first == "error"
+        await card.get_by_role("button", name="Try again").click()
+        await expect(card).to_contain_text("The answer failed.")
+
+
+@pytest.mark.parametrize("decision", ["Allow", "Deny"])
+async def test_call_is_approved_or_not(
+    browser: Browser, console: SharedDaemon, decision: str
+) -> None:
+    async with chatting(browser, console, "[[pay]]") as (visit, api, chat_id):
+        card = visit.page.locator(".card.asks")
+        await expect(card).to_contain_text("May pay run?")
+        await expect(card.locator("pre")).to_contain_text('"note": "rent"')
+        await assert_accessible(visit.page)
+        if decision == "Deny":
+            await card.get_by_label("Reason").fill("not today")
+        await card.get_by_role("button", name=decision).click()
+        await expect(answers(visit)).to_have_text("Paid or not.")
+        await expect(card).to_have_count(0)
+        tools = visit.page.locator("#messages article.tool")
+        await expect(tools).to_contain_text("failed")
+        messages = await api.messages(chat_id)
+        [result] = next(m for m in messages if m["role"] == "tool")["content"]
+        assert ("not today" in str(result["result"])) is (decision == "Deny")
+
+
+async def test_question_is_answered(browser: Browser, console: SharedDaemon) -> None:
+    async with chatting(browser, console, "[[ask]]") as (visit, _, _):
+        card = visit.page.locator(".card.asks")
+        await expect(card).to_contain_text("Which colour?")
+        await card.get_by_role("combobox").select_option("blue")
+        await card.get_by_role("button", name="Answer").click()
+        await expect(answers(visit)).to_contain_text("blue")
+
+
+async def test_message_is_edited_and_answered_again(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "first") as (visit, _, _):
+        await expect(answers(visit)).to_have_text("You said: first")
+        user = visit.page.locator("#messages article.user")
+        await user.get_by_role("button", name="Edit").click()
+        await user.get_by_label("Edited message").fill("second <b>")
+        await user.get_by_role("button", name="Send edited").click()
+        await expect(answers(visit)).to_have_text("You said: second <b>")
+        await expect(user.locator(".text")).to_have_text("second <b>")
+        again = visit.page.locator("#messages article.assistant").get_by_role(
+            "button", name="Answer again"
+        )
+        before = await visit.page.locator("#messages article.assistant").get_attribute("id")
+        await again.click()
+        await visit.page.get_by_role("button", name="Later messages are dropped").click()
+        await expect(visit.page.locator(f"#{before}")).to_have_count(0)
+        await expect(answers(visit)).to_have_text("You said: second <b>")
+
+
+async def test_queue_is_edited_removed_and_promoted(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "[[endless]]") as (visit, _, _):
+        await expect(visit.page.locator("#preview .live")).to_contain_text("word")
+        rows = visit.page.locator("[data-queued]")
+        for number, text in enumerate(("one", "two", "three"), 1):
+            await send(visit, text)
+            await expect(rows).to_have_count(number)
+        await assert_accessible(visit.page)
+        await rows.nth(0).get_by_role("button", name="Remove").click()
+        await expect(rows.locator("p")).to_have_text(["two", "three"])
+        await rows.nth(0).get_by_role("button", name="Edit").click()
+        await expect(visit.page.locator("#message")).to_have_value("two")
+        await expect(rows.locator("p")).to_have_text(["three"])
+        await rows.nth(0).get_by_role("button", name="Answer next").click()
+        await expect(answers(visit).last).to_have_text("You said: three")
+        await expect(rows).to_have_count(0)
+        await visit.page.reload()
+        await expect(visit.page.locator("#message")).to_have_value("two")  # a draft survives
+
+
+async def test_markdown_reasoning_and_links_to_messages(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "[[rich]]", viewport="narrow") as (visit, api, chat_id):
+        await expect(answers(visit).locator("h4")).to_have_text("Title")
+        await expect(visit.page.locator("summary", has_text="Reasoning")).to_be_visible()
+        await assert_accessible(visit.page)
+        width = await visit.page.evaluate("document.documentElement.scrollWidth")
+        assert width == 360
+        last = (await api.messages(chat_id))[-1]["id"]
+        await visit.go(f"/chats/{chat_id}?at={last}#m-{last}")
+        await expect(visit.page.locator(f"#m-{last}:target")).to_be_visible()
+
+
+async def test_title_labels_archive_fork_and_delete(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "hello") as (visit, api, chat_id):
+        await expect(answers(visit)).to_have_text("You said: hello")
+        await visit.page.get_by_text("Change", exact=True).click()
+        await visit.page.get_by_label("Title").fill("<i>Mine</i>")
+        await visit.page.get_by_label("Labels").fill("topic: physics: old\n\nplain")
+        await visit.page.get_by_role("button", name="Save").click()
+        await expect(visit.page.get_by_role("heading", level=1)).to_have_text("<i>Mine</i>")
+        chat = await api.chat(chat_id)
+        assert chat["labels"] == {"topic": "physics: old", "plain": ""}
+        await visit.page.get_by_text("Change", exact=True).click()
+        await visit.page.get_by_role("button", name="Archive").click()
+        await expect(visit.page.get_by_role("button", name="Unarchive")).to_be_attached()
+        await visit.page.get_by_role("button", name="Fork here").last.click()
+        await visit.page.wait_for_url(lambda url: "/chats/" in url and chat_id not in url)
+        await expect(answers(visit)).to_have_text("You said: hello")
+        await visit.page.get_by_text("Change", exact=True).click()
+        await visit.page.get_by_role("button", name="Delete").click()
+        await visit.page.get_by_role("button", name="for good").click()
+        await visit.page.wait_for_url(f"{visit.origin}/")
+
+
+async def test_list_is_live_and_filtered(browser: Browser, console: SharedDaemon) -> None:
+    async with signed_in(browser, console) as (visit, api):
+        await visit.go("/")
+        await expect(visit.page.get_by_text("No chats yet")).to_be_visible()
+        await api.create("[[fail]] one")
+        await api.create("two")
+        titles = visit.page.locator("a.chat .title")
+        await expect(titles).to_have_count(2)
+        await expect(visit.page.locator(".is-error")).to_be_visible()
+        await visit.page.get_by_label("Status").select_option("error")
+        await expect(titles).to_have_text("[[fail]] one")
+        assert "status=error" in visit.page.url
+        await visit.go("/?q=tw")
+        await expect(titles).to_have_text("two")
+        await visit.go("/?label=nothing&status=waiting")
+        await expect(visit.page.get_by_text("No chat is like this.")).to_be_visible()
+
+
+async def test_session_that_ends_leads_to_the_sign_in_and_back(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    async with chatting(browser, console, "hello") as (visit, _, chat_id):
+        await expect(answers(visit)).to_have_text("You said: hello")
+        visit.guard.allow("401")
+        await visit.page.fill("#message", "more")
+        await visit.context.clear_cookies()
+        await visit.page.evaluate("document.getElementById('composer').requestSubmit()")
+        await visit.page.wait_for_url("**/sign-in?*")
+        assert f"next=%2Fchats%2F{chat_id}" in visit.page.url
+        await expect(visit.page.get_by_text("Your session has ended.")).to_be_visible()
+        await assert_accessible(visit.page)
+
+
+async def test_file_is_sent_and_shown(browser: Browser, console: SharedDaemon) -> None:
+    async with chatting(browser, console, "hello") as (visit, _, _):
+        await expect(answers(visit)).to_have_text("You said: hello")
+        upload = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"text of a file"}
+        await visit.page.set_input_files("input[type=file]", files=[upload])  # type: ignore[list-item]
+        await send(visit, "look")
+        link = visit.page.get_by_role("link", name="a.txt")
+        await expect(link).to_be_visible()
+        await asyncio.wait_for(visit.page.wait_for_load_state(), TIMEOUT_SECONDS)
+
+
+async def test_hundred_deltas_a_second_cost_little(browser: Browser, console: SharedDaemon) -> None:
+    async with chatting(browser, console, "[[endless]]") as (visit, _, _):
+        await expect(visit.page.locator("#preview .live")).to_contain_text("word word")
+        session = await visit.context.new_cdp_session(visit.page)
+        await session.send("Performance.enable")
+
+        async def busy_seconds() -> dict[str, float]:
+            found = (await session.send("Performance.getMetrics"))["metrics"]
+            return {each["name"]: each["value"] for each in found}
+
+        before = await busy_seconds()
+        length = len(await visit.page.inner_text("#preview"))
+
+        async def grew() -> bool:
+            return len(await visit.page.inner_text("#preview")) > length + 5 * 60
+
+        await eventually(grew)
+        after = await busy_seconds()
+        busy = after["TaskDuration"] - before["TaskDuration"]
+        assert busy < 0.5 * (after["Timestamp"] - before["Timestamp"])
+        await visit.press("Escape")
+        await expect(visit.page.locator("#status")).to_have_text("ready")
