@@ -6,10 +6,14 @@ from uuid import UUID, uuid5
 
 from pydantic_core import to_json
 
+from chatd.api.errors.problems import FieldProblem, invalid_request
 from chatd.domain.message import Content
+from chatd.domain.sanitize import replace_unstorable
 from chatd.store.idempotency import IdempotencyKey
 
 _CHAT_NAMESPACE: Final = UUID("6f0c3a52-5d2e-5b1e-9c55-5a1f6f3f9a10")
+_HASHED: Final = 5
+"""Version of UUIDs that are hashes."""
 _DIGEST_CHARACTERS: Final = 32
 """Characters of the hash of a client's own id: as many as an id of its own has bits."""
 
@@ -23,7 +27,24 @@ def chat_id(owner_id: str, given: str) -> UUID:
     try:
         return UUID(given)
     except ValueError:
-        return uuid5(_CHAT_NAMESPACE, f"{owner_id}\0{given}")
+        return _hashed(owner_id, given)
+
+
+def new_chat_id(owner_id: str, given: str) -> UUID:
+    """Return the id of a chat that is to be created, as ``chat_id`` does.
+
+    Raises ``HttpProblem`` (422) for a UUID that is a hash: nobody may take the chat that another name, or
+    a call that starts an agent, stands for.
+    """
+    chat = chat_id(owner_id, given)
+    if chat.version == _HASHED and chat != _hashed(owner_id, given):
+        reason = "there is no such chat, and a UUID of version 5 cannot be chosen"
+        raise invalid_request(FieldProblem(where="body.id", message=reason))
+    return chat
+
+
+def _hashed(owner_id: str, given: str) -> UUID:
+    return uuid5(_CHAT_NAMESPACE, f"{owner_id}\0{replace_unstorable(given)}")
 
 
 def send_key(
