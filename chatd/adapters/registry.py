@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from chatd.adapters.ai_sdk import routes as ai_sdk
+from chatd.adapters.completions import adapter as completions
 from chatd.adapters.config import AdapterConfig
 from chatd.api.adapter import Adapter
 
 _ADAPTERS: Final[Mapping[str, Callable[[AdapterConfig], Adapter]]] = {
     "ai_sdk": ai_sdk.build,
+    "completions": completions.build,
 }
 """Constructors by the name that ``[adapters] enabled`` has for each."""
 

@@ -51,6 +51,8 @@ class ChunkWriter:
     """Why there is no whole answer. Nothing follows on it."""
     has_begun: bool = False
     """True once something was sent, so that a failure has no status of its own any more."""
+    _is_void: bool = False
+    """True once words that were sent do not count any more."""
     _said: list[bytes] = field(default_factory=list)
     """Chunks of this step: those that are held back, or else only the fact that there are some."""
     _fields: dict[int, str] = field(default_factory=dict)
@@ -68,12 +70,16 @@ class ChunkWriter:
             return b""
         if (error := turn_error(item)) is not None:
             return self._fail(error)
+        if self._is_void and not isinstance(item, StepVoided):
+            return self._fail(ANSWER_RESTARTED)
         match item:
             case PartBegan() | PartDelta():
                 delta = self._delta(item)
                 return b"" if delta is None else self._say(delta)
             case StepVoided():
-                return self._void_step()
+                # Why, and whether the answer begins again, the next item says.
+                self._is_void |= bool(self._said) and not self.holds_steps
+                self._forget_step()
             case StepEnded(_, message):
                 return self._end_step(message)
             case TurnFinished(reason):
@@ -112,12 +118,6 @@ class ChunkWriter:
             return b""
         self._said = [b""]
         return self._begin() + chunk
-
-    def _void_step(self) -> bytes:
-        if self._said and not self.holds_steps:
-            return self._fail(ANSWER_RESTARTED)
-        self._forget_step()
-        return b""
 
     def _end_step(self, message: Message) -> bytes:
         stored = {part.get("tool_call_id") for part in message.content}

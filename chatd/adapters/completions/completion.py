@@ -1,4 +1,4 @@
-"""What a completion is made of, streamed or whole."""
+"""The objects of which a completion is made, streamed or whole."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class CompletionHead:
     created: int
     model: str
     client_tools: frozenset[str] = frozenset()
-    """Names of the tools that the client runs. Calls of others are the server's own, and not shown."""
+    """Names of the tools that the client runs. Calls of others are the server's own, and left out."""
 
     def fields(self, kind: str) -> Object:
         """Return the fields of an object of this ``kind``."""

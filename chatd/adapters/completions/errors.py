@@ -91,9 +91,10 @@ class TurnError:
         """Return the error as the clients read it."""
         return error_object(self.message, status=self.status, code=self.code)
 
-    def response(self) -> JSONResponse:
+    def response(self, headers: Mapping[str, str]) -> JSONResponse:
         """Return the response to a request that nothing was answered to yet."""
-        headers = None if self.can_be_repeated else _DO_NOT_RETRY
+        if not self.can_be_repeated:
+            headers = {**headers, **_DO_NOT_RETRY}
         return JSONResponse(self.object(), status_code=self.status, headers=headers)
 
 
@@ -115,7 +116,7 @@ _FAILURES: Final[Mapping[str, tuple[int, str]]] = {
 ANSWER_RESTARTED: Final = TurnError(
     502, "answer_restarted", "The answer was begun again after some of it was sent.", True
 )
-"""What was sent does not count, and cannot be taken back here."""
+"""The error of words that were sent, do not count, and cannot be taken back here."""
 APPROVAL_REQUIRED: Final = TurnError(
     409,
     "approval_required",

@@ -50,8 +50,12 @@ class Conversation:
         return [*self.history, _results_message(self.history[-1], self.results)]
 
 
-def read_conversation(messages: Sequence[RequestMessage]) -> Conversation:
+def read_conversation(
+    messages: Sequence[RequestMessage], *, takes_system: bool = True
+) -> Conversation:
     """Return a client's list as a conversation. Raises ``HttpProblem`` (422) that names the place.
+
+    Without ``takes_system`` no message of a system is read.
 
     Calls of earlier turns without a result, and results without a call, are left out: some clients have
     tools of their own, and keep half of it.
@@ -65,34 +69,36 @@ def read_conversation(messages: Sequence[RequestMessage]) -> Conversation:
     prompts = [plain_text(messages[number], number) for number in range(start)]
     if end == start or messages[end - 1].role not in {"user", "tool"}:
         raise refused(len(messages) - 1, "role", "must be user or tool in the last message")
-    reader = _Reader()
+    reader = _Reader(takes_system)
     for number in range(start, end - (messages[end - 1].role == "user")):
         reader.read(messages[number], number)
-    system_prompt = _PARAGRAPH.join(filter(None, prompts)) or None
+    content, results = None, tuple[ToolResult, ...]()
     if messages[end - 1].role == "user":
         reader.close_calls()
-        content = user_content(messages[end - 1], end - 1)
-        if not content.parts or not _says_something(content.parts):
-            raise refused(
-                end - 1, "content", "must hold a file, or text that is not white space alone"
-            )
-        return Conversation(system_prompt=system_prompt, history=reader.history, content=content)
-    if missing := [call_id for call_id in reader.calls if call_id not in reader.results]:
-        reason = f"has no result of the tool call {missing[0]}"
-        raise refused(end - 1, "", reason)
-    if not reader.results:
-        raise refused(end - 1, "tool_call_id", "is of no call of the message before it")
+        content = _question(messages[end - 1], end - 1)
+    else:
+        results = reader.last_results(end - 1)
     return Conversation(
-        system_prompt=system_prompt,
+        system_prompt=_PARAGRAPH.join(filter(None, prompts)) or None,
         history=reader.history,
-        results=[*reader.results.values()],
+        content=content,
+        results=results,
     )
+
+
+def _question(message: RequestMessage, number: int) -> SentContent:
+    content = user_content(message, number)
+    if not any(part["type"] != "text" or part["text"].strip() for part in content.parts):
+        reason = "must hold a file, or text that is not white space alone"
+        raise refused(number, "content", reason)
+    return content
 
 
 @dataclass(slots=True)
 class _Reader:
     """The messages read so far, and the calls of the last one with their results."""
 
+    takes_system: bool
     history: list[NewMessage] = field(default_factory=list)
     calls: dict[str, Part] = field(default_factory=dict)
     results: dict[str, ToolResult] = field(default_factory=dict)
@@ -110,7 +116,7 @@ class _Reader:
             self.calls = {part["tool_call_id"]: part for part in calls}
         elif message.role == "user":
             self._add(Role.USER, user_content(message, number))
-        elif text := plain_text(message, number):
+        elif (text := plain_text(message, number)) and self.takes_system:
             self._add(Role.SYSTEM, joined([text_part(text)]))
 
     def close_calls(self) -> None:
@@ -128,6 +134,14 @@ class _Reader:
         if self.results:
             self.history.append(_results_message(answer, [*self.results.values()]))
         self.calls, self.results = {}, {}
+
+    def last_results(self, number: int) -> tuple[ToolResult, ...]:
+        """Return the results that the list ends with. Raises ``HttpProblem`` unless every call has one."""
+        if missing := [call_id for call_id in self.calls if call_id not in self.results]:
+            raise refused(number, "", f"there is no result of the tool call {missing[0]}")
+        if not self.results:
+            raise refused(number, "tool_call_id", "is of no call of the message before it")
+        return tuple(self.results.values())
 
     def _read_result(self, message: RequestMessage, number: int) -> None:
         call_id = message.tool_call_id
@@ -166,7 +180,3 @@ def _results_message(answer: NewMessage, results: Iterable[ToolResult]) -> NewMe
 
 def _is_empty_answer(message: RequestMessage, number: int) -> bool:
     return message.role == "assistant" and not assistant_content(message, number)
-
-
-def _says_something(parts: Iterable[Part]) -> bool:
-    return any(part["type"] != "text" or part["text"].strip() for part in parts)

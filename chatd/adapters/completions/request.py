@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from chatd.api.schema.types import FewItems, Labels, ModelName, Sanitized
+from chatd.api.schema.types import FewItems, ModelName, Sanitized
 from chatd.domain.given_history import MAX_GIVEN_MESSAGES
 
 IGNORED: Final = frozenset(
@@ -96,7 +96,7 @@ class RequestTool(_Input):
 
 
 class StreamOptions(_Input):
-    """What a stream has besides its chunks."""
+    """Options of a stream."""
 
     include_usage: bool | None = False
 
@@ -110,7 +110,7 @@ class CompletionRequest(_Input):
     tool_choice: Any = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    metadata: Labels | None = None
+    metadata: dict[str, Any] | None = None
     n: int | None = 1
     response_format: Any = None
     modalities: Annotated[list[_Type], FewItems] | None = None
@@ -131,7 +131,7 @@ class CompletionRequest(_Input):
 
     @property
     def includes_usage(self) -> bool:
-        """Whether the last chunk of a stream is to have the usage."""
+        """True if a stream is to end with the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
