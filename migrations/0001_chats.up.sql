@@ -491,6 +491,8 @@ CREATE TABLE chat_messages (
 -- The few summaries. Other messages cost this index nothing.
 CREATE INDEX chat_messages_summary_idx ON chat_messages (chat_id, covers_until)
     WHERE covers_until IS NOT NULL;
+-- System prompts and later instructions, which no summary covers.
+CREATE INDEX chat_messages_system_idx ON chat_messages (chat_id, id) WHERE role = 'system';
 -- The messages that a client knows by an id of its own. Neither do others cost this one anything.
 CREATE INDEX chat_messages_client_key_idx ON chat_messages (chat_id, (content->0->>'client'), id)
     WHERE (content->0->>'client') IS NOT NULL;

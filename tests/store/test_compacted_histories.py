@@ -7,11 +7,13 @@ from uuid import UUID
 import pytest
 from support.claim_on_send import Case, Way
 from support.compacted_chat import PROMPT, CompactedChat
-from support.factories import MODEL, OWNER, insert_chat, insert_models
+from support.factories import MODEL, OWNER, insert_chat, insert_models, text_content
 from support.query_plans import scanned
 
+from chatd.domain.message import NewMessage, Role
 from chatd.domain.transitions import Transition
 from chatd.store import sql
+from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.turns import Turns
 
@@ -45,6 +47,24 @@ async def test_history_of_the_worker_is_the_one_that_would_be_read(database: Dat
         assert known == await turns.history(chat.id)
         assert known.size == (await turns.history(chat.id)).size
     assert [one.content[0]["text"] for one in known.messages] == [PROMPT, f"up to {until}"]
+
+
+async def test_later_instructions_are_not_compacted(database: Database) -> None:
+    """A system message may be sent with any message. What is read has it, as what is known does."""
+    chat = await CompactedChat.create(database)
+    turns = Turns(database)
+    await chat.turn("a")
+    rules = NewMessage(role=Role.SYSTEM, content=text_content("in rhymes"))
+    sent = await Chats(database).send(
+        chat.id, owner_id=OWNER, content=text_content("b"), earlier=[rules]
+    )
+    await chat.answer("answer to b")
+    known = await turns.history(chat.id)
+    result = await chat.compact(sent.messages[-1].id, "summary")
+    known = known.with_messages(result.model_messages)
+    assert known == await turns.history(chat.id)
+    texts = [one.content[0]["text"] for one in known.messages]
+    assert texts == [PROMPT, "in rhymes", "summary", "answer to b"]
 
 
 @pytest.mark.parametrize("position", range(TURNS))

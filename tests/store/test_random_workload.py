@@ -204,7 +204,7 @@ class FamilyWorkload:
                 held = {(report.chat_id, report.epoch) for report in reports}
                 renewals = await leases.renew(connection)
                 assert renewals is not None
-                assert {(renewal.chat_id, renewal.epoch) for renewal in renewals} >= held
+                assert {(renewal.chat_id, renewal.epoch) for renewal in renewals.chats} >= held
                 assert await leases.report_activity(reports) <= held
                 for claim in claims:
                     result, fence = claim.result, fencing_token(claim.result)

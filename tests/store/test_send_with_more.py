@@ -10,6 +10,7 @@ from support.factories import (
     text_content,
 )
 from support.stored_messages import visible_texts
+from support.transitions import FIRST_MESSAGE_ID
 
 from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatBusy, ChatFull
@@ -17,6 +18,7 @@ from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
+from chatd.store.messages import Messages
 from chatd.store.records import TransitionResult
 from chatd.store.turns import Turns
 
@@ -69,6 +71,17 @@ async def test_several_messages_do_not_pass_by_a_queue(database: Database) -> No
     chat = await chat_with_status(database, Status.ERROR, queued=1)
     with pytest.raises(ChatBusy):
         await send(database, chat, earlier=[RULES])
+
+
+async def test_later_instructions_are_cleared_with_the_history(database: Database) -> None:
+    """A subscriber drops all from the message on that the journal names, and so does the store."""
+    chat = await chat_with_status(database, Status.WAITING)
+    await send(database, chat, earlier=[RULES])
+    await Chats(database).interrupt(chat.id, owner_id=OWNER)
+    cleared = await Messages(database).clear(chat.id, owner_id=OWNER)
+    assert await visible_texts(database, chat) == []
+    assert cleared.entry is not None
+    assert cleared.entry.data["reset_from"] == FIRST_MESSAGE_ID
 
 
 async def test_tools_are_replaced_and_counted(database: Database) -> None:

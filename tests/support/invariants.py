@@ -122,7 +122,6 @@ def check_messages(rows: Sequence[Row], messages: Sequence[Row]) -> None:
             if message["version"] < version
             and message["id"] >= first
             and (message["covers_until"] is None or message["covers_until"] >= first - keeps)
-            and message["role"] != "system"
         ]
         assert message["superseded_version"] == (hidden[0] if hidden else None), dict(message)
 

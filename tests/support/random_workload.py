@@ -47,6 +47,7 @@ Request = Callable[..., Awaitable[object]]
 
 FILES = [new_file(bytes([n]) * 200_000, media_type="image/png") for n in range(3)]
 """Files that are large beside all the messages of a chat, so that one that counts twice is seen."""
+TOOLS = [{"name": "sky", "description": "", "parameters": {"type": "object"}}]
 ANSWER = NewMessage(role=Role.ASSISTANT, content=text_content("an answer"))
 
 
@@ -128,7 +129,9 @@ class RandomWorkload:
                 edit = partial(messages.edit, **self.random_content(label))
                 return partial(edit if edits else messages.regenerate, chat_id, message_id), edits
             case 7 | 12:
-                change = self.random.choice([messages.clear, messages.request_compaction])
+                said = NewMessage(role=Role.ASSISTANT, content=text_content("said"))
+                append = partial(messages.append, messages=[said])
+                change = self.random.choice([messages.clear, messages.request_compaction, append])
                 return partial(change, chat_id), False
             case 8:
                 return partial(chats.retry, chat_id), False
@@ -141,7 +144,9 @@ class RandomWorkload:
             case _:
                 busy = self.random.choice(list(BusyBehavior))
                 content = self.random_content(label)
-                return partial(chats.send, chat_id, **content, busy_behavior=busy), True
+                earlier = [NewMessage(role=Role.SYSTEM, content=text_content("be brief"))]
+                more = self.random.choice(({}, {}, {"earlier": earlier}, {"tools": TOOLS}))
+                return partial(chats.send, chat_id, **content, **more, busy_behavior=busy), True
 
     def random_content(self, label: str) -> dict[str, Any]:
         """Return a message of the text ``label`` and perhaps one of a few files."""

@@ -360,10 +360,12 @@ async def test_chat_with_a_title_is_not_offered(database: Database, title_by: Ti
     assert titler.waiting == 0
 
 
-async def test_chat_of_an_agent_is_not_offered(database: Database) -> None:
+async def test_chat_that_is_in_no_list_is_not_offered(database: Database) -> None:
     parent = await stored_chat(database)
     child = await stored_chat(database, parent_chat_id=parent.id, root_chat_id=parent.id)
+    expiring = await stored_chat(database, expires_at="now")
     titler = titler_over(database, Conversation().provider)
     offer(titler, child)
+    offer(titler, expiring)
     assert titler.waiting == 0
     assert child.owner_id == OWNER

@@ -241,7 +241,8 @@ WITH snapshot AS MATERIALIZED (
 SELECT * FROM response;
 
 -- name: clear
--- Supersede the whole history of an idle chat except the system prompt, and empty its queue.
+-- Supersede the whole history of an idle chat except the system prompt, and empty its queue. The
+-- prompt are the system messages before all others. Later instructions are superseded, too.
 WITH snapshot AS MATERIALIZED (
     SELECT version FROM chats WHERE id = :chat_id
 ), locked AS MATERIALIZED (
@@ -261,8 +262,10 @@ WITH snapshot AS MATERIALIZED (
 ), superseded AS (
     UPDATE chat_messages m SET superseded_version = locked.version + 1
     FROM decision, locked
-    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.role <> 'system'
-      AND m.superseded_version IS NULL
+    WHERE decision.outcome = 'done' AND m.chat_id = decision.id AND m.superseded_version IS NULL
+      AND m.id >= (SELECT id FROM chat_messages
+                   WHERE chat_id = :chat_id AND role <> 'system' AND superseded_version IS NULL
+                   ORDER BY id LIMIT 1)
     RETURNING m.id
 ), dequeued AS (
     DELETE FROM chat_queued_messages q USING decision

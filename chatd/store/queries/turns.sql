@@ -10,8 +10,8 @@
 -- Read what the model is shown, in the order of ids. The first row has the tools of the chat and
 -- its open tool calls, in their order.
 --
--- Of what is compacted nothing is read but the system prompt, which is at the beginning of the
--- chat, and which the first row has. So a chat costs what its messages since the summary do.
+-- Of what is compacted nothing is read but the system prompt and later instructions, which have an
+-- index, and which the first row has. So a chat costs what its messages since the summary do.
 WITH boundary AS MATERIALIZED (
     SELECT COALESCE((SELECT covers_until FROM chat_summaries WHERE chat_id = :chat_id
                      ORDER BY covers_until DESC LIMIT 1), 0) AS id
@@ -27,10 +27,8 @@ SELECT chat_id, id, version, role, content, model_config_id, finish_reason, inpu
        CASE WHEN lag(id) OVER (ORDER BY id) IS NULL AND (SELECT id FROM boundary) > 0
             THEN (SELECT jsonb_agg(to_jsonb(p) ORDER BY p.id) FROM chat_messages p
                   WHERE p.chat_id = :chat_id AND p.superseded_version IS NULL
-                    AND p.visibility IN ('both', 'model')
-                    AND p.id < (SELECT id FROM chat_messages
-                                WHERE chat_id = :chat_id AND role <> 'system'
-                                ORDER BY id LIMIT 1)) END AS prompt
+                    AND p.visibility IN ('both', 'model') AND p.role = 'system'
+                    AND p.id <= (SELECT id FROM boundary)) END AS prompt
 FROM chat_messages
 WHERE chat_id = :chat_id AND id > (SELECT id FROM boundary)
   AND COALESCE(covers_until, id) >= (SELECT id FROM boundary)
