@@ -247,6 +247,7 @@ FailureKind: TypeAlias = Literal[
     "truncated",
     "configuration",
     "step_limit",
+    "tool_loop",
     "crash_loop",
     "panic",
 ]
@@ -270,6 +271,7 @@ FailureKind: TypeAlias = Literal[
 * ``configuration``: the chat's model is no longer configured here, or its provider is
   misconfigured.
 * ``step_limit``: the turn did not end within ``turn.max_steps`` steps.
+* ``tool_loop``: the model made the same calls again and again, and got the same results.
 * ``crash_loop``: the chat lost more than ``worker.max_recoveries`` workers without progress.
 * ``panic``: a bug in chatd.
 """

@@ -34,6 +34,7 @@ class FailureKind(StrEnum):
     * `truncated`: the answer ended without a finish reason.
     * `configuration`: the chat's model is no longer configured here, or its provider is misconfigured.
     * `step_limit`: the turn did not end within `turn.max_steps` steps.
+    * `tool_loop`: the model made the same calls again and again, and got the same results.
     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
     * `panic`: a bug in chatd.
     """
@@ -55,6 +56,7 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     CONFIGURATION = "configuration"
     STEP_LIMIT = "step_limit"
+    TOOL_LOOP = "tool_loop"
     CRASH_LOOP = "crash_loop"
     PANIC = "panic"
 

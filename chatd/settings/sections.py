@@ -221,6 +221,9 @@ class TurnSettings(Section):
 
     max_steps: PositiveInt = 50
     """Maximum model calls in one turn."""
+    max_repeated_calls: int = Field(5, ge=0)
+    """Maximum answers in a row that make the same tool calls and get the same results. Then the turn fails,
+    kind tool_loop. 0: any number of them."""
     max_attempts: PositiveInt = 5
     """Maximum attempts of one model call, the first included."""
     backoff_seconds: PositiveFloat = 1

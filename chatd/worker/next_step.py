@@ -15,7 +15,6 @@ from chatd.domain.message import (
     Part,
     PendingToolCall,
     Role,
-    covered_steps,
     error_results,
     pending_tool_calls,
 )
@@ -279,16 +278,6 @@ def _new_call(call: PendingToolCall, tools: ToolNames) -> NewToolCall:
     state = CallState.READY if question is None else CallState.ASKED
     wait = tools.wait(name, call.part.get("args") or "") if question is None else None
     return replace(new, policy=tools.server[name], state=state, question=question, wait=wait)
-
-
-def steps_taken(history: Sequence[Message]) -> int:
-    """Return the number of model responses since the last user message, also of those in a summary."""
-    steps = 0
-    for message in reversed(history):
-        if message.role is Role.USER:
-            return steps + covered_steps(message)
-        steps += message.role is Role.ASSISTANT
-    return steps
 
 
 def errors_of(calls: Sequence[NewToolCall]) -> NewMessage:

@@ -36,6 +36,7 @@ from chatd.tools.registry import ToolRegistry
 from chatd.worker.call_steps import WAITING_OUTCOMES, CallSteps, EndStep, StepValues
 from chatd.worker.compaction.compactor import Compactor
 from chatd.worker.config import TurnConfig
+from chatd.worker.endless_turns import reason_to_stop
 from chatd.worker.failed_attempt import FailedAttempt, fail_command, log_failure
 from chatd.worker.lease import Lease
 from chatd.worker.model_call import ModelCall, ModelResponse
@@ -47,7 +48,6 @@ from chatd.worker.next_step import (
     Finish,
     OpenCalls,
     RunCalls,
-    steps_taken,
     unknown_ledger_word,
 )
 from chatd.worker.tool_run import StartTask
@@ -203,13 +203,8 @@ class Turn:
                 return False
 
     async def _call_model(self, history: ChatHistory) -> bool:
-        if steps_taken(history.messages) >= self._config.limits.max_steps:
-            await self.fail(
-                Failure(
-                    kind=FailureKind.STEP_LIMIT,
-                    message=f"the turn took {self._config.limits.max_steps} steps without an end",
-                )
-            )
+        if failure := reason_to_stop(history.messages, self._config.limits):
+            await self.fail(failure)
             return False
         model = model_of(self._config, self._lease)
         if model is None:

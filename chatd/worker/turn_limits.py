@@ -20,6 +20,8 @@ class TurnLimits:
     """Time that a client has to run its tools."""
     max_steps: int
     """Model calls that one turn may make."""
+    max_repeated_calls: int
+    """Rounds of the same tool calls and results in a row. 0: any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

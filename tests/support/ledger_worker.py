@@ -68,6 +68,7 @@ _LIMITS = TurnLimits(
     timeout_seconds=600,
     client_tool_timeout_seconds=600,
     max_steps=100,
+    max_repeated_calls=0,
 )
 _SCHEMA = {
     "type": "object",

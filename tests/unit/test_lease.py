@@ -78,6 +78,7 @@ async def model_call(held: Lease) -> AsyncIterator[tuple[ModelCall, ScriptedProv
         timeout_seconds=1,
         client_tool_timeout_seconds=1,
         max_steps=1,
+        max_repeated_calls=0,
     )
     async with ModelCall(
         catalog=models,

@@ -19,6 +19,7 @@ from chatd.domain.tool_call import (
     NewToolCall,
     ToolCall,
 )
+from chatd.worker.endless_turns import steps_taken
 from chatd.worker.next_step import (
     AwaitAgents,
     AwaitAnswers,
@@ -30,7 +31,6 @@ from chatd.worker.next_step import (
     ToolNames,
     errors_of,
     next_step,
-    steps_taken,
 )
 
 

@@ -49,6 +49,7 @@ def turn(writer: SilentWriter) -> Turn:
         timeout_seconds=TIMEOUT_SECONDS,
         client_tool_timeout_seconds=1,
         max_steps=1,
+        max_repeated_calls=0,
     )
     config = TurnConfig(
         catalog=catalog(scripted()),

@@ -172,7 +172,7 @@ async def test_turn_of_fifty_steps_with_large_results_finishes(
         run_with_window(
             dsn,
             model,
-            turn={"max_steps": 60},
+            turn={"max_steps": 60, "max_repeated_calls": 0},
             **tools(endpoint, tools={}),
         ) as chatd,
     ):

@@ -89,6 +89,18 @@ async def test_endless_turn_fails_at_the_step_limit(dsn: str) -> None:
         assert (await chatd.api.texts(chat["id"]))[-1] == "You said: and now?"
 
 
+async def test_turn_that_makes_the_same_calls_for_ever_fails(dsn: str) -> None:
+    provider = scripted(endless=ENDLESS)
+    async with running_daemon(dsn, provider, turn={"max_repeated_calls": 3}) as chatd:
+        chat = await chatd.api.create("[[endless]]")
+        failed = await chatd.api.wait_for_status(chat["id"], "error")
+        assert failed["last_error_detail"]["kind"] == "tool_loop"
+        assert "the same calls 3 times in a row" in failed["last_error"]
+        assert provider.calls == 3
+        await chatd.api.send(chat["id"], "and now?")
+        await chatd.api.wait_for_status(chat["id"], "waiting")
+
+
 async def test_empty_response_is_tried_again_and_fails_the_turn(dsn: str) -> None:
     async def act(_: ModelRequest) -> AsyncIterator[Delta]:
         yield finished()

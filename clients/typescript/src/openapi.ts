@@ -2329,11 +2329,12 @@ export interface components {
          *     * `truncated`: the answer ended without a finish reason.
          *     * `configuration`: the chat's model is no longer configured here, or its provider is misconfigured.
          *     * `step_limit`: the turn did not end within `turn.max_steps` steps.
+         *     * `tool_loop`: the model made the same calls again and again, and got the same results.
          *     * `crash_loop`: the chat lost more than `worker.max_recoveries` workers without progress.
          *     * `panic`: a bug in chatd.
          * @enum {string}
          */
-        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "context_overflow" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "crash_loop" | "panic";
+        FailureKind: "auth" | "permission" | "not_found" | "invalid_request" | "context_limit" | "context_overflow" | "content_filter" | "quota" | "rate_limit" | "overloaded" | "provider_error" | "network" | "stream_idle" | "timeout" | "truncated" | "configuration" | "step_limit" | "tool_loop" | "crash_loop" | "panic";
         /**
          * Family
          * @description A root chat and all chats that it and others of the family have started.
