@@ -887,6 +887,8 @@ class Explanation(TypedDict):
     Null: none were.
     """
     status: Status
+    trace_id: str | None
+    """Id of the trace of the turn, or of the last that was traced. Null without tracing."""
     version: int
     worker: WorkerInfo | None
     """For operators only."""

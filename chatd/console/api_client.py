@@ -52,6 +52,15 @@ class ApiClient:
     ) -> Any:
         """Return the JSON of a response, None if it has none. Raises ``ApiError``."""
         path = "/api/v1/" + "/".join(quote(segment, safe="") for segment in segments)
+        return await self._request(method, path, query=query, body=body)
+
+    async def process_status(self) -> Any:
+        """Return the status of this process. Raises ``ApiError``."""
+        return await self._request("GET", "/statusz")
+
+    async def _request(
+        self, method: str, path: str, *, query: Query = (), body: object = None
+    ) -> Any:
         data = b"" if body is None else json.dumps(body).encode()
         status, content = await self._exchange(self._scope(method, path, query, data), data)
         answer = json.loads(content) if content else None

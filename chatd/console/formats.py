@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from chatd.console.forms import form_fields
+from chatd.domain.duration import format_duration
 
 STATUS_WORDS: Final[Mapping[str, str]] = {
     "waiting": "ready",
@@ -33,6 +34,33 @@ def count(number: float) -> str:
             return f"{number:.1f}{unit}" if unit and number < 10 else f"{number:.0f}{unit}"  # noqa: PLR2004
         number /= _THOUSAND
     return f"{number:.0f} G"
+
+
+_CALL_WORDS: Final = {
+    "asked": "waits for an answer",
+    "ready": "about to start",
+    "started": "running",
+    "parked": "waits for other chats",
+    "closed": "done",
+}
+
+
+def call_words(state: str) -> str:
+    return _CALL_WORDS.get(state, state)
+
+
+def executor_words(executor: str) -> str:
+    return {"server": "by the server", "client": "by the client"}.get(executor, executor)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time, with a decimal if it is short."""
+    return format_duration(seconds, decimals=1 if abs(seconds) < 10 else 0)  # noqa: PLR2004
+
+
+def seconds_words(seconds: float) -> str:
+    """Return a short time in milliseconds, a longer one in seconds and more."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else format_duration(seconds, decimals=1)
 
 
 def size(number_of_bytes: int) -> str:
@@ -63,9 +91,13 @@ def short_args(args: str) -> str:
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "call_words": call_words,
     "count": count,
+    "duration": duration,
+    "executor_words": executor_words,
     "form_fields": form_fields,
     "pretty_json": pretty_json,
+    "seconds_words": seconds_words,
     "short_args": short_args,
     "size": size,
     "status_words": status_words,

@@ -6,11 +6,13 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
+from uuid import UUID
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, Undefined
 from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from typing_extensions import override
 
 from chatd.console import formats
 from chatd.console.api_client import ApiClient, ApiError
@@ -95,6 +97,14 @@ def respond_to(request: Request, error: ApiError) -> Response:
     return response
 
 
+def chat_id_of(request: Request) -> str:
+    """Return the id of the path. Raises ``ApiError`` (404) unless it is one."""
+    try:
+        return str(UUID(request.path_params["chat_id"]))
+    except ValueError:
+        raise ApiError(404, {}) from None
+
+
 def not_found(request: Request) -> Response:
     """Return the page of a path that there is not."""
     return respond_to(request, ApiError(404, {}))
@@ -127,12 +137,22 @@ def local_path(target: str) -> str:
     return target if target.isprintable() and not URL(target).netloc else "/"
 
 
+class _Absent(Undefined):
+    """Value that is absent. It may be tested, since JSON leaves fields out, and not shown."""
+
+    __slots__ = ()
+
+    @override
+    def __str__(self) -> str:
+        return str(self._fail_with_undefined_error())
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("chatd.console"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=_Absent,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -81,6 +81,8 @@ class ChatDiagnostics:
     held: bool = False
     compaction_requested: bool = False
     expires_at: datetime | None = None
+    trace_id: str | None = None
+    """Id of the trace of the turn, or of the last one that was traced."""
     server_tools: Mapping[str, Sequence[str]] | None = None
     open_calls: Sequence[ToolCallRecord] = ()
     """Tool calls without a result, up to a bound."""

@@ -49,6 +49,7 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         held=row["held"],
         expires_at=row["expires_at"],
         compaction_requested=not (row["compaction_request"] or {"is_done": True}).get("is_done"),
+        trace_id=_trace_id(row["claim_traceparent"] or row["request_traceparent"]),
         server_tools=row["server_tools"],
         open_calls=tuple(
             tool_call_record(
@@ -64,6 +65,11 @@ def chat_diagnostics(row: Row, *, lease_seconds: float) -> ChatDiagnostics:
         awaited=[_awaited_chat(each) for each in row["awaited"] or ()],
         awaits_any=any(each["any"] for each in row["awaited"] or ()),
     )
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    """Return the second field of a W3C trace context."""
+    return traceparent.split("-")[1] if traceparent else None
 
 
 def _awaited_chat(awaited: Mapping[str, Any]) -> AwaitedChat:

@@ -60,12 +60,15 @@ class Guard:
     def __init__(self, context: BrowserContext, origin: str) -> None:
         self.problems: list[str] = []
         self.requests: list[str] = []
-        """URLs of all requests, in order."""
+        """URLs of all requests, in order, also of those that the browser then blocked."""
+        self.answered: list[str] = []
+        """URLs of those that a server has answered."""
         self._origin = origin
         self._allowed: list[re.Pattern[str]] = []
         context.on("console", self._on_console)
         context.on("weberror", lambda error: self.problems.append(f"script: {error.error}"))
         context.on("request", self._on_request)
+        context.on("response", lambda response: self.answered.append(response.url))
         context.on("dialog", self._on_dialog)
 
     def allow(self, pattern: str) -> None:

@@ -60,7 +60,15 @@ async def signed_in(
 ) -> AsyncIterator[tuple[Visit, ApiClient]]:
     """Open a browser context for a new owner who has signed in. Yield it, and a client of that owner."""
     _, secret = await create_token(daemon, f"owner-{uuid4()}")
-    url = origin(daemon)
+    async with signed_in_with(browser, origin(daemon), secret, **options) as found:
+        yield found
+
+
+@asynccontextmanager
+async def signed_in_with(
+    browser: Browser, url: str, secret: str, **options: Any
+) -> AsyncIterator[tuple[Visit, ApiClient]]:
+    """Open a browser context in which a token has signed in. Yield it, and a client with the token."""
     value = begin_session(secret, _CONFIG, now=time.time()).encode()
     async with (
         http_client(url, headers={"authorization": f"Bearer {secret}"}) as http,

@@ -49,6 +49,7 @@ async def explain_chat(chat_id: UUID, caller: Caller, context: Context) -> expla
         if caller.is_operator and diagnostics.status is Status.PENDING
         else None,
         action_deadline=diagnostics.action_deadline,
+        trace_id=diagnostics.trace_id,
         server_tools=chosen_tools(diagnostics.server_tools),
         missing_server_tools=context.limits.missing_server_tools(diagnostics.server_tools or {}),
         awaited_chats=[

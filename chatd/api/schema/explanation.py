@@ -92,6 +92,10 @@ class Explanation(BaseModel):
         "For operators only."
     )
     action_deadline: datetime | None
+    trace_id: str | None = Field(
+        description="Id of the trace of the turn, or of the last that was traced. Null without tracing.",
+        examples=["0af7651916cd43dd8448eb211c80319c"],
+    )
     server_tools: dict[str, list[str]] | None = Field(
         description="The MCP servers (`mcp`) and tools (`http`, `builtin`) that were chosen. Null: "
         "none were.",

@@ -1,3 +1,4 @@
+import { Fleet } from "./fleet.js";
 import { EventStream, chatListRules, chatRules, type FollowOptions } from "./follow.js";
 import { apiPath, Http, type ClientOptions, type Query, type RequestOptions } from "./http.js";
 import type {
@@ -64,6 +65,8 @@ export class Client {
   readonly chats: Chats;
   readonly messages: Messages;
   readonly queue: Queue;
+  /** Methods for operators. */
+  readonly fleet: Fleet;
   readonly #http: Http;
 
   constructor(baseUrl: string, options: ClientOptions = {}) {
@@ -71,6 +74,7 @@ export class Client {
     this.chats = new Chats(this.#http);
     this.messages = new Messages(this.#http);
     this.queue = new Queue(this.#http);
+    this.fleet = new Fleet(this.#http);
   }
 
   /** Return the models that a chat may use. */

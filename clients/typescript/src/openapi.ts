@@ -2130,6 +2130,7 @@ export interface components {
          *         ]
          *       },
          *       "status": "waiting",
+         *       "trace_id": "0af7651916cd43dd8448eb211c80319c",
          *       "version": 3,
          *       "worker": null,
          *       "workers": null
@@ -2246,6 +2247,12 @@ export interface components {
             } | null;
             /** @example waiting */
             status: components["schemas"]["Status"];
+            /**
+             * Trace Id
+             * @description Id of the trace of the turn, or of the last that was traced. Null without tracing.
+             * @example 0af7651916cd43dd8448eb211c80319c
+             */
+            trace_id: string | null;
             /**
              * Version
              * @example 3

@@ -1,15 +1,13 @@
 """A chat: its messages page by page, its state, and what it waits for."""
 
 from typing import Any, Final
-from uuid import UUID
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatd.console.api_client import ApiError
-from chatd.console.page import render, visitor
+from chatd.console.page import chat_id_of, render, visitor
 from chatd.console.pages.talk.shown import ShownMessage, show_messages
 
 _PAGE_SIZE: Final = 40
@@ -19,7 +17,7 @@ _MAX_ID: Final = 2**63 - 1
 
 async def talk(request: Request) -> Response:
     """Return the page of a chat: its newest messages, or those up to the message ``at``."""
-    api, chat_id = visitor(request).api, _chat_id(request)
+    api, chat_id = visitor(request).api, chat_id_of(request)
     state = await _state(request)
     at = _number(request, "at")
     page = await _older_page(request, at + 1 if at is not None else _MAX_ID)
@@ -40,7 +38,7 @@ async def talk(request: Request) -> Response:
 
 async def messages_after(request: Request) -> Response:
     """Return messages after ``after_id`` as HTML, for the script of a page."""
-    api, chat_id = visitor(request).api, _chat_id(request)
+    api, chat_id = visitor(request).api, chat_id_of(request)
     query = [("after_id", str(_number(request, "after_id") or 0)), ("limit", str(_PAGE_SIZE))]
     page = await api.get("chats", chat_id, "messages", query=query)
     return await _fragment(request, page, older_id=None)
@@ -63,7 +61,7 @@ async def _fragment(request: Request, page: dict[str, Any], *, older_id: str | N
         "_messages.html",
         messages=await _show(page["items"]),
         older_id=older_id,
-        chat_id=_chat_id(request),
+        chat_id=chat_id_of(request),
     )
     if older_id is None and page["next_cursor"] is not None:
         response.headers["x-chatd-more"] = page["next_cursor"]
@@ -73,13 +71,13 @@ async def _fragment(request: Request, page: dict[str, Any], *, older_id: str | N
 async def _older_page(request: Request, before_id: int) -> dict[str, Any]:
     query = [("before_id", str(before_id)), ("limit", str(_PAGE_SIZE))]
     page: dict[str, Any] = await visitor(request).api.get(
-        "chats", _chat_id(request), "messages", query=query
+        "chats", chat_id_of(request), "messages", query=query
     )
     return page
 
 
 async def _state(request: Request) -> dict[str, Any]:
-    api, chat_id = visitor(request).api, _chat_id(request)
+    api, chat_id = visitor(request).api, chat_id_of(request)
     chat = await api.get("chats", chat_id)
     queue = await api.get("chats", chat_id, "queue") if chat["queue_length"] else {"items": []}
     return {
@@ -93,14 +91,6 @@ async def _state(request: Request) -> dict[str, Any]:
 async def _show(messages: list[dict[str, Any]]) -> list[ShownMessage]:
     # In a thread, since markdown takes a millisecond for some thousand characters.
     return await to_thread.run_sync(show_messages, messages)
-
-
-def _chat_id(request: Request) -> str:
-    """Return the id of the path. Raises ``ApiError`` (404) unless it is one."""
-    try:
-        return str(UUID(request.path_params["chat_id"]))
-    except ValueError:
-        raise ApiError(404, {}) from None
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -1,3 +1,4 @@
+import { Fleet } from "./fleet.js";
 import { EventStream, chatListRules, chatRules } from "./follow.js";
 import { apiPath, Http } from "./http.js";
 async function* paginate(http, path, query, cursorParam = "cursor", options = {}) {
@@ -17,12 +18,14 @@ export class Client {
     chats;
     messages;
     queue;
+    fleet;
     #http;
     constructor(baseUrl, options = {}) {
         this.#http = new Http(baseUrl, options);
         this.chats = new Chats(this.#http);
         this.messages = new Messages(this.#http);
         this.queue = new Queue(this.#http);
+        this.fleet = new Fleet(this.#http);
     }
     async models() {
         return (await this.#http.request("GET", "/models")).items;

@@ -1,0 +1,1 @@
+"""The page for operators: workers, the process that answers, and active chats of all owners."""
