@@ -34,7 +34,8 @@ class Presenter:
     def add_model_names(self, names: Mapping[UUID, str]) -> None:
         self._model_names.update(names)
 
-    def _model_name(self, model_id: UUID | None) -> str | None:
+    def model_name(self, model_id: UUID | None) -> str | None:
+        """Return the name of a model. None: it is not known, see ``ApiContext.ensure_model_names``."""
         return None if model_id is None else self._model_names.get(model_id)
 
     def has_model_name(self, model_id: UUID | None) -> bool:
@@ -63,7 +64,7 @@ class Presenter:
             permission_mode=chat.permissions.mode,
             tool_rules=[ToolRule.from_domain(rule) for rule in chat.permissions.rules],
             remembered_tools=dict(chat.permissions.remembered),
-            model=self._model_name(chat.last_model_config_id),
+            model=self.model_name(chat.last_model_config_id),
             last_model_config_id=chat.last_model_config_id,
             version=chat.version,
             queue_length=chat.queue_length,
@@ -107,7 +108,7 @@ class Presenter:
             chat_id=message.chat_id,
             role=message.role,
             content=[_public_part(part, message.chat_id) for part in message.content],
-            model=self._model_name(message.model_config_id),
+            model=self.model_name(message.model_config_id),
             usage=_usage_of(message.usage) if message.usage else None,
             finish_reason=message.finish_reason,
             compacted=message.compacted,
@@ -119,7 +120,7 @@ class Presenter:
             id=message.id,
             chat_id=message.chat_id,
             content=[_public_part(part, message.chat_id) for part in message.content],
-            model=self._model_name(message.model_config_id),
+            model=self.model_name(message.model_config_id),
             created_at=message.created_at,
         )
 

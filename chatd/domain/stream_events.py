@@ -22,7 +22,7 @@ from chatd.domain.message import Message, Role
 from chatd.domain.moment import parse_moment
 from chatd.domain.question import action
 from chatd.domain.snapshot import ChatListSnapshot, ChatSnapshot
-from chatd.domain.transitions import Rule, Transition
+from chatd.domain.transitions import Transition
 
 
 class StreamEventType(StrEnum):
@@ -73,7 +73,8 @@ def stream_events(entry: JournalEntry) -> Iterator[StreamEvent]:
     data, transition = entry.data, entry.transition
     rule = transition.rule
     yield from _history_events(data)
-    if _resets_preview(entry, rule):
+    stores_answer = any(message.role is not Role.USER for message in entry.messages)
+    if resets_preview(entry, stores_answer=stores_answer):
         yield StreamEvent(StreamEventType.PREVIEW_RESET, {})
     for message in entry.messages:
         yield StreamEvent(StreamEventType.MESSAGE, message)
@@ -114,16 +115,18 @@ def _history_events(data: Mapping[str, Any]) -> Iterator[StreamEvent]:
         yield StreamEvent(StreamEventType.COMPACTION, _select(data, "compacted_until"))
 
 
-def _resets_preview(entry: JournalEntry, rule: Rule) -> bool:
-    """Return whether no message replaces the live parts, which are void."""
+def resets_preview(entry: JournalEntry, *, stores_answer: bool) -> bool:
+    """Return whether the live parts become void with an entry: no message replaces them.
+
+    ``stores_answer`` tells that it has a message which is not the user's.
+    """
+    rule = entry.transition.rule
     if entry.transition is Transition.CLOSE_CALLS or not entry.transition.is_known:
         # The live parts of tools stay until the last of them has its result.
         commits_preview = "settled_part" in entry.data
     else:
         commits_preview = rule.commits_preview
-    return rule.discards_preview or (
-        commits_preview and not any(message.role is not Role.USER for message in entry.messages)
-    )
+    return rule.discards_preview or (commits_preview and not stores_answer)
 
 
 def _select(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

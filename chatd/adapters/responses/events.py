@@ -16,6 +16,7 @@ from chatd.adapters.responses.open_item import Event
 from chatd.adapters.responses.output_stream import OutputStream
 from chatd.adapters.responses.resource import ResponseHead, failure_error, response_resource
 from chatd.adapters.sequence import TurnSequence
+from chatd.adapters.step_reader import shown
 from chatd.adapters.turn_items import (
     ActionRequired,
     ChatDeleted,
@@ -61,7 +62,7 @@ class ResponseEvents:
 
     def __init__(self, head: ResponseHead, sequence: TurnSequence, *, first_step: int = 0) -> None:
         self._head = head
-        self._output = OutputStream(head.id, sequence, first_step)
+        self._output = OutputStream(head.turn_id, sequence)
         self.status = "queued"
         self._was_queued = False
         self._next_step = first_step
@@ -76,11 +77,11 @@ class ResponseEvents:
         """True if there will be no more events."""
         return self.status not in {"queued", "in_progress"}
 
-    def response(self) -> dict[str, Any]:
-        """Return the Response object as of now."""
+    def response(self, head: ResponseHead | None = None) -> dict[str, Any]:
+        """Return the Response object as of now, with another ``head`` if given."""
         output = self._output.items
         return response_resource(
-            self._head, status=self.status, output=output, usage=self._usage, **self._end
+            head or self._head, status=self.status, output=output, usage=self._usage, **self._end
         )
 
     def begin(self, *, queued: bool) -> Iterator[Event]:
@@ -139,7 +140,7 @@ class ResponseEvents:
 
     def _take(self, step: int, message: Message) -> None:
         """Take what only a stored message has."""
-        for index, part in enumerate(message.content):
+        for index, part in enumerate(shown(message.content)):
             if part["type"] == "tool-call":
                 self._calls[part["tool_call_id"]] = (step, index, part)
         if message.usage is not None:

@@ -17,6 +17,7 @@ _NAMESPACE: Final = UUID("0f0f5a53-7f0e-5b6e-8a55-6f8f1c1f4b7a")
 """Namespace of the chats that are made for one response. Never change it."""
 _CONVERSATION: Final = re.compile(r"conv_([0-9a-f]{32})")
 _RESPONSE: Final = re.compile(r"resp_([0-9a-f]{32})([0-9a-f]{16})")
+_KEY: Final = re.compile(r"[89a-f][0-9a-f]{15}")
 _ITEM: Final = re.compile(
     r"(msg|rs|fc|fco|mcpr)_([0-9a-f]{32})([0-9a-f]{16})([0-9a-f]{3})([0-9a-f]{3})(?:x[0-9]{1,9})?"
 )
@@ -53,7 +54,10 @@ class ResponseId:
 
 @dataclass(frozen=True, slots=True)
 class ItemId:
-    """The id of an item: of what was asked (step 0), or of a part of an answer."""
+    """The id of an item: of what was asked (step 0), or of a part of an answer.
+
+    ``response`` is the first one of its turn, of which the steps are counted.
+    """
 
     kind: str
     response: ResponseId
@@ -102,8 +106,8 @@ def chat_of_response(owner_id: str, turn: int) -> UUID:
     return uuid5(_NAMESPACE, f"{owner_id}\0{turn:016x}")
 
 
-def turn_of_message(message_id: int, key: object) -> int:
+def turn_of_message(message_id: int, key: str | None) -> int:
     """Return the turn of the response to a message of the user, which has this key or none."""
-    if isinstance(key, str) and re.fullmatch(r"[89a-f][0-9a-f]{15}", key):
+    if key is not None and _KEY.fullmatch(key):
         return int(key, 16)
     return message_id

@@ -21,11 +21,10 @@ class OutputStream:
     A text is open until the next item or the end of its step, since sources may follow on it.
     """
 
-    def __init__(self, response_id: ResponseId, sequence: TurnSequence, first_step: int) -> None:
-        self._response_id = response_id
+    def __init__(self, turn_id: ResponseId, sequence: TurnSequence) -> None:
+        self._turn_id = turn_id
         self._sequence = sequence
-        self._first_step = first_step
-        self._step = first_step
+        self._step = 0
         self.items: list[Item] = []
         self._items_of_earlier_steps = 0
         self._shown_items = 0
@@ -153,6 +152,6 @@ class OutputStream:
     def _id(
         self, kind: str, index: int, *, step: int | None = None, attempt: int | None = None
     ) -> str:
-        step = (self._step if step is None else step) - self._first_step + 1
+        step = self._step if step is None else step
         attempt = self._sequence.attempt if attempt is None else attempt
-        return str(ItemId(kind, self._response_id, step, index, attempt))
+        return str(ItemId(kind, self._turn_id, step + 1, index, attempt))

@@ -20,6 +20,8 @@ class ResponseHead:
     """Everything of a response that is known before it is answered."""
 
     id: ResponseId
+    turn_id: ResponseId
+    """The id of the first response of its turn, by which its items are named."""
     created_at: datetime
     model: str
     background: bool = False

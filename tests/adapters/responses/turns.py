@@ -26,7 +26,7 @@ from chatd.domain.message import Message, Part, Role
 CHAT = UUID("5bd0a6e5-6d3c-4a3e-9f0e-2f6f8c1d7a10")
 RESPONSE = ResponseId(CHAT, 1 << 63 | 7)
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
-HEAD = ResponseHead(id=RESPONSE, created_at=AT, model="fast")
+HEAD = ResponseHead(id=RESPONSE, turn_id=RESPONSE, created_at=AT, model="fast")
 
 Event = dict[str, Any]
 _TEXTS = {"text": "text", "reasoning": "text", "tool-call": "args"}
