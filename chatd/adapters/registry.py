@@ -1,23 +1,25 @@
-"""The list of adapters: each a name of the settings and the function that builds it."""
+"""The list of adapters: each a name of the settings, and the module whose ``build`` builds it."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Final
 
-from chatd.adapters import responses
-from chatd.adapters.ai_sdk import routes as ai_sdk
-from chatd.adapters.completions import adapter as completions
 from chatd.adapters.config import AdapterConfig
 from chatd.api.adapter import Adapter
 
-_ADAPTERS: Final[Mapping[str, Callable[[AdapterConfig], Adapter]]] = {
-    "ai_sdk": ai_sdk.build,
-    "completions": completions.build,
-    "responses": responses.build,
+_MODULES: Final[Mapping[str, str]] = {
+    "ai_sdk": "chatd.adapters.ai_sdk.routes",
+    "completions": "chatd.adapters.completions.adapter",
+    "responses": "chatd.adapters.responses.adapter",
 }
-"""Constructors by the name that ``[adapters] enabled`` has for each."""
+"""Modules by the name that ``[adapters] enabled`` has for each. Only what is enabled is imported."""
 
 
 def build_adapters(config: AdapterConfig) -> list[Adapter]:
     """Build the adapters that the configuration names. A name without one is left out."""
-    names = dict.fromkeys(config.enabled)
-    return [_ADAPTERS[name](config) for name in names if name in _ADAPTERS]
+    adapters: list[Adapter] = []
+    for name in dict.fromkeys(config.enabled):
+        if name in _MODULES:
+            build: Callable[[AdapterConfig], Adapter] = import_module(_MODULES[name]).build
+            adapters.append(build(config))
+    return adapters

@@ -1,10 +1,13 @@
 """Files that pages load: styles and scripts, read once, under a name that changes with their content."""
 
 import hashlib
+import posixpath
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +17,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_IMPORT: Final = re.compile(r'^import [^"]*"(\./[^"]+)";', re.MULTILINE)
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -24,11 +28,36 @@ class Assets:
 
     def __init__(self) -> None:
         self._files = dict(_read(files("chatd.console") / "static", ""))
+        self._scripts: dict[str, Markup] = {}
         digest = hashlib.sha256()
         for name in sorted(self._files):
             digest.update(name.encode() + b"\0" + self._files[name])
         self.version = digest.hexdigest()[:16]
         self.route = Route("/console/static/{version}/{name:path}", self._serve)
+
+    def script(self, name: str) -> Markup:
+        """Return the elements that load a script, with all modules that it imports at once."""
+        if name not in self._scripts:
+            element = Markup('<script type="module" src="{}"></script>').format(self.url(name))
+            preloads = [
+                Markup('\n<link rel="modulepreload" href="{}">').format(self.url(module))
+                for module in self._modules(name)
+            ]
+            self._scripts[name] = Markup().join([element, *preloads])
+        return self._scripts[name]
+
+    def _modules(self, name: str) -> list[str]:
+        """Return the names of all modules that a script imports, itself or by others."""
+        found: list[str] = []
+        pending = [name]
+        while pending:
+            importer = pending.pop()
+            for target in _IMPORT.findall(self._files[importer].decode()):
+                module = posixpath.normpath(posixpath.join(posixpath.dirname(importer), target))
+                if module not in found:
+                    found.append(module)
+                    pending.append(module)
+        return found
 
     def url(self, name: str) -> str:
         """Return the path of a file. Raises ``KeyError`` for a name that there is not."""

@@ -67,6 +67,7 @@ def render(
         .get_template(template)
         .render(
             asset=who.assets.url,
+            script=who.assets.script,
             csrf_token=who.session.csrf_token if who.session else "",
             signs_in=who.config.signs_in,
             signed_in=bool(who.session and who.session.credential),

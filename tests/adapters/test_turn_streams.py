@@ -15,11 +15,6 @@ from support.probe_adapter import END
 from support.providers import ECHO_SCRIPT, scripted
 from support.shared_daemon import SharedDaemon, shared_daemon
 
-from chatd.adapters import registry
-
-ENABLED = {"enabled": ["ai_sdk"]}
-"""A name of the settings, under which the adapter of these tests is built."""
-
 
 def provider() -> Any:
     return scripted(
@@ -37,13 +32,15 @@ def provider() -> Any:
 @pytest.fixture(scope="module", autouse=True)
 def _probe() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._ADAPTERS, "ai_sdk", probe_adapter.build)  # type: ignore[arg-type]
+        patch.setattr(
+            "chatd.daemon.wiring.api.build_adapters", lambda config: [probe_adapter.build(config)]
+        )
         yield
 
 
 @pytest.fixture(scope="module")
 def shared(module_dsn: str, _probe: None) -> Iterator[SharedDaemon]:
-    with shared_daemon(module_dsn, provider(), adapters=ENABLED) as daemon:
+    with shared_daemon(module_dsn, provider()) as daemon:
         yield daemon
 
 
@@ -180,7 +177,7 @@ async def test_queued_message_is_found_when_it_is_answered(chatd: InProcessDaemo
 async def test_drain_cuts_the_connection(dsn: str) -> None:
     """A clean end would pass for the end of the answer."""
     async with (
-        running_daemon(dsn, provider(), adapters=ENABLED) as chatd,
+        running_daemon(dsn, provider()) as chatd,
         chatd.api.http.stream("POST", "/probe/main", json={"text": "[[long]]"}) as answer,
     ):
         reader = Reader(answer)
@@ -194,7 +191,7 @@ async def test_drain_cuts_the_connection(dsn: str) -> None:
 
 async def test_revoked_token_cuts_the_stream_and_limits_count(dsn: str) -> None:
     limits = {"max_streams": 1}
-    async with authenticated_daemons(dsn, provider(), adapters=ENABLED, limits=limits) as daemons:
+    async with authenticated_daemons(dsn, provider(), limits=limits) as daemons:
         http = daemons.chatd.api.http
         assert (await http.get("/probe/main")).status_code == 401
         token, headers = await daemons.create_token("ann")

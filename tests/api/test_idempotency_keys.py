@@ -117,6 +117,7 @@ async def test_every_post_and_patch_replays_its_response(dsn: str) -> None:
         await chatd.api.wait_for_status(chat["id"], "requires_action")
         await twice(f"{path}/actions", {"answers": [{"tool_call_id": "a", "result": 1}]})
         await chatd.api.wait_for_status(chat["id"], "waiting")
+        await twice(f"{path}/append", {"messages": [{"role": "system", "content": "Be brief."}]})
         await twice(f"{path}/fork", {})
         last = (await chatd.api.messages(chat["id"]))[-1]["id"]
         await twice(f"{path}/messages/{last}/regenerate", {})

@@ -29,6 +29,7 @@ NAMESAKES: Final = frozenset(
     {
         ("chats", "retry"),
         ("claims", "send_and_claim"),
+        ("messages", "append"),
         ("messages", "clear"),
         ("queue", "remove"),
         ("reads", "tool_calls"),

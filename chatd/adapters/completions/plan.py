@@ -138,8 +138,7 @@ class Planner:
         """
         asked, content = _last_question(stored), self.conversation.content
         wants_other = bool(self.choice.answer) and client_key(asked.content) != self.key
-        was_stopped = stored[-1].finish_reason == _INTERRUPTED
-        if chat.status is Status.WAITING and (wants_other or was_stopped):
+        if _was_stopped(chat, stored) or (wants_other and chat.status is Status.WAITING):
             if content is None:
                 return self._detach()
             return Plan(chat_id=chat.id, transition=partial(self._do_edit, chat, asked, content))
@@ -180,6 +179,13 @@ class Planner:
 async def _attach(turn: Turn) -> Turn:
     """Return a turn of which nothing is to be changed."""
     return turn
+
+
+def _was_stopped(chat: Chat, stored: Sequence[Message]) -> bool:
+    """Return whether the last turn has no whole answer, and gets none."""
+    last = stored[-1]
+    is_whole = last.role is Role.ASSISTANT and last.finish_reason != _INTERRUPTED
+    return chat.status is Status.INTERRUPTING or (chat.status is Status.WAITING and not is_whole)
 
 
 def _last_question(stored: Sequence[Message]) -> Message:

@@ -6,17 +6,3 @@ request of the model for calls that the client runs.
 * ``ids``: every id follows from what is stored, so an id is all that a client needs to come back.
 * ``events``: the items of a turn as events, and as the Response object that they lead to.
 """
-
-from fastapi import APIRouter
-
-from chatd.adapters.completions.errors import refuse
-from chatd.adapters.config import AdapterConfig
-from chatd.adapters.responses import conversations, routes
-from chatd.api.adapter import Adapter
-
-
-def build(config: AdapterConfig) -> Adapter:
-    """Build the adapter."""
-    router = APIRouter(include_in_schema=False)
-    router.routes.extend([*routes.router.routes, *conversations.router.routes])
-    return Adapter(name="responses", prefix="/v1", router=router, refuse=refuse, config=config)
