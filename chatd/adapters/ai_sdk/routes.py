@@ -89,7 +89,7 @@ async def resume(
 @router.delete("/chat/{given}/stream")
 @router.delete("/{version}/chat/{given}/stream")
 async def stop(given: _Given, version: ClientVersion, operations: Operations) -> JSONResponse:  # noqa: ARG001 - checked
-    """Stop the running turn, whoever streams it."""
+    """Stop the running turn."""
     chat = await operations.interrupt(chat_id_of(operations.caller.owner_id, given))
     return JSONResponse({"success": True, "status": chat.status.value})
 

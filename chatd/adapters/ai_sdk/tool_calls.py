@@ -1,7 +1,7 @@
 """Tool calls of one step, as chunks.
 
 Whether the client or the server runs a tool is known once its call is asked, or has its result. A client
-runs what it is told is available, unless the provider runs it: so a call is available then, and not before.
+runs each call that is available, unless the provider runs it: so a call is available then, not before.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ class ToolCallWriter:
             yield from self.make_available(part["tool_call_id"], executed=True)
 
     def make_available(self, call_id: str, *, executed: bool) -> Iterator[Chunk]:
-        """Give the input of a call, whoever runs it, once."""
+        """Give the input of a call, once."""
         call = self._calls.pop(call_id, None)
         if call is None:
             return

@@ -1,4 +1,4 @@
-"""What the versions of the AI SDK differ in."""
+"""Differences between the versions of the AI SDK."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,13 +10,13 @@ class Version:
 
     number: int
     resets_steps: bool
-    """It takes back a step that became void."""
+    """True if it takes back a step that became void."""
     interrupts: bool
-    """It knows the finish reason ``interrupted``. Others are told ``abort``."""
+    """True if it knows the finish reason ``interrupted``. Others get an ``abort``."""
     approves: bool
-    """It asks people whether a tool may run."""
+    """True if it asks people whether a tool may run."""
     follows: bool
-    """A resumed stream may have several messages."""
+    """True if a resumed stream may have several messages."""
     has_finish_reason: bool
 
 

@@ -8,14 +8,13 @@ const require = createRequire(import.meta.url);
 const { Chat } = require(alias);
 const requireFrom = createRequire(require.resolve(alias));
 const ai = requireFrom("ai");
-const version = `v${ai.lastAssistantMessageIsCompleteWithToolCalls && requireFrom("ai/package.json").version.split(".")[0]}`;
-const api = `${origin}/ai/${version}/chat`;
+const version = `v${requireFrom("ai/package.json").version.split(".")[0]}`;
 
 const clients = new Map();
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 class Client {
-  constructor({ chat, token, messages, automatic, tools = {}, body, cutAfter, path = "" }) {
+  constructor({ chat, token, messages, automatic, tools = {}, body, cutAfter, at = origin }) {
     this.events = [];
     this.requests = [];
     this.chunks = [];
@@ -25,7 +24,7 @@ class Client {
       id: chat,
       messages,
       transport: new ai.DefaultChatTransport({
-        api: api + path,
+        api: `${at}/ai/${version}/chat`,
         body,
         headers: () => this.headers,
         fetch: (url, options) => this.fetch(url, options),
