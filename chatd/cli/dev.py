@@ -24,7 +24,7 @@ Examples:
   chatd dev --config tools.toml
   OPENAI_API_KEY=... chatd dev --model gpt-5-mini
 
-Then, in another terminal:
+Then open the address that it prints last in a browser. Or, in another terminal:
   curl -s localhost:8080/api/v1/chats -H 'content-type: application/json' \\
        -d '{"content": "Hello!"}'
   curl -N localhost:8080/api/v1/chats/ID/stream""",
@@ -89,7 +89,9 @@ async def _serve(data: Path, port: int, model_name: str | None, config: Path | N
             embedded_daemon(model, data=data, port=port, handle_signals=True, configured=configured)
         )
         echo(f"data:  {data}\nmodel: {model.description}", error=True)
-        await daemon.run(on_ready=lambda: _print_url(daemon.port))
+        await daemon.run(
+            on_ready=lambda: _print_url(daemon.port, console=daemon.settings.console.enabled)
+        )
 
 
 def _read(config: Path) -> "Settings":
@@ -103,9 +105,10 @@ def _read(config: Path) -> "Settings":
     return settings
 
 
-def _print_url(port: int) -> None:
+def _print_url(port: int, *, console: bool) -> None:
     """Print where it serves. Before this the port is open, and requests are answered 503."""
-    echo(f"ready: http://127.0.0.1:{port}", error=True)
+    advice = "  (open it in a browser to talk to the model)" if console else ""
+    echo(f"ready: http://127.0.0.1:{port}{advice}", error=True)
 
 
 def _default_data_directory() -> Path:
