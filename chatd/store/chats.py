@@ -183,10 +183,14 @@ class Chats(WholeFamilies):
             "limits": self._limits().of_owner,
             "request_traceparent": tracing.current_traceparent(),
         }
-        is_plain = caller is None and not earlier and tools is None
-        if self._claim_on_send is not None and is_plain:
+        stored_tools = None if tools is None else replace_unstorable_json(tools)
+        if self._claim_on_send is not None and caller is None and not earlier:
             sent = await self._claim_on_send.send(
-                chat_id, **message, **actor_arguments(actor, owner_id), **key_arguments(key)
+                chat_id,
+                tools=stored_tools,
+                **message,
+                **actor_arguments(actor, owner_id),
+                **key_arguments(key),
             )
             if sent is not None:
                 return sent
@@ -199,7 +203,7 @@ class Chats(WholeFamilies):
             **message,
             **caller_arguments(caller),
             earlier=message_rows(earlier),
-            tools=None if tools is None else replace_unstorable_json(tools),
+            tools=stored_tools,
             busy_behavior=busy_behavior.value,
             words=CANCELLED,
             max_queued=self._limits().max_queued_messages or None,

@@ -91,8 +91,19 @@ class ClaimOnSend:
         self._histories = histories
         self._messages = GroupCommit(database, self._send_all)
 
-    async def send(self, chat_id: UUID, **parameters: object) -> TransitionResult | None:
-        """Send a message with these parameters, and start its turn. None: send it by ``send``."""
+    async def send(
+        self, chat_id: UUID, *, tools: Sequence[Mapping[str, Any]] | None, **parameters: object
+    ) -> TransitionResult | None:
+        """Send a message with these parameters, and start its turn. None: send it by ``send``.
+
+        It is for ``tools`` that the chat has already, or None.
+        """
+        tools_version = None
+        if tools is not None:
+            tools_version = self._histories.tools_version(chat_id, tools)
+            if tools_version is None:
+                return None
+        parameters["tools_version"] = tools_version
         content = encode_json(parameters["content"])
         reservation = self._reserve(chat_id)
         slot = reservation.slot
@@ -111,7 +122,7 @@ class ClaimOnSend:
 
     def keep_history(self, chat: Chat, history: ChatHistory) -> None:
         """Know the history of ``chat`` as it is now, for its next turn."""
-        self._histories.keep(chat.id, chat.version, history)
+        self._histories.keep(chat.id, chat.version, history, tools_version=chat.tools_version)
 
     async def execute(
         self,
@@ -209,6 +220,7 @@ class ClaimOnSend:
             contents=[message.content for message in messages],
             first_words=column("first_words"),
             model_config_ids=column("model_config_id"),
+            tools_versions=column("tools_version"),
             request_traceparents=column("request_traceparent"),
             claim_traceparents=array([message.claim_traceparent for message in messages]),
             actor_owner_ids=column("actor_owner_id"),

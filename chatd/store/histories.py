@@ -112,6 +112,7 @@ class ChatHistory:
 class _Known:
     version: int
     history: ChatHistory
+    tools_version: int
     size: int
 
 
@@ -128,10 +129,17 @@ class KnownHistories:
         self.size = 0
         """Bytes of memory that they take, about."""
 
-    def keep(self, chat_id: UUID, version: int, history: ChatHistory) -> None:
-        """Know the history of a chat at this version."""
+    def keep(
+        self,
+        chat_id: UUID,
+        version: int,
+        history: ChatHistory,
+        *,
+        tools_version: int | None = None,
+    ) -> None:
+        """Know the history of a chat at this version, with the tools of ``tools_version``."""
         self.take(chat_id, version)
-        known = _Known(version, history, history.size)
+        known = _Known(version, history, tools_version or 0, history.size)
         if known.size > self._max_bytes:
             return
         self._known[chat_id] = known
@@ -144,6 +152,16 @@ class KnownHistories:
         known = self._known.get(chat_id)
         if known is not None and known.version == version:
             self._known[chat_id] = replace(known, version=version + 1)
+
+    def tools_version(self, chat_id: UUID, tools: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return the ``tools_version`` at which the client's tools were these, 0 for none.
+
+        None: they were others, or it is not known.
+        """
+        known = self._known.get(chat_id)
+        if known is None or [*known.history.tools] != [*tools]:
+            return None
+        return known.tools_version
 
     def take(self, chat_id: UUID, version: int) -> ChatHistory | None:
         """Return the history of a chat at this version, and forget it. None: it is not known."""

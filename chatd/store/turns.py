@@ -137,7 +137,7 @@ class Turns:
 
     def keep_history(self, chat: Chat, history: ChatHistory) -> None:
         """Know the history of ``chat`` as it is now, for its next turn."""
-        self._histories.keep(chat.id, chat.version, history)
+        self._histories.keep(chat.id, chat.version, history, tools_version=chat.tools_version)
 
     async def read_files(self, chat_id: UUID, spans: Sequence[FileSpan]) -> list[bytes]:
         """Return spans of bytes of the chat's files. Raises ``FileNotFoundInChat``."""

@@ -145,6 +145,8 @@ async def test_turn_has_the_tools_that_were_sent_last(dsn: str) -> None:
         names = [[tool.name for tool in request.tools] for request in provider.requests]
         assert names == [["sky"], ["sea"], ["sea"], ["sea"], [], []]
         assert len(await chatd.journal(chat["id"], "claim")) == 5, "one lease for both"
+        claimed = chatd.daemon.services.metrics.turns.claims_on_send.values[()]
+        assert claimed == 4, "tools that it has already are no reason to wait for a claim"
         many = [TOOL | {"name": f"t{n}"} for n in range(3)]
         path = f"/api/v1/chats/{chat['id']}/messages"
         refused = await chatd.api.http.post(path, json={"content": "x", "tools": many})

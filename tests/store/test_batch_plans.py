@@ -52,6 +52,7 @@ async def test_batches_find_each_chat_by_its_id(
         **dict.fromkeys(
             (
                 "model_config_ids",
+                "tools_versions",
                 "request_traceparents",
                 "claim_traceparents",
                 "actor_owner_ids",

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from support.claim_on_send import Case, Way
+from support.claims import claim_chats
 from support.factories import (
     OWNER,
+    WORKER,
     chat_with_status,
     stored_rows,
     text_content,
@@ -16,11 +19,12 @@ from chatd.domain.chat import BusyBehavior, Chat, Status
 from chatd.domain.errors import ChatBusy, ChatFull
 from chatd.domain.message import NewMessage, Role
 from chatd.store.chats import Chats
+from chatd.store.commands import FinishTurn
 from chatd.store.database import Database
 from chatd.store.limits import ChatLimits
 from chatd.store.messages import Messages
 from chatd.store.records import TransitionResult
-from chatd.store.turns import Turns
+from chatd.store.turns import FencingToken, Turns
 
 RULES = NewMessage(role=Role.SYSTEM, content=text_content("be brief"))
 SAID = NewMessage(role=Role.ASSISTANT, content=text_content("It is blue."))
@@ -120,3 +124,36 @@ async def test_everything_that_is_sent_counts_as_stored(database: Database) -> N
     for more in ({"earlier": [large]}, {"tools": [{"name": "x" * 5_000_000}]}):
         with pytest.raises(ChatFull):
             await chats.send(chat.id, owner_id=OWNER, content=text_content("why?"), **more)
+
+
+async def test_tools_that_the_chat_has_are_sent_with_its_claim(database: Database) -> None:
+    """Unless another replica has replaced them since: the message that is sent last has its tools."""
+    chat = await chat_with_status(database, Status.WAITING)
+    way = Way(database, Case(name="tools", claims=True))
+    chats, turns = way.chats(claim_on_send=True), Turns(database, histories=way.histories)
+    turns.keep_history(chat, await turns.history(chat.id))
+
+    async def ask(tools: Any) -> bool:
+        """Send a message with these tools. Return whether its statement claimed the chat, too."""
+        before = len(way.claims)
+        await chats.send(chat.id, owner_id=OWNER, content=text_content("why?"), tools=tools)
+        if is_claimed := len(way.claims) > before:
+            claimed = way.claims[-1].result.chat
+        else:
+            (claim,) = await claim_chats(database, 1)
+            claimed = claim.result.chat
+        fence = FencingToken(chat.id, WORKER, claimed.epoch)
+        done = await turns.apply(
+            fence, FinishTurn(step=claimed.committed_steps, messages=[], settled_part=0)
+        )
+        turns.keep_history(done.chat, await turns.history(chat.id))
+        return is_claimed
+
+    assert await ask([]), "it has none"
+    assert not await ask(OTHER_TOOLS)
+    assert await ask(OTHER_TOOLS)
+    other = [{**OTHER_TOOLS[0], "name": "sea"}]
+    sent = await send(database, chat, tools=other)  # by another replica
+    await Chats(database).interrupt(sent.chat.id, owner_id=OWNER)
+    assert not await ask(OTHER_TOOLS), "they are known, and were replaced"
+    assert await tools_of(database, chat) == OTHER_TOOLS

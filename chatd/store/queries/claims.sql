@@ -141,11 +141,12 @@ FROM seen LEFT JOIN (
 -- was done, because the two would do something else. Then `send` says what.
 --
 -- So it is for a chat that appends the message to its history and may be claimed at once: idle,
--- not archived, with nothing queued, no open tool calls, a model of this worker, and below all
--- limits of its owner. Near a limit the owner is locked to tell, or its files are added up. Such a
--- message `goes_alone`: it has a row without a chat, and is to be sent without others. The
--- statement never waits for a chat, since `send` does. The locks that follow are taken in the same
--- order as there, and keys in their own order.
+-- not archived, with nothing queued, no open tool calls, a model of this worker, the tools that the
+-- message brings (of `:tools_versions`, unless null), and below all limits of its owner. Near a
+-- limit the owner is locked to tell, or its files are added up. Such a message `goes_alone`: it has
+-- a row without a chat, and is to be sent without others. The statement never waits for a chat,
+-- since `send` does. The locks that follow are taken in the same order as there, and keys in their
+-- own order.
 --
 -- `:advance` is that of `claim`, whose line holds no chat. All rounds begin where the line was.
 --
@@ -160,6 +161,7 @@ WITH parameters AS MATERIALIZED (
     SELECT :chat_ids::uuid[] AS chat_ids, :owner_ids::text[] AS owner_ids,
            :contents::text[] AS contents, :first_words::text[] AS first_words,
            :model_config_ids::uuid[] AS model_config_ids,
+           :tools_versions::bigint[] AS tools_versions,
            :request_traceparents::text[] AS request_traceparents,
            :claim_traceparents::text[] AS claim_traceparents,
            :actor_owner_ids::text[] AS actor_owner_ids,
@@ -172,12 +174,12 @@ WITH parameters AS MATERIALIZED (
            pg_column_size(m.json_text::jsonb)
            + chat_new_file_bytes(m.chat_id, :file_ids, :file_data) AS bytes
     FROM parameters, unnest(
-        chat_ids, owner_ids, contents, first_words, model_config_ids, request_traceparents,
-        claim_traceparents, actor_owner_ids, actor_token_ids, idempotency_owners, idempotency_keys,
-        request_hashes
-    ) AS m (chat_id, owner_id, json_text, first_words, model_config_id, request_traceparent,
-            new_claim_traceparent, actor_owner_id, actor_token_id, idempotency_owner,
-            idempotency_key, request_hash)
+        chat_ids, owner_ids, contents, first_words, model_config_ids, tools_versions,
+        request_traceparents, claim_traceparents, actor_owner_ids, actor_token_ids,
+        idempotency_owners, idempotency_keys, request_hashes
+    ) AS m (chat_id, owner_id, json_text, first_words, model_config_id, tools_version,
+            request_traceparent, new_claim_traceparent, actor_owner_id, actor_token_id,
+            idempotency_owner, idempotency_key, request_hash)
     CROSS JOIN LATERAL (
         SELECT version AS seen_version, ctid AS place FROM chats WHERE id = m.chat_id LIMIT 1
     ) seen
@@ -191,6 +193,7 @@ WITH parameters AS MATERIALIZED (
           AND c.owner_id = message.owner_id
           AND c.status IN ('waiting', 'error') AND c.queue_length = 0 AND NOT c.archived
           AND COALESCE(message.model_config_id, c.last_model_config_id) = ANY(:models::uuid[])
+          AND COALESCE(message.tools_version = COALESCE(c.tools_version, 0), true)
         FOR NO KEY UPDATE SKIP LOCKED
     ) chat
 ), owners AS MATERIALIZED (
