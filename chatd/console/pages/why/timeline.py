@@ -12,6 +12,7 @@ WORDS: Final[Mapping[Transition, str]] = {
     Transition.CREATE: "Created",
     Transition.FORK: "Made from another chat",
     Transition.SEND: "A message was sent",
+    Transition.APPEND: "Messages were added without an answer",
     Transition.INTERRUPT: "A stop was requested",
     Transition.ANSWER_ACTION: "Questions were answered",
     Transition.SUBMIT_TOOL_RESULTS: "The client sent results of tools",
