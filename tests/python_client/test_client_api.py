@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import pytest
 from support.client_tools import provider_of_rounds
@@ -20,6 +21,7 @@ from chatd.client import (
     Conflict,
     Content,
     InvalidRequest,
+    MessageInput,
     NotFound,
     Tool,
     ToolResultInput,
@@ -126,6 +128,30 @@ async def test_fork_and_regenerate(dsn: str) -> None:
         kept, new = (await until(client, chat["id"], "waiting")).messages
         assert kept == question
         assert new["id"] > answer["id"]
+
+
+async def test_given_id_history_and_tools(dsn: str) -> None:
+    async with calling(dsn) as client:
+        chat_id = str(uuid4())
+        history: list[MessageInput] = [
+            {"role": "user", "content": "What is up?"},
+            {"role": "assistant", "content": "The sky."},
+        ]
+        chat = await client.chats.create(id=chat_id, messages=history, expires_in_seconds=600)
+        assert (chat["id"], chat["status"]) == (chat_id, "waiting")
+        assert chat["expires_at"] is not None
+        with pytest.raises(Conflict, match="chat_exists"):
+            await client.chats.create(id=chat_id)
+        appended = await client.messages.append(
+            chat_id, [{"role": "system", "content": "Be brief."}]
+        )
+        assert [message["role"] for message in appended["messages"]] == ["system"]
+        assert (await client.messages.send(chat_id, "hello", tools=[WEATHER]))["queued"] is False
+        await until(client, chat_id, "waiting")
+        assert [chat["id"] async for chat in client.chats.list()] == []
+        await client.chats.delete(chat_id)
+        with pytest.raises(NotFound, match="chat_gone"):
+            await client.chats.create(id=chat_id)
 
 
 async def test_compact(dsn: str) -> None:
