@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Locator, expect
@@ -54,7 +55,7 @@ def console(module_dsn: str) -> Iterator[SharedDaemon]:
 
 @asynccontextmanager
 async def chatting(
-    browser: Browser, console: SharedDaemon, content: str, **options: str
+    browser: Browser, console: SharedDaemon, content: str, **options: Any
 ) -> AsyncIterator[tuple[Visit, ApiClient, str]]:
     """Open the page of a new chat with this message."""
     async with signed_in(browser, console, **options) as (visit, api):
@@ -104,6 +105,32 @@ async def test_answer_goes_on_after_a_reload(browser: Browser, console: SharedDa
         assert WORDS.startswith(shown)  # no letter twice, none missing
         await expect(answers(visit)).to_have_text(WORDS)
         await expect(live).to_have_count(0)
+
+
+async def test_page_in_the_background_holds_no_connection_and_misses_nothing(
+    browser: Browser, console: SharedDaemon
+) -> None:
+    script = """Object.defineProperty(document, "visibilityState", {get: () => window.seen ?? "visible"});
+      window.turn = (seen) => {
+        window.seen = seen;
+        document.dispatchEvent(new Event("visibilitychange"));
+      }"""
+    assert console._authenticated is not None
+    hub = console._authenticated.chatd.daemon.services.hub
+    others = hub.subscriber_count
+    async with chatting(browser, console, "one", init_scripts=[script]) as (visit, api, chat):
+        await expect(answers(visit)).to_have_text("You said: one")
+        await visit.page.evaluate("turn('hidden')")
+        await eventually(lambda: hub.subscriber_count == others)
+        await api.send(chat, "two")
+        await eventually(lambda: is_answered(api, chat))
+        await expect(answers(visit)).to_have_count(1)
+        await visit.page.evaluate("turn('visible')")
+        await expect(answers(visit)).to_have_text(["You said: one", "You said: two"])
+
+
+async def is_answered(api: ApiClient, chat_id: str) -> bool:
+    return len(await api.messages(chat_id)) == 4
 
 
 async def test_stop_keeps_what_was_said(browser: Browser, console: SharedDaemon) -> None:

@@ -1,5 +1,6 @@
 // The list of chats, kept current, and the form for a new chat.
 import { client, fragment, nodes, reason } from "./api.js";
+import { followWhileVisible } from "./visible.js";
 import { localTimes, onKeys, remember, sendByEnter, showProblem, step, update } from "./page.js";
 
 const list = document.getElementById("chats");
@@ -47,14 +48,17 @@ async function refresh() {
   }
 }
 
-async function follow() {
+function follow() {
   const archived = new URLSearchParams(location.search).get("archived") || "false";
   let first = true;
-  for await (const { event } of client.followAll({ archived: archived === "any" ? "any" : archived === "true" })) {
-    // The page has the chats of the first snapshot already.
-    if (event !== "snapshot" || !first) refreshSoon();
-    first = false;
-  }
+  return followWhileVisible(
+    (options) => client.followAll({ ...options, archived: archived === "any" ? "any" : archived === "true" }),
+    ({ event }) => {
+      // The page has the chats of the first snapshot already.
+      if (event !== "snapshot" || !first) refreshSoon();
+      first = false;
+    },
+  );
 }
 
 form.addEventListener("submit", async (event) => {

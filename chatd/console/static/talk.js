@@ -5,6 +5,7 @@ import { Composer } from "./composer.js";
 import { History } from "./history.js";
 import { announce, localTimes, onKeys, remember, sendByEnter, showProblem, step, update } from "./page.js";
 import { Preview } from "./preview.js";
+import { followWhileVisible } from "./visible.js";
 
 const page = document.getElementById("talk");
 const chatId = page.dataset.chat;
@@ -112,16 +113,17 @@ function speakLast() {
   announce(text.length > SPOKEN_CHARACTERS ? `${text.slice(0, SPOKEN_CHARACTERS)} … Answer complete.` : text);
 }
 
-async function follow() {
-  const events = client.follow(chatId, {
-    onReconnect: (error, seconds) => {
-      if (error || seconds > 0) say("The connection is lost. It is tried again …");
+function follow() {
+  const onReconnect = (error, seconds) => {
+    if (error || seconds > 0) say("The connection is lost. It is tried again …");
+  };
+  return followWhileVisible(
+    (options) => client.follow(chatId, { ...options, onReconnect }),
+    ({ event, data }) => {
+      if (hint.textContent.startsWith("The connection")) say("");
+      handlers[event]?.(data);
     },
-  });
-  for await (const { event, data } of events) {
-    if (hint.textContent.startsWith("The connection")) say("");
-    handlers[event]?.(data);
-  }
+  );
 }
 
 /** Keep the end of the page in view while an answer grows, unless the reader has gone elsewhere. */
