@@ -13,6 +13,7 @@ OPENAI_DIR = Path(__file__).parents[1] / "adapters" / "openai"
 """Clients that speak OpenAI's dialect, each version under a name of its own."""
 AI_SDK_DIR = Path(__file__).parents[1] / "adapters" / "ai_sdk" / "node"
 """The AI SDK in the versions that chatd serves, each under a name of its own."""
+AI_SDK_EXAMPLE_DIR = Path(__file__).parents[2] / "examples" / "ai-sdk"
 _INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000")
 
 

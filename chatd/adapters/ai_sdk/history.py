@@ -22,11 +22,16 @@ def user_message_id(message: Message | QueuedMessage) -> str:
 
 
 def ui_messages(snapshot: ChatSnapshot, version: Version) -> Sequence[UIMessage]:
-    """Return the messages of a chat, and those that are queued. The running step is left out."""
+    """Return the messages of a chat, and those that are queued. The running step is left out.
+
+    Of a long chat they are the newest, from a message of the user on.
+    """
     action = snapshot.action_required or {"calls": ()}
     reader = _HistoryReader({call["tool_call_id"]: call for call in action["calls"]}, version)
+    is_whole = not snapshot.has_older
     for message in snapshot.messages:
-        if message.covers_until is None and not message.superseded:
+        is_whole = is_whole or message.role is Role.USER
+        if is_whole and message.covers_until is None and not message.superseded:
             reader.read(message)
     metadata = {"chatd": {"queued": True}}
     queued = [{**_user_message(message), "metadata": metadata} for message in snapshot.queue]

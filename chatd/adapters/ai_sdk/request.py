@@ -13,7 +13,6 @@ from chatd.api.schema.requests import SystemPrompt
 from chatd.api.schema.tools import Tool, Tools
 from chatd.api.schema.types import (
     MAX_ITEMS,
-    FewItems,
     JsonValue,
     Labels,
     ModelName,
@@ -89,7 +88,7 @@ class ChatRequest(_Input):
     """A request of ``useChat``: the list of messages, or the last one alone, and what an app adds."""
 
     id: Id
-    messages: Annotated[list[UIMessage], Field(max_length=MAX_GIVEN_MESSAGES), FewItems] = []
+    messages: Annotated[list[UIMessage], Field(max_length=MAX_GIVEN_MESSAGES)] = []
     message: UIMessage | None = None
     trigger: Annotated[str, StringConstraints(max_length=64)] = "submit-message"
     message_id: Id | None = Field(default=None, alias="messageId")
