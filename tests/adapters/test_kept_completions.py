@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import NAMESPACE_DNS, uuid5
 
 import openai
 import pytest
@@ -102,6 +103,15 @@ async def test_chat_of_its_uuid_is_made_and_read_by_the_native_api(chatd: InProc
     assert len(await history(chatd, made["id"])) == 4
 
 
+async def test_id_that_is_a_hash_is_not_chosen(chatd: InProcessDaemon) -> None:
+    answer = await chatd.api.http.post(
+        "/v1/chat/completions",
+        json={"messages": [user("hi")]},
+        headers={"X-Chatd-Chat": str(uuid5(NAMESPACE_DNS, "somebody's"))},
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
 async def test_two_names_are_refused(chatd: InProcessDaemon) -> None:
     async with openai_client(chatd) as client:
         with pytest.raises(openai.BadRequestError) as raised:
@@ -118,13 +128,13 @@ async def test_two_names_are_refused(chatd: InProcessDaemon) -> None:
 async def test_chat_of_somebody_else_is_not_found(
     shared: SharedDaemon, chatd: InProcessDaemon
 ) -> None:
-    chat_id = (await post(chatd, user("hi"))).headers["x-chatd-chat"]
+    made = (await chatd.api.http.post("/api/v1/chats", json={"content": "hi"})).json()
     async with shared.as_new_owner() as other, openai_client(other) as client:
         with pytest.raises(openai.NotFoundError):
             await client.chat.completions.create(
                 model="one",
                 messages=[{"role": "user", "content": "hi"}],
-                extra_headers={"X-Chatd-Chat": chat_id},
+                extra_headers={"X-Chatd-Chat": made["id"]},
             )
 
 

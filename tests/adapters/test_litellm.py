@@ -90,7 +90,9 @@ async def test_litellm(chatd: InProcessDaemon, module_dsn: str, tmp_path: Path) 
         await eventually(accepts, _START_SECONDS, interval_seconds=0.2)
         url = f"http://127.0.0.1:{port}/v1"
         async with openai.AsyncOpenAI(base_url=url, api_key="sk-proxy") as client:
-            assert {"openai/one", "openai/two"} == {model.id async for model in client.models.list()}
+            assert {"openai/one", "openai/two"} == {
+                model.id async for model in client.models.list()
+            }
             assert await streamed(client, "hi") == "You said: hi"
             database = Database(module_dsn, pool_size=1)
             await database.open()

@@ -53,11 +53,11 @@ class Planner:
         """Return the plan as of now. Another request may change the chat meanwhile."""
         if self.choice.name is None:
             return self._create(uuid4(), is_kept=False)
-        chat_id = chat_ids.chat_id(self.operations.caller.owner_id, self.choice.name)
+        owner_id, name = self.operations.caller.owner_id, self.choice.name
         try:
-            return await self._continue(chat_id)
+            return await self._continue(chat_ids.chat_id(owner_id, name))
         except ChatNotFound:
-            return self._create(chat_id)
+            return self._create(chat_ids.new_chat_id(owner_id, name))
 
     def _create(self, chat_id: UUID, *, is_kept: bool = True, is_detached: bool = False) -> Plan:
         conversation = self.conversation
