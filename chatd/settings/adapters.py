@@ -28,7 +28,7 @@ class AdaptersSettings(Section):
     )
     """Protocols to serve. "ai_sdk": useChat of the AI SDK, under /ai; "completions": Chat Completions and
     the list of models, under /v1; "responses": Responses and Conversations, under /v1."""
-    expire_minutes: PositiveFloat = 30
+    expire_minutes: PositiveFloat = Field(30, le=30 * 24 * 60)
     """Time after which the chat of a request that keeps none is deleted."""
     system_prompt: Annotated[str, StringConstraints(max_length=100_000)] = ""
     """System prompt of a chat that an adapter creates, if the request has none. Empty: none."""

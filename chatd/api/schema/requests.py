@@ -36,8 +36,8 @@ MAX_INSTRUCTIONS_LENGTH = 4_000
 Instructions = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_INSTRUCTIONS_LENGTH), Sanitized
 ]
-MAX_EXPIRY_SECONDS = 366 * 86_400
-"""A chat that is kept for longer is one to be seen and deleted by people."""
+MAX_EXPIRY_SECONDS = 30 * 86_400
+"""Thirty days. Nobody finds such a chat in a list, from which it could be deleted earlier."""
 SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Sanitized]
 
 
