@@ -79,15 +79,15 @@ class Creation:
         self._reader = ResponseReader(operations.context, self._owner_id)
         self._answers = ChatAnswers(operations, self._reader)
         self._turn = new_turn(None if key is None else f"{self._owner_id}\0{key.key}")
-        self._tools = (
-            None if body.tools is None else [_tool(*each) for each in enumerate(body.tools)]
-        )
+        self._tools: list[Tool] | None = None
 
     async def prepare(self) -> BegunResponse:
         """Find what is to be done. Nothing is changed, but that a chat may be forked."""
         body = self._body
         if (field_name := find_unsupported(body)) is not None:
             raise refused(field_name, NOT_SUPPORTED)
+        if body.tools is not None:
+            self._tools = [_tool(*each) for each in enumerate(body.tools)]
         if body.conversation_id is not None and body.previous_response_id is not None:
             raise refused("previous_response_id", "excludes conversation: give only one of the two")
         given = read_input(

@@ -1,16 +1,21 @@
 """Responses with the client for Python, on a real daemon: made, followed, cut, resumed, stopped."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import openai
+import openresponses_types
 import pytest
+from adapters.responses.turns import check_strictly
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 from support.eventually import eventually
 from support.in_process import InProcessDaemon
-from support.openai_clients import openai_client
+from support.node import run
+from support.npm_packages import OPENAI_DIR, require_packages
+from support.openai_clients import openai_client, openai_options
 from support.providers import ECHO_SCRIPT, scripted
 from support.shared_daemon import SharedDaemon, shared_daemon
 
@@ -346,3 +351,160 @@ async def test_items_are_referred_to_by_their_ids(
     assert await text_of_messages(chatd, second) == ["You said: One", "You said: Two"]
     with pytest.raises(openai.NotFoundError, match="Item with id 'msg_1' not found"):
         await client.responses.create(input=[{"type": "item_reference", "id": "msg_1"}])
+
+
+@pytest.mark.parametrize("package", ["openai6", "openai7"])
+async def test_the_clients_for_node(chatd: InProcessDaemon, package: str) -> None:
+    require_packages(OPENAI_DIR)
+    options = openai_options(chatd)
+    arguments = (package, options["base_url"], options["api_key"])
+    said = json.loads(
+        await asyncio.to_thread(run, "node", "responses.mjs", *arguments, folder=OPENAI_DIR)
+    )
+    assert said.pop("types")[-1] == "response.completed"
+    assert said == {
+        "streamed": "Right whole",
+        "resumed": "Right whole",
+        "answered": "It is sunny.",
+        "background": "You said: Hi",
+        "missing": "NotFoundError",
+    }
+
+
+async def test_a_running_stream_that_was_cut_goes_on(client: openai.AsyncOpenAI) -> None:
+    stream = await client.responses.create(input="[[hang]]", stream=True)
+    begun: list[Any] = []
+    async for event in stream:
+        begun.append(event)
+        if event.type == "response.output_text.delta":
+            break
+    await stream.close()
+    resumed = await client.responses.retrieve(
+        event_response(begun), stream=True, starting_after=begun[-1].sequence_number
+    )
+    said = begun[-1].delta
+    async for event in resumed:
+        said += event.delta if event.type == "response.output_text.delta" else ""
+        if said == "Half of":
+            said += "."
+            await client.responses.cancel(event_response(begun))
+    assert said == "Half of."
+
+
+async def test_a_response_that_is_not_kept_stops_with_its_client(
+    chatd: InProcessDaemon, client: openai.AsyncOpenAI
+) -> None:
+    stream = await client.responses.create(input="[[hang]]", stream=True, store=False)
+    response_id = ""
+    async for event in stream:
+        response_id = response_id or event_response([event])
+        if event.type == "response.output_text.delta":
+            break
+    await stream.close()
+
+    async def stopped() -> bool:
+        return (await client.responses.retrieve(response_id)).status == "cancelled"
+
+    await eventually(stopped)
+    assert (await chatd.api.http.get("/api/v1/chats")).json()["items"] == []
+
+
+async def test_instructions_and_tools_may_change(
+    chatd: InProcessDaemon, client: openai.AsyncOpenAI
+) -> None:
+    first = await client.responses.create(input="One", instructions="Be brief.")
+    assert first.conversation is not None
+    for number, instructions in enumerate(("Be brief.", "Be long.", "Be long.")):
+        await client.responses.create(
+            input=f"{number}", conversation=first.conversation.id, instructions=instructions
+        )
+    items = [
+        item async for item in client.conversations.items.list(first.conversation.id, order="asc")
+    ]
+    prompts = [item.content[0].text for item in items if getattr(item, "role", "") == "system"]  # type: ignore[union-attr]
+    assert prompts == ["Be brief.", "Be long."]
+    asked = await client.responses.create(
+        input="[[tool]]", conversation=first.conversation.id, tools=[WEATHER]
+    )
+    assert asked.output[-1].type == "function_call"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("text", {"format": {"type": "json_object"}}, "text.format"),
+        ("tools", [{"type": "web_search"}], "tools.0.type"),
+        ("tool_choice", "required", "tool_choice"),
+        ("input", [{"type": "computer_call_output"}], "input.0.type"),
+        ("input", " ", "input"),
+        ("conversation", "conv_1", None),
+    ],
+)
+async def test_each_refusal_names_its_field(
+    client: openai.AsyncOpenAI, field: str, value: Any, param: str | None
+) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        await client.responses.create(**{"input": "Hi", field: value})
+    assert refused.value.status_code == (404 if param is None else 400)
+    assert refused.value.param == param
+
+
+async def test_fields_that_change_nothing_are_named(client: openai.AsyncOpenAI) -> None:
+    raw = await client.responses.with_raw_response.create(input="Hi", temperature=0, top_p=1)
+    assert raw.headers["x-chatd-ignored"] == "temperature, top_p"
+
+
+OPEN_RESPONSES: dict[str, dict[str, Any]] = {
+    "basic": {"input": [{"type": "message", "role": "user", "content": "Say hi."}]},
+    "streaming": {"input": [{"role": "user", "content": "Count."}], "stream": True},
+    "system prompt": {
+        "input": [
+            {"type": "message", "role": "system", "content": "You are a pirate."},
+            {"type": "message", "role": "user", "content": "Hello."},
+        ]
+    },
+    "tool calling": {"input": [{"role": "user", "content": "[[tool]]"}], "tools": [WEATHER]},
+    "tool calling, streamed": {"input": "[[tool]]", "tools": [WEATHER], "stream": True},
+    "image input": {
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "What is this?"},
+                    {"type": "input_image", "image_url": PIXEL, "detail": "auto"},
+                ],
+            }
+        ]
+    },
+    "multi turn": {
+        "input": [
+            {"type": "message", "role": "user", "content": "I am Ann."},
+            {"type": "message", "role": "assistant", "content": "Hello Ann."},
+            {"type": "message", "role": "user", "content": "Who am I?"},
+        ]
+    },
+}
+"""The requests that an implementation of Open Responses must answer."""
+
+
+@pytest.mark.parametrize("name", OPEN_RESPONSES)
+async def test_open_responses(chatd: InProcessDaemon, name: str) -> None:
+    body = {"model": "one", **OPEN_RESPONSES[name]}
+    answer = await chatd.api.http.post("/v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    if not body.get("stream"):
+        response = answer.json()
+    else:
+        events = [
+            json.loads(line.removeprefix("data: "))
+            for line in answer.text.splitlines()
+            if line.startswith("data: ")
+        ]
+        for event in events:
+            check_strictly(event)
+        response = events[-1]["response"]
+    openresponses_types.ResponseResource.model_validate(response)
+    assert response["status"] == "completed"
+    assert response["output"]
+    if "tool" in name:
+        assert response["output"][-1]["type"] == "function_call"

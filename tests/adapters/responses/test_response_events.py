@@ -4,14 +4,15 @@ import random
 from datetime import timedelta
 from typing import Any
 
-import openresponses_types
 import pytest
 from adapters.responses.turns import (
     AT,
     SOURCE,
+    STREAM_EVENT,
     Event,
     Step,
     call,
+    check_strictly,
     live,
     message,
     reasoning,
@@ -22,8 +23,7 @@ from adapters.responses.turns import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import BaseModel, TypeAdapter
+from openai.types.responses import Response
 
 from chatd.adapters.turn_items import (
     ActionRequired,
@@ -37,15 +37,8 @@ from chatd.adapters.turn_items import (
     TurnSuperseded,
 )
 
-STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 ATTEMPT = 1 << 40
 DONE = TurnFinished("stop")
-
-OPEN_EVENTS: dict[str, type[BaseModel]] = {
-    next(iter(model.model_fields["type"].annotation)).value: model
-    for name, model in vars(openresponses_types).items()
-    if name.endswith("StreamingEvent")
-}
 
 
 def asked(kind: str = "result") -> ActionRequired:
@@ -68,12 +61,6 @@ STEPS = st.lists(
 ENDS: st.SearchStrategy[TurnItem] = st.sampled_from(
     [DONE, TurnFinished("length"), TurnInterrupted(), TurnFailed("overloaded", "It is."), asked()]
 )
-
-
-def check_strictly(event: Event) -> None:
-    STREAM_EVENT.validate_python(event, strict=True)
-    if event["type"] in OPEN_EVENTS:
-        OPEN_EVENTS[event["type"]].model_validate(event)
 
 
 @given(STEPS, ENDS, st.integers(0, 2**32))

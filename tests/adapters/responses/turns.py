@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import openresponses_types
+from openai.types.responses import ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
 from chatd.adapters.responses.events import ResponseEvents
 from chatd.adapters.responses.ids import ResponseId
 from chatd.adapters.responses.resource import ResponseHead
@@ -127,3 +131,18 @@ def spell(
     for item in items:
         events += writer.events(item)
     return events, writer.response()
+
+
+STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+OPEN_EVENTS: dict[str, type[BaseModel]] = {
+    next(iter(model.model_fields["type"].annotation)).value: model
+    for name, model in vars(openresponses_types).items()
+    if name.endswith("StreamingEvent")
+}
+
+
+def check_strictly(event: Event) -> None:
+    STREAM_EVENT.validate_python(event, strict=True)
+    if event["type"] in OPEN_EVENTS:
+        OPEN_EVENTS[event["type"]].model_validate(event)
