@@ -76,6 +76,8 @@ class ChunkWriter:
         self._has_metadata = has_metadata
         self._calls = ToolCallWriter()
         self._step_is_open = False
+        self._is_under_way = False
+        """True while the client has something of a step that is not stored."""
         self._begins_anew = False
         """True from where a step was taken back until it begins again, in the same step of the client."""
         self._ends_with_calls = first_step > 0
@@ -124,19 +126,21 @@ class ChunkWriter:
     def _step(self, item: TurnItem) -> Iterator[Chunk]:
         match item:
             case StepBegan() if self._begins_anew:
-                self._begins_anew = False
+                self._is_under_way, self._begins_anew = True, False
             case StepBegan():
                 yield from self._finish_step()
                 self._calls.begin_step()
-                self._step_is_open, self._ends_with_calls = True, False
+                self._step_is_open, self._is_under_way = True, True
+                self._ends_with_calls = False
                 yield {"type": "start-step"}
             case StepEnded(message=message):
-                self._last = message
-            case StepVoided():
+                self._last, self._is_under_way = message, False
+            case StepVoided() if self._is_under_way:
                 yield from self._void()
 
     def _void(self) -> Iterator[Chunk]:
         self._voids += 1
+        self._is_under_way = False
         if self._version.resets_steps:
             self._open, self._begins_anew = ("", ""), True
             self._calls.begin_step()

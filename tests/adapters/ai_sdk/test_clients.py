@@ -278,3 +278,49 @@ async def test_refusals_are_sentences(tabs: Any) -> None:
     assert state["requests"][-1]["status"] == 422
     shown = state["error"] if tabs.version != "v7" else json.dumps(state["events"])
     assert "must have a part of text" in shown
+
+
+async def test_files_come_back_as_paths(tabs: Any) -> None:
+    """A hydrated message with a file can be regenerated, and is the same message."""
+    http, picture = tabs.chatd.api.http, "data:text/plain;base64,aGk="
+    parts = [
+        {"type": "file", "mediaType": "text/plain", "filename": "a.txt", "url": picture},
+        {"type": "text", "text": "say it"},
+    ]
+    body = {"id": tabs.chat, "message": {"id": "u1", "role": "user", "parts": parts}}
+    assert (await http.post(tabs.path, json=body)).status_code == 200
+    file = (await tabs.messages())[0]["parts"][0]
+    assert (file["mediaType"], file["filename"]) == ("text/plain", "a.txt")
+    assert (await http.get(file["url"])).content == b"hi"
+    page = await tabs.reload()
+    await page("regenerate")
+    await check_whole(page, tabs)
+    stored = await tabs.stored()
+    assert [m["role"] for m in stored] == ["user", "assistant"]
+    await page("regenerate", messageId=(await tabs.messages())[-1]["id"])
+    assert (await tabs.stored())[0]["id"] == stored[0]["id"]
+
+
+async def test_messages_of_other_clients_and_earlier_ones(tabs: Any) -> None:
+    """A list may begin elsewhere, and a chat with a client of the API."""
+    earlier = [
+        {"id": "s", "role": "system", "parts": [{"type": "text", "text": "Be brief."}]},
+        {"id": "u0", "role": "user", "parts": [{"type": "text", "text": "before"}]},
+        {"id": "a0", "role": "assistant", "parts": [{"type": "text", "text": "yes"}]},
+    ]
+    page = await tabs.open(messages=earlier)
+    await page("send", text="say it")
+    roles = [m["role"] for m in await tabs.stored()]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
+    await tabs.chatd.api.send(tabs.chat, "say more")
+    await tabs.chatd.api.wait_for_status(tabs.chat, "waiting")
+    other = await tabs.reload()
+    await other("regenerate")
+    await check_whole(other, tabs)
+    assert [m["role"] for m in await tabs.stored()] == [*roles, "user", "assistant"]
+
+
+async def test_packages_are_of_the_versions_that_are_served(tabs: Any) -> None:
+    """A new major version of the package is noticed here, not guessed."""
+    found = await tabs.clients.call("version")
+    assert found["version"] == tabs.version
