@@ -192,7 +192,7 @@ async def update_chat(
 async def delete_chat(chat_id: UUID, caller: Caller, context: Context) -> None:
     """Delete a chat, its descendants, and everything stored of them. A running turn ends.
 
-    Chats are kept until they are deleted.
+    Chats are kept until they are deleted, unless they expire.
     """
     await context.store.chats.delete(chat_id, owner_id=caller.owner_id)
 

@@ -79,7 +79,7 @@ export interface paths {
          * Delete a chat, its descendants, and everything stored of them
          * @description Delete a chat, its descendants, and everything stored of them. A running turn ends.
          *
-         *     Chats are kept until they are deleted.
+         *     Chats are kept until they are deleted, unless they expire.
          */
         delete: operations["delete_chat"];
         options?: never;
