@@ -81,7 +81,7 @@ def test_failures_are_in_words() -> None:
     [shown] = entries_of([entry(1, "record_retry", data=data)], [])
     assert shown.is_failure
     assert shown.facts == [
-        "Attempt 2: The model is overloaded.", "The next attempt is 3 s later.",
+        "Attempt 2: The model is overloaded.", "The next attempt is 3.0 s later.",
     ]  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def _facts(data: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(failure, dict):
         yield f"Attempt {data.get('attempt')}: {failure.get('message')}"
     if isinstance(data.get("delay_seconds"), int | float):
-        yield f"The next attempt is {format_duration(data['delay_seconds'])} later."
+        yield f"The next attempt is {format_duration(data['delay_seconds'], decimals=1)} later."
     if data.get("last_error"):
         yield str(data["last_error"])
     if data.get("reason"):
