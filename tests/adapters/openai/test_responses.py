@@ -51,6 +51,10 @@ def provider() -> Any:
             {"error": {"status": 503}, "attempts": [1]},
             {"text": "Right whole", "chunks": 3},
         ],
+        pay=[
+            {"tool_call": {"name": "pay", "args": {"amount": 5}}, "calls": [1]},
+            {"text": "So: {result}", "calls": [2]},
+        ],
         fails=[{"text": "Half"}, {"error": {"status": 400, "message": "No."}}],
         long=[{"text": "Half"}, {"finish": {"reason": "length"}}],
     )
@@ -58,7 +62,19 @@ def provider() -> Any:
 
 @pytest.fixture(scope="module")
 def shared(module_dsn: str) -> Iterator[SharedDaemon]:
-    with shared_daemon(module_dsn, provider(), adapters={"enabled": ["responses"]}) as daemon:
+    with shared_daemon(
+        module_dsn,
+        provider(),
+        adapters={"enabled": ["responses"]},
+        http_tools={
+            "pay": {
+                "description": "Pay.",
+                "url": "http://127.0.0.1:9/pay",
+                "permission": "ask",
+                "parameters": {"type": "object", "properties": {"amount": {"type": "integer"}}},
+            }
+        },
+    ) as daemon:
         yield daemon
 
 
@@ -508,3 +524,27 @@ async def test_open_responses(chatd: InProcessDaemon, name: str) -> None:
     assert response["output"]
     if "tool" in name:
         assert response["output"][-1]["type"] == "function_call"
+
+
+async def test_an_approval_is_asked_and_answered(client: openai.AsyncOpenAI) -> None:
+    asked = await client.responses.create(input="[[pay]]")
+    request = asked.output[-1]
+    assert request.type == "mcp_approval_request"
+    assert (request.name, request.arguments) == ("pay", '{"amount": 5}')
+    with pytest.raises(openai.BadRequestError, match="No approval request found"):
+        await client.responses.create(input=[approval("mcpr_1")], previous_response_id=asked.id)
+    answered = await client.responses.create(
+        input=[approval(request.id)], previous_response_id=asked.id
+    )
+    assert answered.output_text.startswith("So: ")
+    assert "too much" in answered.output_text
+    assert (await client.responses.retrieve(asked.id)).output == asked.output
+
+
+def approval(request_id: str) -> Any:
+    return {
+        "type": "mcp_approval_response",
+        "approval_request_id": request_id,
+        "approve": False,
+        "reason": "too much",
+    }
