@@ -13,7 +13,7 @@ from chatd.adapters.ai_sdk.messages import (
 )
 from chatd.adapters.ai_sdk.request import ChatRequest, UIMessage
 from chatd.adapters.ai_sdk.wire import message_id
-from chatd.adapters.chat_ids import edit_key, regenerate_key, send_key
+from chatd.adapters.chat_ids import edit_key, new_chat_id, regenerate_key, send_key
 from chatd.adapters.client_history import Intent, intent
 from chatd.adapters.config import AdapterConfig
 from chatd.adapters.operations import ChatOperations, NewChat, client_key_of
@@ -168,7 +168,7 @@ class RequestedTurn:
         given = body.system or system_prompt(self._messages)
         tools = body.given_tools or [Tool.model_validate(dict(tool)) for tool in self._config.tools]
         chat = NewChat(
-            chat_id=self._chat_id,
+            chat_id=new_chat_id(self._owner_id, body.id),
             content=content,
             client_key=self._messages[number].id,
             history=earlier_messages(self._messages[:number], self._chat_id),

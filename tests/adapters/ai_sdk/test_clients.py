@@ -3,7 +3,7 @@
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import pytest
 from support.ai_sdk import WORDS, Gates, NodeChat, plain, shown_text, stored_text
@@ -324,3 +324,14 @@ async def test_packages_are_of_the_versions_that_are_served(tabs: Any) -> None:
     """A new major version of the package is noticed here, not guessed."""
     found = await tabs.clients.call("version")
     assert found["version"] == tabs.version
+
+
+async def test_nobody_takes_an_id_that_is_a_hash(tabs: Any) -> None:
+    tabs.chat = str(uuid5(UUID(int=0), "main"))
+    page = await tabs.open()
+    state = await page("send", text="say it")
+    assert state["requests"][-1]["status"] == 422
+    tabs.chat = "main"
+    page = await tabs.open()
+    await page("send", text="say it")
+    assert [m["role"] for m in await tabs.messages()] == ["user", "assistant"]

@@ -43,13 +43,15 @@ async def test_cut_at_each_event(tabs: Any, gates: Gates) -> None:
         name = uuid4().hex[:8]
         tabs.chat = str(uuid4())
         page = await tabs.open(cutAfter=number)
-        await page("send", text=f"hold {name}", wait=False)
-        if number >= HELD_AFTER:
+        is_held = number < HELD_AFTER
+        if not is_held:
             gates.open(name)
-        await page("until", status="error")
+        await page("send", text=f"hold {name}", wait=not is_held)
+        if is_held:
+            await page("until", status="error")
         page = await tabs.reload()
-        await page("resume", wait=number >= HELD_AFTER)
-        if number < HELD_AFTER:
+        await page("resume", wait=not is_held)
+        if is_held:
             await page("until", contains="Half ")
             gates.open(name)
             await page("until", contains="whole", status="ready")
