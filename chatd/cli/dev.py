@@ -107,8 +107,9 @@ def _read(config: Path) -> "Settings":
 
 def _print_url(port: int, *, console: bool) -> None:
     """Print where it serves. Before this the port is open, and requests are answered 503."""
-    advice = "  (open it in a browser to talk to the model)" if console else ""
-    echo(f"ready: http://127.0.0.1:{port}{advice}", error=True)
+    if console:
+        echo("Talk to the model in a browser, at this address:", error=True)
+    echo(f"ready: http://127.0.0.1:{port}", error=True)
 
 
 def _default_data_directory() -> Path:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Locator
 
 from chatd.console.config import ConsoleConfig
 from chatd.console.session import begin_session
@@ -17,6 +17,36 @@ from support.shared_daemon import SharedDaemon
 from support.sse_client import ApiClient
 
 T = TypeVar("T")
+
+WORDS = " ".join(f"w{number}" for number in range(120))
+SCRIPTS = {
+    "slow": [{"text": WORDS, "chunks": 120, "delay_seconds": 0.02}],
+    "endless": [{"text": "word ", "repeat": 4000, "chunks": 4000, "delay_seconds": 0.02}],
+    "fail": [{"error": {"status": 400, "message": "no such thing"}}],
+    "pay": [
+        {"tool_call": {"name": "pay", "args": {"note": "rent"}}, "calls": [1]},
+        {"text": "Paid or not.", "calls": [2]},
+    ],
+    "ask": [
+        {
+            "tool_call": {
+                "name": "ask_user_question",
+                "args": {"question": "Which colour?", "options": ["red", "blue"]},
+            },
+            "calls": [1],
+        },
+        {"text": "You chose {result}.", "calls": [2]},
+    ],
+    "rich": [
+        {"reasoning": "Let me think."},
+        {"text": "# Title\n\n**bold** and `code`\n\n* one\n* two\n\n```\n1 < 2\n```"},
+    ],
+}
+SECTIONS = {
+    "console": {"enabled": True},
+    "tools": {"builtin": ["ask_user_question"], "rules": {"pay": "ask"}},
+    "http_tools": {"pay": {"url": "http://127.0.0.1:9/pay", "description": "Pay."}},
+}
 
 _CONFIG = ConsoleConfig(
     signs_in=True,
@@ -77,3 +107,23 @@ async def signed_in_with(
         cookie = {"name": "chatd", "value": value, "url": url, "httpOnly": True}
         await visit.context.add_cookies([{**cookie, "sameSite": "Strict"}])  # type: ignore[list-item]
         yield visit, ApiClient(http)
+
+
+@asynccontextmanager
+async def chatting(
+    browser: Browser, console: SharedDaemon, content: str, **options: Any
+) -> AsyncIterator[tuple[Visit, ApiClient, str]]:
+    """Open the page of a new chat with this message."""
+    async with signed_in(browser, console, **options) as (visit, api):
+        chat = await api.create(content)
+        await visit.go(f"/chats/{chat['id']}")
+        yield visit, api, chat["id"]
+
+
+def answers(visit: Visit) -> Locator:
+    return visit.page.locator("#messages article.assistant .text")
+
+
+async def send(visit: Visit, text: str) -> None:
+    await visit.page.fill("#message", text)
+    await visit.page.press("#message", "Enter")
