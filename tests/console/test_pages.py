@@ -1,14 +1,8 @@
-"""What holds of every page: nobody is kept out, it is light, and large data and killed servers do no harm.
-
-``CHATD_TEST_CONSOLE_LARGE=1`` makes the chats and lists ten times as large.
-"""
+"""What holds of every page: nobody is kept out, and it is light."""
 
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -16,22 +10,17 @@ from support.axe import assert_accessible
 from support.browser import Visit, visiting
 from support.console import create_token, origin, signed_in_with
 from support.eventually import TIMEOUT_SECONDS
-from support.processes import chatd_process
 from support.providers import ECHO_SCRIPT, scripted
-from support.server_kills import SETUP, TEXT
 from support.shared_daemon import SharedDaemon, shared_daemon
 from support.sse_client import ApiClient
 
 from chatd.domain.access_scope import AccessScope
-from chatd.store.database import Database
 
 expect.set_options(timeout=1000 * TIMEOUT_SECONDS)
 
-FACTOR = 10 if os.environ.get("CHATD_TEST_CONSOLE_LARGE") else 1
 MAX_BYTES = 150_000
-MAX_SECONDS = 0.3 if FACTOR > 1 else 3.0
-"""Time of a first page. In an ordinary run the machine has other tests to run, too."""
-MAX_LARGE_SECONDS = 1.0 if FACTOR > 1 else 5.0
+MAX_SECONDS = float(os.environ.get("CHATD_TEST_FIRST_PAGE_SECONDS", "3"))
+"""Time of a first page, 0.3 on an idle machine. In an ordinary run there are other tests to run, too."""
 SCRIPTS = {
     "rich": [
         {"reasoning": "Let me think."},
@@ -117,98 +106,3 @@ async def test_first_page_is_light_and_quick(browser: Browser, console: SharedDa
         sys.stdout.write(f"first page: {sum(sizes)} bytes, {1000 * seconds:.0f} ms\n")
         assert 5_000 < sum(sizes) < MAX_BYTES
         assert seconds < MAX_SECONDS
-
-
-async def test_large_chat_opens_by_its_newest_messages(
-    browser: Browser, console: SharedDaemon, module_dsn: str
-) -> None:
-    messages = 1_000 * FACTOR
-    _, secret = await create_token(console, "large")
-    async with signed_in_with(browser, origin(console), secret) as (visit, api):
-        chat = await api.create("hello")
-        await api.wait_for_status(chat["id"], "waiting")
-        await fill(
-            module_dsn,
-            "INSERT INTO chat_messages (id, chat_id, version, role, content)"
-            " SELECT chat_message_id(1000 + n, 1), $1, 1000 + n,"
-            "        CASE n % 2 WHEN 0 THEN 'user' ELSE 'assistant' END,"
-            "        jsonb_build_array(jsonb_build_object('type', 'text', 'text', '**m** ' || n))"
-            " FROM generate_series(1, $2::int) n",
-            chat["id"],
-            messages,
-        )
-        await visit.go(f"/chats/{chat['id']}")
-        articles = visit.page.locator("#messages article")
-        assert 10 < await articles.count() < 200
-        seconds = await visit.page.evaluate(
-            "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
-        )
-        sys.stdout.write(f"chat of {messages} messages: {1000 * seconds:.0f} ms\n")
-        assert seconds < MAX_LARGE_SECONDS
-
-
-async def test_long_list_is_filtered(
-    browser: Browser, console: SharedDaemon, module_dsn: str
-) -> None:
-    chats = 1_000 * FACTOR
-    _, secret = await create_token(console, "long")
-    async with signed_in_with(browser, origin(console), secret) as (visit, api):
-        chat = await api.create(title="seed")
-        await fill(
-            module_dsn,
-            "INSERT INTO chats (id, root_chat_id, owner_id, title, labels, last_model_config_id)"
-            " SELECT id, id, 'long', 'chat ' || n, jsonb_build_object('n', (n % 7)::text), m"
-            " FROM (SELECT gen_random_uuid() AS id, n, last_model_config_id AS m"
-            "       FROM generate_series(1, $2::int) n, chats WHERE chats.id = $1) made",
-            chat["id"],
-            chats,
-        )
-        await visit.go(f"/?q=chat {chats - 1}")
-        await expect(visit.page.locator(".chats li")).to_have_count(1)
-        seconds = await visit.page.evaluate(
-            "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
-        )
-        sys.stdout.write(f"one of {chats} chats: {1000 * seconds:.0f} ms\n")
-        assert seconds < MAX_LARGE_SECONDS
-
-
-async def fill(dsn: str, statement: str, *values: object) -> None:
-    """Run a statement that fills a table."""
-    database = Database(dsn, pool_size=1)
-    await database.open()
-    try:
-        async with database.dedicated_connection() as connection:
-            await connection.execute(statement, *values)
-    finally:
-        await database.close()
-
-
-@pytest.mark.slow
-async def test_server_killed_in_mid_answer_doubles_no_letter(
-    browser: Browser, dsn: str, tmp_path: Path
-) -> None:
-    """The process that serves the page and answers is killed. The next one has the same address."""
-    scripts = SETUP["scripts"].replace("delay_seconds = 0.1", "delay_seconds = 0.03")
-    settings = SETUP["settings"] + "\n[console]\nenabled = true\n"
-    with chatd_process(tmp_path, dsn, settings=settings, scripts=scripts) as first:
-        await first.wait_until_ready()
-        port = first.port
-        async with visiting(browser, first.url) as visit:
-            visit.guard.allow("Failed to load|ERR_")  # the stream that breaks
-            await visit.go("/")
-            await visit.page.get_by_label("First message of a new chat").fill("hello")
-            await visit.press("Enter")
-            await visit.page.wait_for_url("**/chats/*")
-            preview = visit.page.locator("#preview")
-            await expect(preview).to_contain_text(TEXT[:20])
-            first.send_signal(signal.SIGKILL)
-            await first.wait_for_exit()
-            with chatd_process(
-                tmp_path, dsn, name="b", settings=settings, scripts=scripts, port=port
-            ) as second:
-                await second.wait_until_ready()
-                answer = visit.page.locator("#messages article.assistant .text")
-                await expect(answer).to_have_count(1)
-                assert (await answer.inner_text()).strip() == TEXT.strip()
-                await expect(preview).to_be_empty()
-                assert urlsplit(visit.page.url).port == port

@@ -88,3 +88,25 @@ async def test_no_background_statement_reads_a_whole_table(
         if tables := scanned(result) & LARGE:
             whole[file, name] = tables
     assert whole == {}
+
+
+async def test_operators_look_at_the_fleet_through_indexes(filled: Connection) -> None:
+    """Its function has statements that no plan of the caller shows, so the scans are counted."""
+
+    async def scans() -> int:
+        await filled.fetchval("SELECT pg_stat_force_next_flush()")
+        count = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'chats'"
+        return int(await filled.fetchval(count))
+
+    before = await scans()
+    values = {
+        "statuses": {"sample": 2000, "age_bounds": [10.0, 60.0]},
+        "owners": {"sample": 2000, "limit": 20},
+        "stages": {"sample": 2000, "limit": 20},
+        "chats": {"sample": 2000, "limit": 50, "owner_id": None, "statuses": ["running", "error"]},
+        "workers": {"limit": 200},
+    }
+    for name, parameters in values.items():
+        text, arguments = sql.load("fleet")[name].bind(**parameters)
+        await filled.fetch(text, *arguments)
+        assert await scans() == before, name
