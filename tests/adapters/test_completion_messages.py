@@ -1,12 +1,18 @@
 """A client's list of messages as messages of a chat."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given as for_any
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from chatd.adapters.completions.comparison import fingerprint
 from chatd.adapters.completions.messages import Conversation, read_conversation
 from chatd.adapters.completions.request import CompletionRequest, find_unsupported
+from chatd.adapters.completions.tools import read_tools
 from chatd.api.errors.problems import HttpProblem
 from chatd.domain.given_history import find_history_fault
 from chatd.domain.message import Role, text_of
@@ -181,3 +187,55 @@ def test_what_there_is_not_here_is_named(field: str, value: Any, named: str | No
 def test_fields_that_change_nothing_are_named_and_others_are_not_read() -> None:
     body = {"messages": [ASKED], "temperature": 0, "seed": None, "ignored": "x", "novelty": [1]}
     assert CompletionRequest.model_validate(body).ignored == ("temperature",)
+
+
+IDS = st.sampled_from(["a", "b", ""])
+TEXTS = st.none() | st.text(max_size=8) | st.just("\ud800\0")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "image_url", "file", "refusal", "input_audio"])},
+    optional={
+        "text": TEXTS,
+        "refusal": TEXTS,
+        "image_url": st.fixed_dictionaries({"url": st.sampled_from(["data:,a", "data:;base64,x"])}),
+        "file": st.fixed_dictionaries({"file_data": TEXTS, "filename": TEXTS}),
+    },
+)
+CALLS = st.fixed_dictionaries(
+    {"id": IDS, "type": st.just("function")},
+    optional={"function": st.fixed_dictionaries({"name": IDS, "arguments": st.text(max_size=3)})},
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant", "tool", "developer"])},
+    optional={
+        "content": TEXTS | st.lists(PARTS, max_size=3) | ANYTHING,
+        "tool_calls": st.lists(CALLS, max_size=3) | ANYTHING,
+        "tool_call_id": IDS,
+    },
+)
+TOOLS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.just("function"), "function": ANYTHING | st.fixed_dictionaries({"name": IDS})}
+    ),
+    max_size=2,
+)
+
+
+@for_any(messages=st.lists(MESSAGES, max_size=6), tools=TOOLS | ANYTHING, more=ANYTHING)
+def test_any_list_is_refused_or_may_be_stored(messages: Any, tools: Any, more: Any) -> None:
+    body = {"messages": messages, "tools": tools, "tool_choice": more, "response_format": more}
+    try:
+        request = CompletionRequest.model_validate(body)
+        find_unsupported(request)
+        read_tools(request, [])
+        conversation = read_conversation(request.messages)
+    except (ValidationError, HttpProblem):
+        return
+    history = conversation.history if conversation.content else conversation.messages()
+    assert find_history_fault(history) is None
+    assert fingerprint(conversation) == fingerprint(conversation)
+    json.dumps([message.content for message in conversation.messages()]).encode()
