@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from benchmarks.http1 import HttpConnection, connect
+from benchmarks.load_adapters import AdapterClient
 
 Task = dict[str, Any]
 
@@ -118,6 +119,8 @@ def turn_client(task: Task) -> TurnClient:
     """Return a client of the server that a task names."""
     if task.get("floor"):
         return FloorClient(task["url"])
+    if "dialect" in task:
+        return AdapterClient(task["url"], task["dialect"], task["question"])
     body = json.dumps({"content": task["question"]}).encode() if "question" in task else QUESTION
     return ChatClient(
         task["url"],

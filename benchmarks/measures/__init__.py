@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from benchmarks.context import BenchContext
 from benchmarks.figures import Figure
 from benchmarks.measures import (
+    adapters,
     claims,
     heartbeats,
     histories,
@@ -32,6 +33,7 @@ MEASURES: Mapping[str, tuple[str, Measure]] = {
     "wake": ("Time from a POST to the model call", wake.measure),
     "histories": ("Turns of long chats", histories.measure),
     "parts": ("Cost and delay of parts", parts.measure),
+    "adapters": ("Cost of a turn through an adapter", adapters.measure),
     "memory": ("Cost of idle chats", memory.measure),
     "claims": ("Claims", claims.measure),
     "heartbeats": ("Heartbeats", heartbeats.measure),
