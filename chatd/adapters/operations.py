@@ -249,7 +249,9 @@ class ChatOperations:
             return replace(turn, queued_id=result.queued_message.id, after_id=after_id)
         asked = [message.id for message in result.messages if _is_question(message)]
         if asked:
-            return replace(turn, message_id=asked[-1])
+            is_new = result.entry is not None and not result.replayed
+            begun_at = result.entry.version if result.entry and is_new else None
+            return replace(turn, message_id=asked[-1], begun_at=begun_at)
         found = await self.find_turn(result.chat.id, client_key) if client_key else None
         if found is None:
             raise MessageNotFound("The message of this request is not in the chat any more.")

@@ -49,6 +49,8 @@ class Turn:
     client_key: str | None = None
     after_id: int = 0
     """An id that all its messages are after."""
+    begun_at: int | None = None
+    """The version that stored its message, just now. None: it may have begun long ago."""
 
     @property
     def since(self) -> int:

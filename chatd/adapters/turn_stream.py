@@ -11,11 +11,12 @@ from starlette.types import Send
 
 from chatd.adapters.operations import ChatOperations
 from chatd.adapters.turn_item_reader import Turn, TurnItemReader
-from chatd.adapters.turn_items import TurnItem
+from chatd.adapters.turn_items import PartDelta, TurnItem
 from chatd.api.auth.stream_sessions import StreamSession
 from chatd.api.errors.problems import HttpProblem
 from chatd.api.scope import CONNECTION, EXCHANGE, GRANT, IDENTITY
 from chatd.api.sse import KEEP_ALIVE, EventStreamResponse, load_model_names
+from chatd.domain.cursor import Cursor
 from chatd.domain.errors import ChatdError
 from chatd.domain.outcomes import StreamEndReason
 from chatd.domain.snapshot import ChatSnapshot
@@ -64,7 +65,8 @@ class TurnStream:
         self._leaving_stops = leaving_stops
         self._deletes_chat = deletes_chat
         self._follows_queue = follows_queue
-        self.version = _snapshot(stream.first_events).chat.version
+        snapshot = _snapshot(stream.first_events)
+        self.version = snapshot.chat.version if snapshot else turn.begun_at or 0
         """The version of the chat that the stream begins with."""
         self._items = self._read_items()
 
@@ -143,11 +145,11 @@ class TurnStream:
 
     async def _before_snapshot(self) -> AsyncIterator[Sequence[TurnItem]]:
         """Yield the items of messages that are older than a snapshot holds, one page at a time."""
-        messages = _snapshot(self.stream.first_events).messages
+        snapshot = _snapshot(self.stream.first_events)
         message_id = self._reader.turn.message_id
-        if not messages or message_id is None:
+        if snapshot is None or not snapshot.messages or message_id is None:
             return
-        first = min(message.id for message in messages)
+        first = min(message.id for message in snapshot.messages)
         after_id = message_id - 1
         while after_id + 1 < first:
             page = await self.operations.context.store.reads.messages_after(
@@ -168,6 +170,7 @@ class TurnStream:
             while self._follows_queue and (following := self._reader.next_message) is not None:
                 self._reader = TurnItemReader(Turn(message_id=following.id))
                 items += self._reader.read_event(event)
+        items = _joined(items)
         return self._wanted(items) if self._first_step else items
 
     def _wanted(self, items: Sequence[TurnItem]) -> Sequence[TurnItem]:
@@ -175,9 +178,26 @@ class TurnStream:
         return [item for item in items if getattr(item, "step", first) >= first]
 
 
-def _snapshot(events: Sequence[StreamEvent]) -> ChatSnapshot:
-    """Return the snapshot with which a stream without a cursor begins."""
-    return next(event.data for event in events if isinstance(event.data, ChatSnapshot))
+def _joined(items: Sequence[TurnItem]) -> list[TurnItem]:
+    """Return items with texts of one part that were read together as one."""
+    joined: list[TurnItem] = []
+    texts: list[str] = []
+    for place, item in enumerate(items, 1):
+        if type(item) is PartDelta:
+            texts.append(item.text)
+            following = items[place] if place < len(items) else None
+            if type(following) is PartDelta and following.index == item.index:
+                continue
+            joined.append(PartDelta(item.step, item.index, "".join(texts)))
+            texts = []
+        else:
+            joined.append(item)
+    return joined
+
+
+def _snapshot(events: Sequence[StreamEvent]) -> ChatSnapshot | None:
+    """Return the snapshot with which a stream begins. None: it begins with the turn itself."""
+    return next((event.data for event in events if isinstance(event.data, ChatSnapshot)), None)
 
 
 async def open_turn_stream(
@@ -210,7 +230,9 @@ async def open_turn_stream(
         stack.callback(session.close)
         session.on_end(stream.end)
         turn = await transition()
-        await stream.open(None, owner_id=operations.caller.owner_id, since=turn.since)
+        # A turn that has just begun is followed from there: mostly, that reads nothing.
+        cursor = None if turn.begun_at is None else str(Cursor(turn.begun_at - 1))
+        await stream.open(cursor, owner_id=operations.caller.owner_id, since=turn.since)
         await load_model_names(stream.first_events, context)
         stack.pop_all()
         return TurnStream(
