@@ -155,7 +155,7 @@ class StepReader:
         """Return whether what was sent is how ``content`` begins."""
         for ours, stored in zip(self._sent, content, strict=False):
             kind = stored["type"]
-            if ours.fields["type"] != kind or _name(ours.fields) != _name(stored):
+            if ours.fields != _fields(stored):
                 return False
             body: str = stored.get(_BODY.get(kind, ""), "")
             if not body.startswith(ours.body) or (ours.ended and len(ours.body) != len(body)):
@@ -228,9 +228,9 @@ def shown(content: Content) -> list[Part]:
     ]
 
 
-def _name(part: Part) -> tuple[object, ...]:
-    """Return what tells a part from others of its type, besides its text."""
-    return tuple(part.get(key) for key in ("tool_call_id", "tool_name", "url", "file_id"))
+def _fields(part: Part) -> Part:
+    """Return a part without its text, and without what no client is shown."""
+    return {key: value for key, value in part.items() if key not in _LEFT_OUT}
 
 
 def _contradicts(part: _SentPart, delta: Part) -> bool:
@@ -241,7 +241,7 @@ def _contradicts(part: _SentPart, delta: Part) -> bool:
 
 
 def _set_fields(part: _SentPart, fields: Part) -> None:
-    part.fields.update((key, value) for key, value in fields.items() if key not in _LEFT_OUT)
+    part.fields.update(_fields(fields))
 
 
 def _add(part: _SentPart, delta: Part) -> None:

@@ -23,7 +23,6 @@ from chatd.adapters.turn_items import TurnItem
 from chatd.adapters.turn_stream import TurnStream, TurnStreamResponse, open_turn_stream
 from chatd.api.errors.problems import HttpProblem
 from chatd.domain.message import Message
-from chatd.domain.snapshot import ChatSnapshot
 
 _STREAM_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _WITHOUT_VOIDS: Final = 2
@@ -81,7 +80,7 @@ class Delivery:
         self, stream: TurnStream, begun: BegunResponse, body: CreateResponse
     ) -> ResponseEvents:
         """Return the writer of a response that was just begun, or that an earlier request began."""
-        version = _version(stream)
+        version = stream.version
         if version <= begun.version + _WITHOUT_VOIDS and body.model is not None:
             head = ResponseHead(
                 id=begun.id, turn_id=begun.turn_id, created_at=datetime.now(UTC), model=body.model
@@ -145,21 +144,13 @@ class Delivery:
             resumes=True,
         )
         try:
-            head, sequence = await self._position(stored, _version(stream), after=after)
+            head, sequence = await self._position(stored, stream.version, after=after)
             writer = ResponseEvents(head, sequence, first_step=stored.first_step)
             began = _spell_all(writer.begin(queued=stored.version is None))
             return TurnStreamResponse(stream, _speller(writer), begin=began)
         except BaseException:
             stream.close()
             raise
-
-
-def _version(stream: TurnStream) -> int:
-    """Return the version of the chat with which a stream began."""
-    for event in stream.stream.first_events:
-        if isinstance(event.data, ChatSnapshot):
-            return event.data.chat.version
-    raise AssertionError("a turn is followed from a snapshot on")
 
 
 def _asked_head(head: ResponseHead, begun: BegunResponse, body: CreateResponse) -> ResponseHead:
