@@ -51,7 +51,7 @@ async def test_history_is_read_once_for_all_turns_of_a_claim(
         if last_user_text(request) == "go" and steps < STEPS:
             if steps == 1:
                 await chatd.api.send(chat["id"], "and then?")
-            yield tool_call_delta("unknown", f"call{steps}")
+            yield tool_call_delta("unknown", f"call{steps}", f'{{"step": {steps}}}')
             yield finished("tool_call")
         else:
             yield text_delta("well then")
