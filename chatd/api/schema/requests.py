@@ -42,8 +42,8 @@ SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), San
 
 
 _DERIVED_VERSION = 5
-"""UUIDs that are hashes: of agents, and of chats that adapters know by other names. Whoever could choose
-such an id would take it before the chat that it is of."""
+"""UUIDs that are hashes: of agents, and of chats that adapters know by other names. A caller who could
+choose such an id would take it before the chat that it is of."""
 
 
 def _check_chosen(value: UUID) -> UUID:

@@ -8,7 +8,7 @@
 -- Start a chat for the chat of a worker: pending, with `:messages`. Fenced by worker and epoch. A
 -- chat of this id is there already if the statement is repeated, and is returned unchanged. What is
 -- null is that of the parent, whose permissions the new chat has without what was remembered. A
--- chat that a caller made with this id is none of the parent's, whoever it belongs to.
+-- chat that a caller made with this id is none of the parent's.
 --
 -- The parent and the root of the family are kept from being deleted, and then the parent from being
 -- stopped, so that no chat is started after a stop of its family. Neither gets another version.
