@@ -14,7 +14,9 @@ EXPOSED_HEADERS: Final = (
     "Content-Location",
     "X-Chatd-Chat",
     "X-Chatd-Code",
+    "X-Chatd-Detached",
     "X-Chatd-Ignored",
+    "X-Should-Retry",
     "X-Vercel-Ai-Ui-Message-Stream",
 )
 """Headers of responses of adapters that pages of other sites may read, besides those of the API."""
