@@ -140,14 +140,14 @@ async def test_wait_for_a_result_has_the_time_limit_of_the_call(dsn: str) -> Non
     jobs = Jobs(STILL, [STILL] * 100)
     async with (
         tool_endpoint(jobs.answer) as endpoint,
-        worker(dsn, endpoint, tools={"timeout_seconds": 0.3}) as chatd,
+        worker(dsn, endpoint, tools={"timeout_seconds": 1.0}) as chatd,
     ):
         chat = await chatd.api.create("go")
         await chatd.api.wait_for_status(chat["id"], "waiting")
         assert await results_of_all_calls(chatd, chat["id"]) == [
-            "Stopped after 0.3 s. It may have had effects."
+            "Stopped after 1 s. It may have had effects."
         ]
-        assert 1 < len(endpoint.requests) < 6
+        assert 1 < len(endpoint.requests) < 14
 
 
 async def test_call_whose_tool_is_reattached_to_no_more_does_not_run_again(

@@ -37,7 +37,7 @@ CHARTS: Final = (
     ChartSpec(
         title="Time to the first part",
         unit="seconds",
-        series={"first_part_median_seconds": "half", "first_part_p95_seconds": "95 of 100"},
+        series={"first_part_median_seconds": "median", "first_part_p95_seconds": "95th percentile"},
         combine=max,
     ),
     ChartSpec(
@@ -61,7 +61,7 @@ CHARTS: Final = (
     ChartSpec(
         title="Delay of the event loop",
         unit="seconds",
-        series={"loop_lag_p95_seconds": "95 of 100 looks"},
+        series={"loop_lag_p95_seconds": "95th percentile"},
         combine=max,
     ),
 )
