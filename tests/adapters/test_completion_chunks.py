@@ -33,7 +33,9 @@ from chatd.adapters.turn_items import (
 from chatd.domain.chat import Usage
 from chatd.domain.message import Message, Part, Role
 
-HEAD = CompletionHead(id="chatcmpl-1", created=1, model="one", client_tools=frozenset({"weather"}))
+HEAD = CompletionHead(
+    id="chatcmpl-1", created=1, model="100% [] %b", client_tools=frozenset({"weather"})
+)
 NOW = datetime.now(UTC)
 SOURCE = {"type": "source", "url": "https://e.example/a", "title": "A"}
 SKY = {"type": "tool-call", "tool_call_id": "s1", "tool_name": "sky", "args": "{}"}

@@ -62,7 +62,15 @@ class ChunkWriter:
     _call_count: int = 0
     """Calls of the steps before this one."""
     _citations: list[Object] = field(default_factory=list)
+    _template: bytes = b""
+    """A chunk without its delta and its finish reason: all else is the same in each."""
     _usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        chunk = _data({**self.head.fields(CHUNK), "choices": []}).replace(b"%", b"%%")
+        begin, end = chunk.rsplit(b"[]", 1)
+        choice = b'[{"index":0,"delta":%b,"finish_reason":%b}]'
+        self._template = begin + choice + end
 
     def spell(self, item: TurnItem) -> bytes:
         """Return the chunks of an item, which may be none."""
@@ -152,8 +160,7 @@ class ChunkWriter:
         return _data(error.object())
 
     def _chunk(self, delta: Object, reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return _data({**self.head.fields(CHUNK), "choices": [choice]})
+        return self._template % (to_json(delta), to_json(reason))
 
 
 def _data(value: Object) -> bytes:
