@@ -106,6 +106,12 @@ class ChatReader:
         It is in the history or in the queue. None: the chat has no such message, or has it no more. Of
         several in the history, it is the last.
         """
+        return (await self.chat_and_message(chat_id, key, owner_id=owner_id))[1]
+
+    async def chat_and_message(
+        self, chat_id: UUID, key: str, *, owner_id: str | None
+    ) -> tuple[Chat, Message | QueuedMessage | None]:
+        """Return a chat, and what ``message_by_client_key`` returns."""
         row = await self._database.fetchrow(
             _Q["message_by_client_key"],
             chat_id=chat_id,
@@ -115,8 +121,9 @@ class ChatReader:
         if row is None:
             raise ChatNotFound(chat_id)
         if row["message"] is not None:
-            return records.message(row["message"])
-        return None if row["queued"] is None else records.queued_message(row["queued"])
+            return records.chat(row), records.message(row["message"])
+        queued = row["queued"]
+        return records.chat(row), None if queued is None else records.queued_message(queued)
 
     async def queue(
         self, chat_id: UUID, queued_id: int = 0, *, limit: int, max_bytes: int = PAGE_BYTES

@@ -107,14 +107,9 @@ class RequestedTurn:
         return await self._transition()
 
     async def _transition(self) -> Turn:
-        try:
-            chat = await self._operations.chat(self._chat_id)
-        except ChatNotFound:
-            chat = None
         last = self._messages[-1]
         if last.role == "assistant" and not self._body.regenerates:
-            if chat is None:
-                raise ChatNotFound(self._chat_id)
+            chat = await self._operations.chat(self._chat_id)
             # After an error the list may end with an answer that has nothing yet.
             if answered_calls(last) or chat.status is not Status.ERROR:
                 return await self._answer(chat, last)
@@ -122,14 +117,14 @@ class RequestedTurn:
         if not numbers:
             problem = FieldProblem(where="body.messages", message="must have a message of the user")
             raise invalid_request(problem)
-        return await self._ask(chat, numbers[-1])
+        return await self._ask(numbers[-1])
 
     # -- messages of the user ---------------------------------------------------------------------
 
-    async def _ask(self, chat: Chat | None, number: int) -> Turn:
+    async def _ask(self, number: int) -> Turn:
         message = self._messages[number]
         content = user_content(message, self._chat_id, where=f"body.messages.{number}")
-        stored = None if chat is None else await self._stored(message.id)
+        chat, stored = await self._read(message.id)
         is_last = False
         if chat is not None and chat.status is Status.ERROR and stored is not None:
             last = await self._operations.latest_turn(self._chat_id)
@@ -151,17 +146,25 @@ class RequestedTurn:
             return Turn(queued_id=stored.id, client_key=client_key_of(message.id))
         return await self._repeat(wanted, chat, stored, message, content)
 
-    async def _stored(self, message_id: str) -> Message | QueuedMessage | None:
-        """Return the message that the client means, if it is stored."""
+    async def _read(self, message_id: str) -> tuple[Chat | None, Message | QueuedMessage | None]:
+        """Return the chat, if there is one, and the message that the client means, if it is stored."""
+        try:
+            chat, stored = await self._reads.chat_and_message(
+                self._chat_id, client_key_of(message_id), owner_id=self._owner_id
+            )
+        except ChatNotFound:
+            return None, None
+        return chat, await self._native(message_id) or stored
+
+    async def _native(self, message_id: str) -> Message | None:
+        """Return the message with an id of the API's own."""
         native = _NATIVE_ID.fullmatch(message_id)
-        if native is not None:
-            number = int(native[1])
-            page = await self._reads.messages_after(self._chat_id, number - 1, limit=1)
-            if page.items and page.items[0].id == number and page.items[0].role is Role.USER:
-                return page.items[0]
-        return await self._reads.message_by_client_key(
-            self._chat_id, client_key_of(message_id), owner_id=self._owner_id
-        )
+        if native is None:
+            return None
+        number = int(native[1])
+        page = await self._reads.messages_after(self._chat_id, number - 1, limit=1)
+        found = next(iter(page.items), None)
+        return found if found and found.id == number and found.role is Role.USER else None
 
     async def _create(self, number: int, content: SentContent) -> Turn:
         body = self._body
@@ -245,6 +248,9 @@ class RequestedTurn:
             self._chat_id, owner_id=self._owner_id
         )
         found, missing = answers(answered_calls(last), calls)
+        if missing and _known_calls(last).isdisjoint(missing):
+            # The turn went on since its steps were read: another tab was faster.
+            raise NoActionRequired("The calls of this answer were answered meanwhile.")
         if missing:
             raise ToolResultsMissing(f"These calls have no answer: {', '.join(missing)}.")
         await self._operations.answer(self._chat_id, found)
@@ -266,9 +272,14 @@ def _is_other_answer(given: str, asked: int) -> bool:
     return _ANSWER_ID.fullmatch(given) is not None and given != message_id(asked)
 
 
+def _known_calls(last: UIMessage) -> set[str | None]:
+    """Return the calls that a client has in its last message."""
+    return {part.tool_call_id for part in last.parts if part.is_tool_call}
+
+
 def _known_steps(last: UIMessage, steps: list[set[str]]) -> int:
     """Return the number of steps that a client has: up to the last one with a call that it knows."""
-    calls = {part.tool_call_id for part in last.parts if part.is_tool_call}
+    calls = _known_calls(last)
     known = [number for number, step in enumerate(steps, 1) if not step.isdisjoint(calls)]
     return known[-1] if known else sum(part.type == "step-start" for part in last.parts)
 

@@ -59,9 +59,10 @@ WHERE page.number <= :limit AND (page.total <= :max_bytes OR page.number = 1)
 ORDER BY m.id;
 
 -- name: message_by_client_key
--- Read the user's message that a client knows by a key, in the history or in the queue. The queue
--- is short, so it has no index.
-SELECT (SELECT to_jsonb(m) FROM chat_messages m
+-- Read a chat, and the user's message that a client knows by a key, in the history or in the queue.
+-- The queue is short, so it has no index.
+SELECT chat_columns(chats),
+       (SELECT to_jsonb(m) FROM chat_messages m
         WHERE m.chat_id = chats.id AND m.content->0->>'client' = :client_key
           AND m.superseded_version IS NULL
         ORDER BY m.id DESC LIMIT 1) AS message,
