@@ -330,3 +330,29 @@ for (const [code, done] of [
     );
   });
 }
+
+test("operators see and change the fleet", async () => {
+  await withServer(
+    (response, request) => {
+      if (request.url?.startsWith("/api/v1/fleet/chats?")) json(response, 200, { items: [{ id: "c" }] });
+      else if (request.url?.includes("/workers/")) response.writeHead(204).end();
+      else json(response, 200, { id: "c" });
+    },
+    async (url, requests) => {
+      const { fleet } = new Client(url);
+      assert.deepEqual(await fleet.chats({ status: "error", ownerId: "a&b" }), [{ id: "c" }]);
+      await fleet.interrupt("c");
+      await fleet.drain("w");
+      await fleet.resume("w");
+      assert.deepEqual(
+        requests.map(({ method, url: path }) => `${method} ${path}`),
+        [
+          "GET /api/v1/fleet/chats?limit=50&status=error&owner_id=a%26b",
+          "POST /api/v1/fleet/chats/c/interrupt",
+          "PUT /api/v1/fleet/workers/w/drain",
+          "DELETE /api/v1/fleet/workers/w/drain",
+        ],
+      );
+    },
+  );
+});
