@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 WORDS = " ".join(f"w{number}" for number in range(120))
 SCRIPTS = {
-    "slow": [{"text": WORDS, "chunks": 120, "delay_seconds": 0.02}],
+    "slow": [{"text": WORDS, "chunks": 120, "delay_seconds": 0.05}],
     "endless": [{"text": "word ", "repeat": 4000, "chunks": 4000, "delay_seconds": 0.02}],
     "fail": [{"error": {"status": 400, "message": "no such thing"}}],
     "pay": [

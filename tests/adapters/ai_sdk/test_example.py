@@ -13,7 +13,8 @@ import httpx2
 from playwright.async_api import Page, async_playwright, expect
 from support.ai_sdk import Gates
 from support.browser import find_chromium, launch, visiting
-from support.eventually import TIMEOUT_SECONDS, eventually
+from support.child_process import child_process
+from support.eventually import eventually
 from support.http import http_client
 from support.in_process import InProcessDaemon
 from support.npm_packages import AI_SDK_EXAMPLE_DIR, require_packages
@@ -27,23 +28,14 @@ def vite(chatd_url: str, token: str) -> Iterator[str]:
     """Run the development server of the example. Yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            "node",
-            "node_modules/vite/bin/vite.js",
-            "--host=127.0.0.1",
-            f"--port={port}",
-            "--strictPort",
-        ],
+    command = ["node", "node_modules/vite/bin/vite.js", "--host=127.0.0.1", f"--port={port}"]
+    with child_process(
+        [*command, "--strictPort"],
         cwd=AI_SDK_EXAMPLE_DIR,
         env={**os.environ, "CHATD_URL": chatd_url, "VITE_CHATD_TOKEN": token},
         stdout=subprocess.DEVNULL,
-    )
-    try:
+    ):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(TIMEOUT_SECONDS)
 
 
 async def wait_until_served(url: str) -> None:
