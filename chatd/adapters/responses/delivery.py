@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from chatd.adapters.completions.chat_choice import VOIDS
 from chatd.adapters.operations import ChatOperations
 from chatd.adapters.responses.creation import BegunResponse
 from chatd.adapters.responses.events import ResponseEvents
@@ -19,9 +20,17 @@ from chatd.adapters.responses.request import CreateResponse
 from chatd.adapters.responses.resource import ResponseHead
 from chatd.adapters.sequence import TurnSequence
 from chatd.adapters.turn_item_reader import Turn
-from chatd.adapters.turn_items import TurnItem
+from chatd.adapters.turn_items import (
+    PartBegan,
+    PartDelta,
+    PartEnded,
+    StepBegan,
+    StepVoided,
+    TurnItem,
+)
 from chatd.adapters.turn_stream import TurnStream, TurnStreamResponse, open_turn_stream
 from chatd.api.errors.problems import HttpProblem
+from chatd.api.request.headers import header_value
 from chatd.domain.message import Message
 
 _STREAM_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -63,7 +72,9 @@ class Delivery:
             writer = await self._writer(stream, begun, body)
             began = _spell_all(writer.begin(queued=turn.message_id is None))
             if body.stream:
-                return TurnStreamResponse(stream, _speller(writer), begin=began, headers=headers)
+                return TurnStreamResponse(
+                    stream, self._speller(writer), begin=began, headers=headers
+                )
         except BaseException:
             stream.close()
             raise
@@ -147,10 +158,29 @@ class Delivery:
             head, sequence = await self._position(stored, stream.version, after=after)
             writer = ResponseEvents(head, sequence, first_step=stored.first_step)
             began = _spell_all(writer.begin(queued=stored.version is None))
-            return TurnStreamResponse(stream, _speller(writer), begin=began)
+            return TurnStreamResponse(stream, self._speller(writer), begin=began)
         except BaseException:
             stream.close()
             raise
+
+    def _speller(self, writer: ResponseEvents) -> Callable[[TurnItem], bytes]:
+        """Return the function that spells items, each step at once if the request wants it so."""
+        holds_steps = header_value(self._request.scope, VOIDS) == "buffer"
+        held: list[TurnItem] = []
+
+        def spell(item: TurnItem) -> bytes:
+            if isinstance(item, StepVoided):
+                held.clear()
+            elif holds_steps and isinstance(item, StepBegan | PartBegan | PartDelta | PartEnded):
+                held.append(item)
+                return b""
+            items = [*held, item]
+            held.clear()
+            return b"".join(
+                _spell_all(writer.events(each)) for each in items if not writer.has_ended
+            )
+
+        return spell
 
 
 def _asked_head(head: ResponseHead, begun: BegunResponse, body: CreateResponse) -> ResponseHead:
@@ -165,13 +195,6 @@ def _asked_head(head: ResponseHead, begun: BegunResponse, body: CreateResponse) 
         tools=begun.tools,
         tool_choice=str(body.tool_choice or "auto"),
     )
-
-
-def _speller(writer: ResponseEvents) -> Callable[[TurnItem], bytes]:
-    def spell(item: TurnItem) -> bytes:
-        return b"" if writer.has_ended else _spell_all(writer.events(item))
-
-    return spell
 
 
 def _finished_stream(read: ReadResponse) -> Response:

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
-from support.eventually import eventually
+from support.eventually import TIMEOUT_SECONDS, eventually
 from support.in_process import InProcessDaemon
 from support.node import run
 from support.npm_packages import OPENAI_DIR, require_packages
@@ -21,6 +25,7 @@ from support.responses import (
     text_of_messages,
 )
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "openai" / "responses.py"
 STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
@@ -79,6 +84,20 @@ async def test_each_cut_is_resumed_after_its_last_event(client: openai.AsyncOpen
         assert all(event.sequence_number > after for event in rest)
 
 
+async def resumed_until_cancelled(
+    client: openai.AsyncOpenAI, resumed: Any, response_id: str, said: str
+) -> AsyncIterator[Any]:
+    """Yield deltas, and cancel the response once all of it was said, which it may be before."""
+    if said == "Half of":
+        await client.responses.cancel(response_id)
+    async for event in resumed:
+        if event.type == "response.output_text.delta":
+            yield event
+            said += event.delta
+            if said == "Half of":
+                await client.responses.cancel(response_id)
+
+
 async def test_a_running_stream_that_was_cut_goes_on(client: openai.AsyncOpenAI) -> None:
     stream = await client.responses.create(input="[[hang]]", stream=True)
     begun: list[Any] = []
@@ -91,12 +110,9 @@ async def test_a_running_stream_that_was_cut_goes_on(client: openai.AsyncOpenAI)
         event_response(begun), stream=True, starting_after=begun[-1].sequence_number
     )
     said = begun[-1].delta
-    async for event in resumed:
-        said += event.delta if event.type == "response.output_text.delta" else ""
-        if said == "Half of":
-            said += "."
-            await client.responses.cancel(event_response(begun))
-    assert said == "Half of."
+    async for event in resumed_until_cancelled(client, resumed, event_response(begun), said):
+        said += event.delta
+    assert said == "Half of"
 
 
 async def test_a_background_response_is_polled(client: openai.AsyncOpenAI) -> None:
@@ -227,3 +243,27 @@ async def test_the_clients_for_node(chatd: InProcessDaemon, package: str) -> Non
         "background": "You said: Hi",
         "missing": "NotFoundError",
     }
+
+
+async def test_the_provider_of_the_ai_sdk(chatd: InProcessDaemon) -> None:
+    require_packages(OPENAI_DIR)
+    options = openai_options(chatd)
+    arguments = (options["base_url"], options["api_key"])
+    said = json.loads(
+        await asyncio.to_thread(run, "node", "provider.mjs", *arguments, folder=OPENAI_DIR)
+    )
+    assert said == {"text": "Right whole", "answered": "It is sunny.", "steps": 2}
+
+
+async def test_the_example_goes_on_where_it_was_cut(chatd: InProcessDaemon) -> None:
+    options = openai_options(chatd)
+    environment = {"CHATD_URL": options["base_url"], "CHATD_TOKEN": options["api_key"]}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(EXAMPLE),
+        "[[think]]",
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+    assert (process.returncode, said.decode()) == (0, "You said it.\n")
