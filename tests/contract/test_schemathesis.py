@@ -171,17 +171,15 @@ def is_valid(case: Case) -> bool:
 def inapplicable_checks(answer: Response) -> list:
     """Return the checks that do not apply: a request may be well-formed and still be refused.
 
-    It names a model, a page or a server that does not exist, or its tools have invalid schemas. A head that
-    is too large is refused as a whole, which schemathesis takes for no refusal of what is in it.
+    It names a model, a page or a server that does not exist, its tools have invalid schemas, or its messages
+    have calls without results. A head that is too large is refused as a whole, which schemathesis takes for no refusal of what is in it.
     """
     if answer.status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return [positive_data_acceptance, negative_data_rejection]
     if answer.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
         return []
     problem = answer.json()
-    of_tools = all(
-        error["where"].startswith(("body.tools", "body.server_tools"))
-        for error in problem["errors"]
-    )
-    senseless = problem["code"] != "invalid_request" or of_tools
+    wholes = ("body.tools", "body.server_tools", "body.messages")
+    of_wholes = all(error["where"].startswith(wholes) for error in problem["errors"])
+    senseless = problem["code"] != "invalid_request" or of_wholes
     return [positive_data_acceptance] if senseless else []

@@ -152,7 +152,7 @@ async def test_no_chat_goes_on_after_a_stop_whatever_happens_meanwhile(wide: Dat
         members = [root, *[await child_of(root, wide, Status.RUNNING) for _ in range(3)]]
         idle = await child_of(members[1], wide, Status.WAITING)
         family = Family(wide, members, idle)
-        work = [family.act(chat, f"{turn}") for chat in members for turn in range(3)]
+        work = [family.act(chat, f"{chat.id} {n}") for chat in members for n in range(3)]
         place = random.Random(number).randrange(len(work))
         work.insert(place, Chats(wide).interrupt(root.id, owner_id=OWNER))
         await gather_all(*work)
