@@ -17,7 +17,8 @@ app = App(
 measured in the same run) and its target. The model plays a script without a
 delay, so the figures are chatd's and PostgreSQL's alone. The measures:
 
-start, round-trips, turns, wake, histories, parts, adapters, memory, claims, heartbeats, takeover, tenants, scale
+start, round-trips, turns, wake, histories, parts, adapters, memory, claims, heartbeats, takeover, tenants,
+scale
 
 Takes under four minutes. Without --database it starts a PostgreSQL of its own
 (the extra 'embedded'), which does not fsync. With it, it creates databases of

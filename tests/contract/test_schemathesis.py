@@ -171,8 +171,9 @@ def is_valid(case: Case) -> bool:
 def inapplicable_checks(answer: Response) -> list:
     """Return the checks that do not apply: a request may be well-formed and still be refused.
 
-    It names a model, a page or a server that does not exist, its tools have invalid schemas, or its messages
-    have calls without results. A head that is too large is refused as a whole, which schemathesis takes for no refusal of what is in it.
+    It names a model, a page or a server that does not exist, its tools have invalid schemas, or its
+    messages have calls without results. A head that is too large is refused as a whole, which
+    schemathesis takes for no refusal of what is in it.
     """
     if answer.status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return [positive_data_acceptance, negative_data_rejection]
