@@ -84,8 +84,8 @@ class RandomWorkload:
             self.chat_ids.append(created.chat.id)
 
     async def caller(self, caller_number: int) -> None:
-        """Make 60 random requests. Those with a key are made twice, concurrently."""
-        for n in range(60):
+        """Make 90 random requests. Those with a key are made twice, concurrently."""
+        for n in range(90):
             chat_id = self.random.choice(self.chat_ids)
             label = f"{caller_number}-{n}"
             request, sends_text = await self.random_tool_results(), False
