@@ -1,5 +1,6 @@
 """Folders of tests with packages from npm, fetched when they are not there yet."""
 
+import fcntl
 import shutil
 import subprocess
 from functools import cache
@@ -25,6 +26,12 @@ def require_packages(folder: Path) -> None:
 
 @cache
 def _fetched(folder: Path) -> bool:
+    with (folder / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one run may want them at the same time
+        return _fetch(folder)
+
+
+def _fetch(folder: Path) -> bool:
     if (folder / "node_modules" / ".package-lock.json").exists():
         return True
     if not (shutil.which("node") and shutil.which("npm")):
