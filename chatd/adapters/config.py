@@ -22,6 +22,11 @@ class AdapterConfig:
     trust_system: bool = True
     """True to take the system prompt of a request."""
 
+    @property
+    def expires_in_seconds(self) -> float:
+        """The same time, as the store takes it."""
+        return self.expire_minutes * 60
+
     def system_prompt_of(self, given: str | None) -> str | None:
         """Return the system prompt of a new chat whose request has ``given``."""
         return (self.trust_system and given) or self.system_prompt or None

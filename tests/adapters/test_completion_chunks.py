@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from chatd.adapters.completions.chunks import ChunkWriter
 from chatd.adapters.completions.completion import CompletionHead
-from chatd.adapters.completions.errors import TurnError
 from chatd.adapters.completions.whole import whole_completion
+from chatd.adapters.openai_errors import TurnError
 from chatd.adapters.turn_items import (
     ActionRequired,
     ChatDeleted,

@@ -266,20 +266,24 @@ async def test_message_instead_of_results_closes_the_calls(chatd: InProcessDaemo
     assert text_of(answer) == "You said: never mind"
 
 
+async def begun_answer(client: openai.AsyncOpenAI) -> tuple[Any, str]:
+    """Return the stream of a long answer of the kept chat, and its first words."""
+    stream = await client.chat.completions.create(
+        model="one",
+        messages=[{"role": "user", "content": "[[long]]"}],
+        stream=True,
+        extra_headers=CHAT,
+    )
+    async for chunk in stream:
+        if said := chunk.choices[0].delta.content:
+            return stream, said
+    raise AssertionError("the answer has no words")
+
+
 async def test_client_that_left_gets_the_whole_answer_later(chatd: InProcessDaemon) -> None:
     """The turn stops with the client. The same request again has it answered anew, and not half."""
     async with openai_client(chatd) as client:
-        stream = await client.chat.completions.create(
-            model="one",
-            messages=[{"role": "user", "content": "[[long]]"}],
-            stream=True,
-            extra_headers=CHAT,
-        )
-        said = ""
-        async for chunk in stream:
-            said += chunk.choices[0].delta.content or ""
-            if said:
-                break
+        stream, said = await begun_answer(client)
         await stream.close()
     (chat,) = await chats(chatd)
     await chatd.api.wait_for_status(chat["id"], "waiting")
@@ -312,17 +316,7 @@ async def test_interrupt_by_another_client_ends_the_answer(chatd: InProcessDaemo
 
 async def test_message_to_a_busy_chat_waits_for_its_turn(chatd: InProcessDaemon) -> None:
     async with openai_client(chatd) as client:
-        stream = await client.chat.completions.create(
-            model="one",
-            messages=[{"role": "user", "content": "[[long]]"}],
-            stream=True,
-            extra_headers=CHAT,
-        )
-        said = ""
-        async for chunk in stream:
-            said += chunk.choices[0].delta.content or ""
-            if said:
-                break
+        stream, _ = await begun_answer(client)
         (chat,) = await chats(chatd)
 
         async def is_queued() -> bool:

@@ -11,9 +11,10 @@ from chatd.adapters.ai_sdk.history import ui_messages
 from chatd.adapters.ai_sdk.request import ChatRequest
 from chatd.adapters.ai_sdk.turns import AtRest, RequestedTurn, TurnUnderWay
 from chatd.adapters.ai_sdk.versions import LATEST, VERSIONS, Version
-from chatd.adapters.ai_sdk.wire import STREAM_END, STREAM_HEADERS, ChunkWriter
+from chatd.adapters.ai_sdk.wire import STREAM_HEADERS, ChunkWriter
 from chatd.adapters.chat_ids import chat_id as chat_id_of
 from chatd.adapters.config import AdapterConfig, Config
+from chatd.adapters.data_frames import DONE
 from chatd.adapters.operations import Operations
 from chatd.adapters.turn_stream import TurnStreamResponse, open_turn_stream
 from chatd.api.adapter import Adapter, Refusal
@@ -54,7 +55,7 @@ async def send(
         request, operations, chat_id, turn, leaving_stops=on_disconnect is not None
     )
     writer = ChunkWriter(version, chat_id, first_step=turn.first_step, has_metadata=metadata)
-    return TurnStreamResponse(stream, writer.spell, end=STREAM_END, headers=STREAM_HEADERS)
+    return TurnStreamResponse(stream, writer.spell, end=DONE, headers=STREAM_HEADERS)
 
 
 @router.get("/chat/{given}/stream")
@@ -81,7 +82,7 @@ async def resume(
     except AtRest:
         return Response(status_code=HTTPStatus.NO_CONTENT)
     writer = ChunkWriter(version, chat_id, has_metadata=metadata)
-    return TurnStreamResponse(stream, writer.spell, end=STREAM_END, headers=STREAM_HEADERS)
+    return TurnStreamResponse(stream, writer.spell, end=DONE, headers=STREAM_HEADERS)
 
 
 @router.post("/chat/{given}/stop")

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pydantic_core import to_json
-
 from chatd.adapters.ai_sdk.tool_calls import Chunk, ToolCallWriter
 from chatd.adapters.ai_sdk.versions import Version
+from chatd.adapters.data_frames import data_frame
 from chatd.adapters.turn_items import (
     ActionRequired,
     ChatDeleted,
@@ -29,7 +28,6 @@ from chatd.adapters.turn_items import (
 from chatd.domain.message import Message, Part
 from chatd.domain.question import QuestionKind
 
-STREAM_END: Final = b"data: [DONE]\n\n"
 STREAM_HEADERS: Final = {
     "x-vercel-ai-ui-message-stream": "v1",
     "cache-control": "no-store",
@@ -61,7 +59,7 @@ def file_url(chat_id: object, file_id: object) -> str:
 
 def encode(chunks: Iterator[Chunk]) -> bytes:
     """Return chunks as server-sent events."""
-    return b"".join([b"data: %b\n\n" % to_json(chunk) for chunk in chunks])
+    return b"".join(map(data_frame, chunks))
 
 
 class ChunkWriter:

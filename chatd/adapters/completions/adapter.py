@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from chatd.adapters.completions import models, routes
-from chatd.adapters.completions.errors import refuse
 from chatd.adapters.config import AdapterConfig
+from chatd.adapters.openai_errors import refuse
 from chatd.api.adapter import Adapter
 
 

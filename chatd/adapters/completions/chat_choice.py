@@ -30,7 +30,6 @@ _TASK: Final = _header(
     "x-openwebui-task", "What Open WebUI wants besides an answer: a title, tags."
 )
 _ANSWER: Final = _header("x-openwebui-message-id", "The answer of Open WebUI that is to be made.")
-VOIDS: Final = _header("x-chatd-voids", "`buffer`: send each step when it is stored.")
 _NO_NAMES: Final = frozenset({"", "new", "null", "undefined"})
 """Names that clients send for a conversation that has no id yet."""
 

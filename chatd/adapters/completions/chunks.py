@@ -18,7 +18,8 @@ from chatd.adapters.completions.completion import (
     finish_reason,
     usage_object,
 )
-from chatd.adapters.completions.errors import ANSWER_RESTARTED, TurnError, turn_error
+from chatd.adapters.data_frames import DONE, data_frame
+from chatd.adapters.openai_errors import ANSWER_RESTARTED, TurnError, turn_error
 from chatd.adapters.turn_items import (
     ActionRequired,
     PartBegan,
@@ -33,7 +34,6 @@ from chatd.domain.chat import Usage
 from chatd.domain.message import Message
 
 CHUNK: Final = "chat.completion.chunk"
-DONE: Final = b"data: [DONE]\n\n"
 _TEXT_FIELDS: Final = {"text": "content", "reasoning": "reasoning_content"}
 
 
@@ -67,7 +67,7 @@ class ChunkWriter:
     _usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        chunk = _data({**self.head.fields(CHUNK), "choices": []}).replace(b"%", b"%%")
+        chunk = data_frame({**self.head.fields(CHUNK), "choices": []}).replace(b"%", b"%%")
         begin, end = chunk.rsplit(b"[]", 1)
         choice = b'[{"index":0,"delta":%b,"finish_reason":%b}]'
         self._template = begin + choice + end
@@ -152,16 +152,12 @@ class ChunkWriter:
         last = self._begin() + self._chunk(delta, reason)
         if self.includes_usage:
             usage = usage_object(self._usage)
-            last += _data({**self.head.fields(CHUNK), "choices": [], "usage": usage})
+            last += data_frame({**self.head.fields(CHUNK), "choices": [], "usage": usage})
         return last + DONE
 
     def _fail(self, error: TurnError) -> bytes:
         self.error = error
-        return _data(error.object())
+        return data_frame(error.object())
 
     def _chunk(self, delta: Object, reason: str | None = None) -> bytes:
         return self._template % (to_json(delta), to_json(reason))
-
-
-def _data(value: Object) -> bytes:
-    return b"data: %b\n\n" % to_json(value)

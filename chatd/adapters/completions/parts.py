@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from chatd.adapters.completions.errors import NOT_SUPPORTED
 from chatd.adapters.completions.request import ContentPart, RequestMessage, ToolCall
 from chatd.adapters.content import file_from_data_url, joined, text_part
+from chatd.adapters.openai_errors import NOT_SUPPORTED
 from chatd.api.errors.problems import FieldProblem, HttpProblem, invalid_request
 from chatd.api.schema.content import SentContent
 from chatd.domain.message import Part

@@ -18,14 +18,12 @@ from chatd.adapters.completions.chat_choice import (
     DETACHED,
     IGNORED,
     METADATA_CHAT,
-    VOIDS,
     ChatChoice,
     choose_chat,
 )
 from chatd.adapters.completions.chunks import ChunkWriter
 from chatd.adapters.completions.comparison import fingerprint
 from chatd.adapters.completions.completion import CompletionHead
-from chatd.adapters.completions.errors import NOT_SUPPORTED, TurnError
 from chatd.adapters.completions.messages import read_conversation
 from chatd.adapters.completions.plan import Plan, Planner
 from chatd.adapters.completions.request import CompletionRequest, find_unsupported
@@ -33,15 +31,15 @@ from chatd.adapters.completions.streaming import respond
 from chatd.adapters.completions.tools import read_tools
 from chatd.adapters.completions.whole import whole_completion
 from chatd.adapters.config import AdapterConfig, Config
+from chatd.adapters.held_steps import holds_steps
+from chatd.adapters.openai_errors import NOT_SUPPORTED, TurnError
 from chatd.adapters.operations import ChatOperations, NewChat, Operations
 from chatd.adapters.turn_stream import TurnStream, open_turn_stream
 from chatd.api.errors.problems import FieldProblem, invalid_request
-from chatd.api.request.headers import header_value
 from chatd.domain.errors import ChatExists, NoActionRequired, NothingToRetry, ToolCallUnknown
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
-_SECONDS_PER_MINUTE: Final = 60
 _MAX_PLANS: Final = 4
 """Plans of one request. Of the same requests at the same moment, each finds what the first one did."""
 _DONE_MEANWHILE: Final = (ChatExists, NoActionRequired, NothingToRetry, ToolCallUnknown)
@@ -67,8 +65,9 @@ async def create_completion(
     )
     headers = _headers(body, plan)
     if body.stream:
-        holds_steps = header_value(request.scope, VOIDS) == "buffer"
-        writer = ChunkWriter(head, includes_usage=body.includes_usage, holds_steps=holds_steps)
+        writer = ChunkWriter(
+            head, includes_usage=body.includes_usage, holds_steps=holds_steps(request.scope)
+        )
         return await respond(request, stream, writer, headers)
     completion = whole_completion(await stream.collect(request), head)
     if isinstance(completion, TurnError):
@@ -93,7 +92,7 @@ def _planner(
         choice,
         chat,
         key=fingerprint(conversation, choice.answer),
-        expires_in_seconds=config.expire_minutes * _SECONDS_PER_MINUTE,
+        expires_in_seconds=config.expires_in_seconds,
     )
 
 

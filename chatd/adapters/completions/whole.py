@@ -12,7 +12,7 @@ from chatd.adapters.completions.completion import (
     finish_reason,
     usage_object,
 )
-from chatd.adapters.completions.errors import TurnError, turn_error
+from chatd.adapters.openai_errors import TurnError, turn_error
 from chatd.adapters.turn_items import ActionRequired, StepEnded, TurnFinished, TurnItem
 from chatd.domain.chat import Usage
 from chatd.domain.message import Message, Part, text_of

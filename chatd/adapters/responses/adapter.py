@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from chatd.adapters.completions.errors import refuse
 from chatd.adapters.config import AdapterConfig
+from chatd.adapters.openai_errors import refuse
 from chatd.adapters.responses import conversations, routes
 from chatd.api.adapter import Adapter
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from chatd.adapters.completions.errors import NOT_SUPPORTED
 from chatd.adapters.config import Config
+from chatd.adapters.openai_errors import NOT_SUPPORTED
 from chatd.adapters.operations import NewChat, Operations
 from chatd.adapters.responses.conversation_items import ConversationItems
 from chatd.adapters.responses.ids import conversation_chat, conversation_id

@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from chatd.adapters.completions.errors import NOT_SUPPORTED
 from chatd.adapters.config import AdapterConfig
+from chatd.adapters.openai_errors import NOT_SUPPORTED
 from chatd.adapters.operations import ChatOperations, NewChat
 from chatd.adapters.responses.answers import ChatAnswers
 from chatd.adapters.responses.ids import (
@@ -40,7 +40,6 @@ from chatd.domain.message import NewMessage, Role, text_of, with_client_key
 from chatd.store.idempotency import IdempotencyKey
 
 _PARAGRAPH: Final = "\n\n"
-_SECONDS: Final = 60
 _EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
 _RECENT_MESSAGES: Final = 50
 """Messages in which the last instructions are looked for."""
@@ -168,7 +167,7 @@ class Creation:
             ),
             labels=self._body.metadata or {},
             tools=tools,
-            expires_in_seconds=None if keeps_chat else self._config.expire_minutes * _SECONDS,
+            expires_in_seconds=None if keeps_chat else self._config.expires_in_seconds,
         )
 
         async def create() -> Turn:

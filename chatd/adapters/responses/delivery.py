@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from chatd.adapters.completions.chat_choice import VOIDS
+from chatd.adapters.held_steps import holds_steps
 from chatd.adapters.operations import ChatOperations
 from chatd.adapters.responses.creation import BegunResponse
 from chatd.adapters.responses.events import ResponseEvents
@@ -30,7 +30,6 @@ from chatd.adapters.turn_items import (
 )
 from chatd.adapters.turn_stream import TurnStream, TurnStreamResponse, open_turn_stream
 from chatd.api.errors.problems import HttpProblem
-from chatd.api.request.headers import header_value
 from chatd.domain.message import Message
 
 _STREAM_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -165,13 +164,13 @@ class Delivery:
 
     def _speller(self, writer: ResponseEvents) -> Callable[[TurnItem], bytes]:
         """Return the function that spells items, each step at once if the request wants it so."""
-        holds_steps = header_value(self._request.scope, VOIDS) == "buffer"
+        holds = holds_steps(self._request.scope)
         held: list[TurnItem] = []
 
         def spell(item: TurnItem) -> bytes:
             if isinstance(item, StepVoided):
                 held.clear()
-            elif holds_steps and isinstance(item, StepBegan | PartBegan | PartDelta | PartEnded):
+            elif holds and isinstance(item, StepBegan | PartBegan | PartDelta | PartEnded):
                 held.append(item)
                 return b""
             items = [*held, item]

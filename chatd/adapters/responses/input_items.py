@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chatd.adapters.completions.errors import NOT_SUPPORTED
 from chatd.adapters.content import file_from_data_url, joined, text_part
+from chatd.adapters.openai_errors import NOT_SUPPORTED
 from chatd.adapters.responses.request import (
     ApprovalInput,
     ContentPart,

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from typing_extensions import override
 
-from chatd.adapters.completions.errors import error_object
+from chatd.adapters.openai_errors import error_object
 from chatd.adapters.responses.input_items import RequestInput
 
 

@@ -71,18 +71,17 @@ class _Endpoint:
         args = {**request.args, KEY_ARGUMENT: str(request.key)}
         try:
             url = expand(config.url, args)
-            result_url = None if config.result_url is None else expand(config.result_url, args)
+            result_url = expand(config.result_url or config.url, args)
         except BadUrlArgument as error:
             return _failed(bad_arguments(str(error)))
         http = await self.client.get()
         headers = {**_UNCOMPRESSED, **config.headers, "Idempotency-Key": str(request.key)}
         pause_seconds = 0.0
-        if result_url is None or not request.reattaches:
+        if not request.reattaches:
             outcome = await _send(http, url, headers, config, request)
             if isinstance(outcome, ToolOutcome):
                 return outcome
             pause_seconds = outcome
-        assert result_url is not None  # noqa: S101 - else there is an outcome
 
         async def read(response: "httpx2.Response") -> ToolOutcome:
             return await _outcome(response, request)
